@@ -1,0 +1,1 @@
+//! Command lines: the server, promtool and our own commands.

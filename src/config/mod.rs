@@ -1,0 +1,1 @@
+//! `prometheus.yml`: load, defaults, validation.

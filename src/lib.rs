@@ -1,0 +1,18 @@
+//! Narthex: a monitoring server that takes Prometheus's place.
+//!
+//! This crate is wiring, HTTP and process: the only place with sockets, signals and an async
+//! runtime. Samples live in `narthex-storage`, PromQL in `narthex-query`. To follow a sample start
+//! at [`scrape`], a query at [`api`], the start and stop order at [`server`].
+
+pub mod api;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod discovery;
+pub mod ingest;
+pub mod relabel;
+pub mod scrape;
+pub mod self_metrics;
+pub mod server;
+pub mod telemetry;
+pub mod web;

@@ -1,0 +1,1 @@
+//! Our own metrics, under the names that known dashboards read.

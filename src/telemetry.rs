@@ -1,0 +1,1 @@
+//! Logging the way Prometheus logs.

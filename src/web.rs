@@ -1,0 +1,1 @@
+//! Routes outside `/api/v1`.

@@ -1,0 +1,129 @@
+//! The write contract: what scraping, rules and pushing see of a store.
+//!
+//! Two doors: a [`TargetAppender`] for a source that produces one row of samples at a time with one
+//! timestamp (a scrape target, a rule group), and an [`Appender`] for any mix of series (remote
+//! write, imports, tests). Both refuse single samples with a reason and keep the rest; whether a
+//! refusal fails the whole is the caller's policy, decided before `commit` returns by
+//! [`Appender::commit`]'s `all_or_nothing`.
+
+use std::ops::Range;
+
+use crate::{AppendError, Labels, Refusal, Sample, Timestamp};
+
+/// Something that can be written to.
+pub trait Appendable: Send + Sync {
+    /// The row appender of a target, exclusive: a second live one is refused. Columns of an earlier
+    /// appender of the same key are forgotten; its series go on.
+    ///
+    /// # Errors
+    /// [`AppendError::TargetBusy`], [`AppendError::Closed`].
+    fn target(&self, key: &TargetKey) -> Result<Box<dyn TargetAppender>, AppendError>;
+
+    /// An appender for any mix of series.
+    fn appender(&self) -> Box<dyn Appender>;
+}
+
+/// Names a target for the life of the store, across restarts: equal keys are the same target.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TargetKey(pub String);
+
+/// A series' place in the rows of one target, valid for one [`TargetAppender`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Column(pub u32);
+
+/// Appends rows of one target.
+pub trait TargetAppender: Send {
+    /// The column of a series, found or created.
+    ///
+    /// # Errors
+    /// [`Refusal::SeriesLimit`], [`Refusal::InvalidLabels`].
+    fn column(&mut self, labels: &Labels) -> Result<Column, Refusal>;
+
+    /// Says that the caller forgets this column; its number may be given to another series later.
+    fn retire(&mut self, column: Column);
+
+    /// Appends the row: every column in it at the row's time; a staleness marker for every column
+    /// that the previous row had and this one lacks. The row is emptied, its buffers stay.
+    ///
+    /// A row at the previous row's time: equal bits are accepted silently, others are
+    /// [`Refusal::Duplicate`]; an earlier one is [`Refusal::OutOfOrder`].
+    ///
+    /// # Errors
+    /// [`AppendError`]: nothing of the row was kept.
+    fn commit(&mut self, row: &mut RowBuilder) -> Result<Commit, AppendError>;
+}
+
+/// Appends samples of any mix of series; dropping it without a commit keeps nothing.
+pub trait Appender: Send {
+    /// The reference of a series for this appender, found or created.
+    ///
+    /// # Errors
+    /// [`Refusal::SeriesLimit`], [`Refusal::InvalidLabels`].
+    fn series(&mut self, labels: &Labels) -> Result<SeriesRef, Refusal>;
+
+    /// Adds samples of one series, ascending in time.
+    fn samples(&mut self, series: SeriesRef, samples: &[Sample]);
+
+    /// Appends everything added and returns once the record was handed to the kernel. With
+    /// `all_or_nothing` a single refusal keeps everything out (the refusals are still listed).
+    ///
+    /// # Errors
+    /// [`AppendError`]: nothing of the commit was kept.
+    fn commit(self: Box<Self>, all_or_nothing: bool) -> Result<Commit, AppendError>;
+}
+
+/// Names a series within one [`Appender`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesRef(pub u32);
+
+/// What a commit did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// The number of samples kept, staleness markers that the store added not counted.
+    pub accepted: u32,
+    /// The samples refused, by their index: for an [`Appender`] the order in which they were added;
+    /// for a row first the [`RowBuilder::set`] calls in order, then the [`RowBuilder::at`] calls.
+    pub refused: Vec<(u32, Refusal)>,
+}
+
+/// One row of a target, filled by the caller and emptied by [`TargetAppender::commit`].
+#[derive(Debug, Default)]
+pub struct RowBuilder {
+    pub(crate) time: Timestamp,
+    pub(crate) same: Vec<Range<u32>>,
+    pub(crate) set: Vec<(Column, f64)>,
+    pub(crate) at: Vec<(Column, Sample)>,
+}
+
+impl RowBuilder {
+    /// Starts a row at `time`, forgetting what was in it.
+    pub fn begin(&mut self, time: Timestamp) {
+        self.time = time;
+        self.same.clear();
+        self.set.clear();
+        self.at.clear();
+    }
+
+    /// The columns of the range are present with the bits of the target's previous row.
+    /// [`TargetAppender::commit`] panics when the previous row lacks one of them.
+    pub fn same(&mut self, columns: Range<Column>) {
+        self.same.push(columns.start.0..columns.end.0);
+    }
+
+    /// The column is present with this value. Ascending is fast, any order is right; the second
+    /// value for a column in one row is [`Refusal::Duplicate`].
+    pub fn set(&mut self, column: Column, value: f64) {
+        self.set.push((column, value));
+    }
+
+    /// A sample with a time of its own: kept apart from the row, gets no staleness marker when it is
+    /// missing from the next row.
+    pub fn at(&mut self, column: Column, time: Timestamp, value: f64) {
+        self.at.push((column, Sample { time, value }));
+    }
+
+    /// The row's time.
+    pub fn time(&self) -> Timestamp {
+        self.time
+    }
+}

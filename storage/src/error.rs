@@ -1,0 +1,125 @@
+//! Errors by what the caller does next: open, read, append.
+
+use std::path::PathBuf;
+
+/// Bytes on disk that are not what was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} at offset {offset}: expected {expected}, found {found}", file.display())]
+pub struct Corruption {
+    /// The damaged file.
+    pub file: PathBuf,
+    /// Where in the file, in bytes.
+    pub offset: u64,
+    /// What should have been there.
+    pub expected: String,
+    /// What was there.
+    pub found: String,
+}
+
+/// An operation on a file that failed; the path is always part of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {}", path.display())]
+pub struct IoError {
+    /// A verb, such as "create" or "sync".
+    pub action: &'static str,
+    /// The file or folder.
+    pub path: PathBuf,
+    /// The operating system's answer.
+    #[source]
+    pub source: std::io::Error,
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process holds the directory.
+    #[error("the data directory {} is in use by another process (its lock file is held)", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The directory was written by a version with another format.
+    #[error(
+        "{} holds format version {found}, this build reads version {supported}: use the version that wrote it, or another --storage.tsdb.path",
+        path.display()
+    )]
+    Version {
+        /// The version file.
+        path: PathBuf,
+        /// The version that is there.
+        found: String,
+        /// The version that this build reads.
+        supported: u32,
+    },
+    /// A file is damaged in a way that opening cannot repair without losing data.
+    #[error("the store is damaged")]
+    Corruption(#[from] Corruption),
+    /// The file system refused.
+    #[error("the file system refused")]
+    Io(#[from] IoError),
+}
+
+/// Why a read ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The reader's cancel flag was set, or its deadline passed.
+    #[error("the read was cancelled")]
+    Canceled,
+    /// The memory budget of the read is used up.
+    #[error("the read needs more memory than its budget of {limit_bytes} bytes")]
+    Budget {
+        /// The budget.
+        limit_bytes: u64,
+    },
+    /// Damaged bytes; they are never part of an answer.
+    #[error("the store is damaged")]
+    Corruption(#[from] Corruption),
+}
+
+/// Why nothing of a commit was kept.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The disk is full and the write buffer has reached its limit.
+    #[error(
+        "the disk is full and {buffered_bytes} bytes wait to be written; free space and appends resume"
+    )]
+    Full {
+        /// How much waits.
+        buffered_bytes: u64,
+    },
+    /// Another live appender holds this target.
+    #[error("target {0} already has a live appender")]
+    TargetBusy(String),
+    /// The write failed.
+    #[error("the write-ahead log could not be written")]
+    Io(#[from] IoError),
+    /// An earlier failure left the store unusable for writing.
+    #[error("the store stopped accepting writes after an earlier failure")]
+    Poisoned,
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Why one sample was not kept; the rest of its commit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    /// Older than the series' newest sample.
+    #[error("out of order sample")]
+    OutOfOrder,
+    /// Older than what an out-of-order window allows.
+    #[error("too old sample")]
+    TooOld,
+    /// Older than the store accepts at all (its newest sample minus one hour).
+    #[error("out of bounds")]
+    OutOfBounds,
+    /// Another value at the same time.
+    #[error("duplicate sample for timestamp")]
+    Duplicate,
+    /// The store has as many series as it may.
+    #[error("series limit reached")]
+    SeriesLimit,
+    /// The labels break a rule: empty, repeated or overlong names.
+    #[error("invalid labels")]
+    InvalidLabels,
+}

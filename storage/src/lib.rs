@@ -1,0 +1,38 @@
+//! A store for Prometheus samples, usable on its own.
+//!
+//! **What it is.** Series (label sets with samples) appended by scrape targets and pushers, kept in
+//! memory, in a write-ahead log and in compressed memory-mapped segments, and read through the
+//! columnar contract of [`querier`](crate::Queryable).
+//!
+//! **What it is not.** It parses neither PromQL nor HTTP, opens no socket, starts no async runtime,
+//! reads no environment, and reads the clock only through [`Clock`].
+//!
+//! **What always holds.** Samples of one commit become visible together, and only after their
+//! record was handed to the kernel; a snapshot never changes; every byte read from disk is checked
+//! by a checksum and its length before use; corruption is an error with file and offset, never a
+//! panic and never part of an answer.
+
+mod appender;
+mod clock;
+mod codec;
+mod error;
+mod mmap;
+mod model;
+mod querier;
+mod vfs;
+
+pub use appender::{
+    Appendable, Appender, Column, Commit, RowBuilder, SeriesRef, TargetAppender, TargetKey,
+};
+pub use clock::{Clock, SystemClock};
+pub use error::{AppendError, Corruption, IoError, OpenError, ReadError, Refusal};
+pub use mmap::Mapped;
+pub use model::{
+    InvalidLabels, Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, Regex, RegexError,
+    STALE_MARKER_BITS, Sample, TimeRange, Timestamp, is_stale_marker, stale_marker,
+};
+pub use querier::{
+    AxisId, Budget, Estimate, Querier, Queryable, Run, Scan, Select, SelectedSeries, Selection,
+    Shape, Wants,
+};
+pub use vfs::{AppendFile, DirEntry, Fs, RealFs};

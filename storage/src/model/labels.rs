@@ -1,0 +1,293 @@
+//! Label sets: sorted, unique name/value pairs in one shared allocation.
+//!
+//! Invariants: names are unique and ascending in byte order; no value is empty (an empty value
+//! means "no such label" and is dropped by the builder). Equal sets have equal bytes, so equality
+//! and hashing never look at single pairs. Order is Prometheus's: pair by pair, name before value,
+//! and a set that is a prefix of another comes first.
+
+use std::{cmp::Ordering, fmt, hash::Hash, sync::Arc};
+
+/// The label that holds the metric name.
+pub const METRIC_NAME: &str = "__name__";
+
+/// A set of labels. Cloning is cheap (one reference count).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Labels {
+    /// Pairs back to back: name length (u32 little endian), name, value length, value.
+    data: Arc<[u8]>,
+}
+
+/// Why a list of pairs is not a label set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidLabels {
+    /// The same name twice.
+    #[error("label name \"{0}\" is not unique")]
+    Duplicate(String),
+    /// An empty label name.
+    #[error("a label name is empty")]
+    EmptyName,
+}
+
+impl Labels {
+    /// The set without labels.
+    pub fn empty() -> Self {
+        Self { data: Arc::new([]) }
+    }
+
+    /// Builds a set from pairs in any order. Empty values are dropped; of a repeated name the last
+    /// value counts.
+    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let mut builder = LabelsBuilder::default();
+        for (name, value) in pairs {
+            builder.set(name.as_ref(), value.as_ref());
+        }
+        builder.build()
+    }
+
+    /// Builds a set from pairs in any order, refusing repeated and empty names. Empty values are
+    /// dropped.
+    ///
+    /// # Errors
+    /// [`InvalidLabels`] names the first offending label.
+    pub fn try_from_pairs<N: AsRef<str>, V: AsRef<str>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, InvalidLabels> {
+        let mut pairs: Vec<(N, V)> = pairs.into_iter().collect();
+        pairs.sort_by(|a, b| a.0.as_ref().cmp(b.0.as_ref()));
+        if pairs.iter().any(|(name, _)| name.as_ref().is_empty()) {
+            return Err(InvalidLabels::EmptyName);
+        }
+        for window in pairs.windows(2) {
+            if let [a, b] = window
+                && a.0.as_ref() == b.0.as_ref()
+            {
+                return Err(InvalidLabels::Duplicate(a.0.as_ref().to_owned()));
+            }
+        }
+        Ok(Self::from_sorted(
+            pairs
+                .iter()
+                .map(|(name, value)| (name.as_ref(), value.as_ref())),
+        ))
+    }
+
+    fn from_sorted<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut data = Vec::with_capacity(128);
+        for (name, value) in pairs.filter(|(_, value)| !value.is_empty()) {
+            for text in [name, value] {
+                let length =
+                    u32::try_from(text.len()).expect("label texts are limited well below 4 GiB");
+                data.extend_from_slice(&length.to_le_bytes());
+                data.extend_from_slice(text.as_bytes());
+            }
+        }
+        Self { data: data.into() }
+    }
+
+    /// The pairs, ascending by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        Pairs { rest: &self.data }
+    }
+
+    /// The value of `name`, if the set has it.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter()
+            .find(|(candidate, _)| *candidate == name)
+            .map(|(_, value)| value)
+    }
+
+    /// The metric name, empty when there is none.
+    pub fn metric_name(&self) -> &str {
+        self.get(METRIC_NAME).unwrap_or_default()
+    }
+
+    /// The number of labels.
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// Whether there is no label at all.
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    /// The encoded bytes: equal for equal sets, stable within a process, usable as a hash input.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// A builder that starts from this set.
+    pub fn to_builder(&self) -> LabelsBuilder {
+        LabelsBuilder {
+            pairs: self
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        }
+    }
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+/// Prometheus's notation: `{a="b", c="d"}`.
+impl fmt::Display for Labels {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("{")?;
+        for (index, (name, value)) in self.iter().enumerate() {
+            if index > 0 {
+                formatter.write_str(", ")?;
+            }
+            write!(formatter, "{name}={value:?}")?;
+        }
+        formatter.write_str("}")
+    }
+}
+
+impl fmt::Debug for Labels {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl Ord for Labels {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.iter().cmp(other.iter())
+    }
+}
+
+impl PartialOrd for Labels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+#[derive(Clone)]
+struct Pairs<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Pairs<'a> {
+    fn text(&mut self) -> Option<&'a str> {
+        let (length, rest) = self.rest.split_first_chunk::<4>()?;
+        let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        self.rest = rest;
+        Some(std::str::from_utf8(text).expect("only built from str"))
+    }
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some((self.text()?, self.text()?))
+    }
+}
+
+/// Changes a label set pair by pair.
+#[derive(Debug, Clone, Default)]
+pub struct LabelsBuilder {
+    /// Ascending by name, names unique; values may be empty until `build`.
+    pairs: Vec<(String, String)>,
+}
+
+impl LabelsBuilder {
+    /// Sets `name` to `value`; an empty value removes the label.
+    pub fn set(&mut self, name: &str, value: &str) -> &mut Self {
+        match self
+            .pairs
+            .binary_search_by(|(candidate, _)| candidate.as_str().cmp(name))
+        {
+            Ok(index) if value.is_empty() => {
+                self.pairs.remove(index);
+            }
+            Ok(index) => value.clone_into(&mut self.pairs[index].1),
+            Err(_) if value.is_empty() => {}
+            Err(index) => self
+                .pairs
+                .insert(index, (name.to_owned(), value.to_owned())),
+        }
+        self
+    }
+
+    /// Removes `name`, if present.
+    pub fn remove(&mut self, name: &str) -> &mut Self {
+        self.set(name, "")
+    }
+
+    /// Keeps only the labels for which `keep` answers true.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, &str) -> bool) -> &mut Self {
+        self.pairs.retain(|(name, value)| keep(name, value));
+        self
+    }
+
+    /// The value of `name`, if present.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let index = self
+            .pairs
+            .binary_search_by(|(candidate, _)| candidate.as_str().cmp(name));
+        index.ok().map(|index| self.pairs[index].1.as_str())
+    }
+
+    /// The pairs, ascending by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The finished set.
+    pub fn build(&self) -> Labels {
+        Labels::from_sorted(self.iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_sorted_and_empty_values_dropped() {
+        let labels = Labels::from_pairs([("b", "2"), ("a", "1"), ("c", ""), ("b", "3")]);
+        assert_eq!(labels.to_string(), r#"{a="1", b="3"}"#);
+        assert_eq!(labels.get("b"), Some("3"));
+        assert_eq!(labels.get("c"), None);
+        assert_eq!(labels.len(), 2);
+    }
+
+    #[test]
+    fn a_repeated_name_is_refused() {
+        assert_eq!(
+            Labels::try_from_pairs([("a", "1"), ("b", "1"), ("a", "2")]),
+            Err(InvalidLabels::Duplicate("a".to_owned()))
+        );
+    }
+
+    #[test]
+    fn order_is_pairwise_and_prefixes_come_first() {
+        let set = |pairs: &[(&str, &str)]| Labels::from_pairs(pairs.iter().copied());
+        assert!(set(&[("a", "1")]) < set(&[("a", "1"), ("b", "1")]));
+        assert!(set(&[("a", "2")]) > set(&[("a", "10")]));
+        assert!(set(&[("a", "2")]) < set(&[("aa", "1")]));
+        assert!(set(&[]) < set(&[("a", "1")]));
+    }
+
+    #[test]
+    fn builder_edits_in_place() {
+        let mut builder = Labels::from_pairs([("a", "1"), ("b", "2")]).to_builder();
+        builder
+            .set("a", "")
+            .set("c", "3")
+            .set("b", "4")
+            .remove("missing");
+        assert_eq!(
+            builder.build(),
+            Labels::from_pairs([("b", "4"), ("c", "3")])
+        );
+    }
+}

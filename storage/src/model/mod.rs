@@ -1,0 +1,11 @@
+//! The words everything else speaks: labels, matchers, samples, timestamps.
+
+mod labels;
+mod matcher;
+mod regex;
+mod sample;
+
+pub use labels::{InvalidLabels, Labels, LabelsBuilder, METRIC_NAME};
+pub use matcher::{MatchOp, Matcher};
+pub use regex::{Regex, RegexError};
+pub use sample::{STALE_MARKER_BITS, Sample, TimeRange, Timestamp, is_stale_marker, stale_marker};

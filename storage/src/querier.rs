@@ -1,0 +1,338 @@
+//! The read contract: what an engine sees of a store.
+//!
+//! A store hands out *runs*: undecoded stretches of one series' samples. The engine owns every
+//! buffer and tells a run to decode into it. Nothing here names a file, a page or a lock, and an
+//! in-memory store for tests fits in a page (see [`Run::floats`]).
+//!
+//! Invariants of an implementation:
+//! - Runs of one [`Scan::seek`] are ascending and disjoint in time; timestamps rise strictly; there
+//!   are no duplicates; nothing lies outside the querier's range or snapshot.
+//! - A run may reach beyond the *slice* it was asked for (whole pages are not cut to it), never
+//!   beyond the *querier's* range: callers bound by timestamp, not by length.
+//! - [`Shape::Aligned`]: the runs' lengths add up to the shape's. Two series with the same
+//!   [`AxisId`] of one scan have equal timestamps; ids of different scans mean nothing to each other.
+//! - Staleness markers are delivered as values; [`Run::may_be_stale`] says whether to look for them.
+
+use std::{
+    fmt::Debug,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use crate::{Labels, Matcher, ReadError, TimeRange, Timestamp};
+
+/// Something that can be read at a snapshot.
+pub trait Queryable: Send + Sync {
+    /// A snapshot of every commit visible now and none later. `range` is inclusive on both ends.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the store cannot be read at all.
+    fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, ReadError>;
+}
+
+/// A snapshot, short-lived.
+pub trait Querier: Send + Sync {
+    /// The series that pass every matcher, in label order, each label set once.
+    ///
+    /// # Errors
+    /// [`ReadError::Canceled`], [`ReadError::Budget`] or [`ReadError::Corruption`].
+    fn select(
+        &self,
+        request: &Select<'_>,
+        budget: &Budget,
+    ) -> Result<Box<dyn Selection>, ReadError>;
+
+    /// The label names of the series that pass every matcher, ascending, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Querier::select`].
+    fn label_names(
+        &self,
+        matchers: &[Matcher],
+        limit: Option<usize>,
+        budget: &Budget,
+    ) -> Result<Vec<String>, ReadError>;
+
+    /// The values of `name` among the series that pass every matcher, ascending, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Querier::select`].
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        limit: Option<usize>,
+        budget: &Budget,
+    ) -> Result<Vec<String>, ReadError>;
+}
+
+/// What to select.
+#[derive(Debug, Clone, Copy)]
+pub struct Select<'a> {
+    /// All of them must pass.
+    pub matchers: &'a [Matcher],
+    /// The time that will be read, inclusive on both ends, within the querier's range. Series that
+    /// are known to have no sample in it are left out.
+    pub range: TimeRange,
+    /// At most so many series, the first in label order.
+    pub limit: Option<usize>,
+    /// What the caller will read.
+    pub wants: Wants,
+}
+
+/// What the caller of [`Querier::select`] will read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// Only the label sets.
+    Labels,
+    /// Times and values.
+    Samples,
+}
+
+/// An immutable list of series, shared by the workers of a query.
+pub trait Selection: Send + Sync {
+    /// The series in label order, each label set once.
+    fn series(&self) -> &[SelectedSeries];
+
+    /// What a scan over `slice` would touch, from the directories alone.
+    fn estimate(&self, slice: TimeRange) -> Estimate;
+
+    /// A cursor for one worker over `slice` (inclusive on both ends).
+    fn scan<'a>(&'a self, slice: TimeRange, budget: &'a Budget) -> Box<dyn Scan + 'a>;
+}
+
+/// A series of a selection.
+#[derive(Debug, Clone)]
+pub struct SelectedSeries {
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// What a scan will cost, an upper bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// Samples that lie in the pages touched.
+    pub samples: u64,
+}
+
+/// One worker's cursor; not shared.
+pub trait Scan {
+    /// Moves to the series with this index of [`Selection::series`]; any order is allowed.
+    ///
+    /// # Errors
+    /// [`ReadError::Canceled`] or [`ReadError::Budget`]: the budget is looked at here.
+    fn seek(&mut self, series: usize) -> Result<Shape, ReadError>;
+
+    /// The next run of the series, ascending in time; `None` at its end.
+    ///
+    /// # Errors
+    /// [`ReadError::Corruption`] and the budget's errors.
+    fn next_run(&mut self) -> Result<Option<Run<'_>>, ReadError>;
+
+    /// The timestamps of an axis, decoded on first use.
+    ///
+    /// # Errors
+    /// [`ReadError::Corruption`] and the budget's errors.
+    fn axis(&mut self, id: AxisId) -> Result<&[Timestamp], ReadError>;
+}
+
+/// Names a list of timestamps within one scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AxisId(pub u32);
+
+/// How a series lies in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// No sample.
+    Empty,
+    /// Exactly the timestamps `axis[first .. first + len]`.
+    Aligned {
+        /// The shared timestamps.
+        axis: AxisId,
+        /// Index of the first.
+        first: u32,
+        /// How many.
+        len: u32,
+    },
+    /// Timestamps of its own.
+    Loose {
+        /// No more samples than this.
+        len_max: u32,
+    },
+}
+
+/// An undecoded stretch of one series.
+#[derive(Debug)]
+pub struct Run<'a> {
+    len: u32,
+    may_be_stale: bool,
+    body: Body<'a>,
+    times: Times<'a>,
+}
+
+/// Where values come from; private so that storage can add encodings unseen.
+#[derive(Debug)]
+pub(crate) enum Body<'a> {
+    /// Plain values.
+    Floats(&'a [f64]),
+    /// An encoded value page, of which `skip..skip + len` belongs to the run.
+    Page {
+        /// The page's checked bytes.
+        page: crate::codec::ValuePage<'a>,
+        /// Values at its start that are not part of the run.
+        skip: u32,
+    },
+}
+
+/// Where timestamps come from.
+#[derive(Debug)]
+pub(crate) enum Times<'a> {
+    /// Plain timestamps, as many as values.
+    Plain(&'a [Timestamp]),
+}
+
+impl<'a> Run<'a> {
+    /// A run over plain columns of equal length; for in-memory stores and tests.
+    ///
+    /// # Panics
+    /// When the two lengths differ.
+    pub fn floats(times: &'a [Timestamp], values: &'a [f64]) -> Self {
+        assert_eq!(
+            times.len(),
+            values.len(),
+            "a run has a timestamp for every value"
+        );
+        Self {
+            len: u32::try_from(values.len()).expect("a run holds fewer than 2^32 samples"),
+            may_be_stale: true,
+            body: Body::Floats(values),
+            times: Times::Plain(times),
+        }
+    }
+
+    /// A run over an encoded page; `times` are those of the run alone.
+    pub(crate) fn page(
+        times: &'a [Timestamp],
+        page: crate::codec::ValuePage<'a>,
+        skip: u32,
+        may_be_stale: bool,
+    ) -> Self {
+        Self {
+            len: u32::try_from(times.len()).expect("a page holds fewer than 2^32 samples"),
+            may_be_stale,
+            body: Body::Page { page, skip },
+            times: Times::Plain(times),
+        }
+    }
+
+    /// The number of samples.
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether the run has no sample.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// `false`: there is no staleness marker in it. `true`: there may be.
+    pub fn may_be_stale(&self) -> bool {
+        self.may_be_stale
+    }
+
+    /// Decodes all values into the first [`Run::len`] places of `out`.
+    ///
+    /// # Errors
+    /// [`ReadError::Corruption`] when the page does not decode.
+    ///
+    /// # Panics
+    /// When `out` is shorter than the run.
+    pub fn values(&self, out: &mut [f64]) -> Result<(), ReadError> {
+        let out = &mut out[..self.len()];
+        match &self.body {
+            Body::Floats(values) => out.copy_from_slice(values),
+            Body::Page { page, skip } => page.decode_range(*skip as usize, out)?,
+        }
+        Ok(())
+    }
+
+    /// Writes all timestamps into the first [`Run::len`] places of `out`.
+    ///
+    /// # Errors
+    /// [`ReadError::Corruption`] when the time column does not decode.
+    ///
+    /// # Panics
+    /// When `out` is shorter than the run.
+    pub fn times(&self, out: &mut [Timestamp]) -> Result<(), ReadError> {
+        match &self.times {
+            Times::Plain(times) => out[..self.len()].copy_from_slice(times),
+        }
+        Ok(())
+    }
+}
+
+/// What a read may use: a cancel flag and bytes of memory. Shared by the workers of a query.
+#[derive(Debug)]
+pub struct Budget {
+    canceled: AtomicBool,
+    bytes_left: AtomicU64,
+    limit_bytes: u64,
+}
+
+impl Budget {
+    /// A budget of `limit_bytes` for decoded columns.
+    pub const fn new(limit_bytes: u64) -> Self {
+        Self {
+            canceled: AtomicBool::new(false),
+            bytes_left: AtomicU64::new(limit_bytes),
+            limit_bytes,
+        }
+    }
+
+    /// A budget without limits, for tools and tests.
+    pub const fn unlimited() -> Self {
+        Self::new(u64::MAX)
+    }
+
+    /// Ends every read that looks at this budget from now on.
+    pub fn cancel(&self) {
+        self.canceled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Budget::cancel`] was called.
+    pub fn is_canceled(&self) -> bool {
+        self.canceled.load(Ordering::Relaxed)
+    }
+
+    /// Fails when cancelled.
+    ///
+    /// # Errors
+    /// [`ReadError::Canceled`].
+    pub fn check(&self) -> Result<(), ReadError> {
+        if self.is_canceled() {
+            Err(ReadError::Canceled)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes `bytes` from the budget.
+    ///
+    /// # Errors
+    /// [`ReadError::Budget`] when fewer are left (nothing is taken then); [`ReadError::Canceled`].
+    pub fn charge(&self, bytes: u64) -> Result<(), ReadError> {
+        self.check()?;
+        self.bytes_left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(bytes)
+            })
+            .map(|_| ())
+            .map_err(|_| ReadError::Budget {
+                limit_bytes: self.limit_bytes,
+            })
+    }
+
+    /// Gives `bytes` back.
+    pub fn release(&self, bytes: u64) {
+        self.bytes_left.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
