@@ -1,1 +1,12 @@
-//! x
+//! PromQL: parser and engine over `narthex-storage`'s read contract.
+//!
+//! **What it is not.** It never sees a page, a file or a lock, starts no threads of its own, reads
+//! no clock and no environment. Any [`narthex_storage::Queryable`] will do.
+
+mod error;
+pub mod functions;
+pub mod parser;
+mod value;
+
+pub use error::QueryError;
+pub use value::{Series, Value, VectorSample};
