@@ -1,1 +1,27 @@
-//! `prometheus.yml`: load, defaults, validation.
+//! `prometheus.yml`: the types of the whole schema.
+//!
+//! The types hold a configuration after defaults and inheritance: what a reader of a
+//! [`ScrapeConfig`] finds there is what counts, no field has to be combined with a global one. Paths
+//! are resolved against the directory of the file. Secrets are [`Secret`], which prints as
+//! `<secret>` wherever it is formatted.
+
+mod http_client;
+mod remote;
+mod scrape;
+mod sections;
+
+pub use http_client::{
+    Authorization, BasicAuth, HttpClientConfig, HttpHeader, OAuth2, ProxyConfig, Secret, TlsConfig,
+    TlsVersion,
+};
+pub use remote::{
+    MetadataConfig, QueueConfig, RemoteReadConfig, RemoteWriteConfig, RemoteWriteMessage,
+};
+pub use scrape::{
+    DiscoveryConfigs, FileSdConfig, NameEscaping, NameValidation, OtherDiscovery, ScrapeConfig,
+    ScrapeLimits, ScrapeProtocol, TargetGroup,
+};
+pub use sections::{
+    AlertingConfig, AlertmanagerConfig, Config, GlobalConfig, OtlpConfig, RetentionConfig,
+    StorageConfig,
+};
