@@ -1,1 +1,0 @@
-//! Our own metrics, under the names that known dashboards read.
