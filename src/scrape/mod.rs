@@ -1,1 +1,3 @@
-//! Scraping targets.
+//! Scraping: from targets to rows in the store.
+
+pub mod exposition;

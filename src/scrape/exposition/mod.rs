@@ -1,0 +1,214 @@
+//! The text formats in which targets expose their metrics.
+//!
+//! **What it is.** Two parsers over a borrowed body, one entry at a time: Prometheus's text format
+//! (0.0.4 and 1.0.0, with quoted UTF-8 names) and OpenMetrics text (0.0.1 and 1.0.0). Exemplars and
+//! units are checked and passed over.
+//!
+//! **What it is not.** It attaches no target labels, keeps no state between bodies and decides
+//! nothing about time.
+//!
+//! **What always holds.** Any bytes end in entries or one [`ParseError`], never a panic. Every entry
+//! consumes at least one byte. A series' text is what identifies it within a target: from the first
+//! byte of its name or brace to the last of its labels, as sent.
+//!
+//! Source: what the released Prometheus accepts and refuses, and the texts it refuses with
+//! (`corpus.json` beside this file holds its answers).
+
+mod cursor;
+mod number;
+mod openmetrics;
+mod text;
+
+pub(crate) use number::parse_float;
+
+use narthex_storage::{Labels, METRIC_NAME};
+
+use cursor::{Cursor, go_quote};
+
+/// Which of the two formats a body is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Prometheus's text format.
+    Text,
+    /// OpenMetrics text.
+    OpenMetrics,
+}
+
+/// Why a body is refused; the text is Prometheus's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ParseError(String);
+
+/// What a metric family says it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum MetricType {
+    /// Only goes up, or starts again.
+    Counter,
+    /// Any value.
+    Gauge,
+    /// Buckets, sum and count.
+    Histogram,
+    /// Buckets of a value that may go down.
+    GaugeHistogram,
+    /// Quantiles, sum and count.
+    Summary,
+    /// Labels that tell about the target.
+    Info,
+    /// A set of exclusive states.
+    StateSet,
+    /// Not said.
+    #[default]
+    Unknown,
+}
+
+impl MetricType {
+    /// The name used in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::GaugeHistogram => "gaugehistogram",
+            Self::Summary => "summary",
+            Self::Info => "info",
+            Self::StateSet => "stateset",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One line of an exposition.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Entry<'a> {
+    /// A sample; its labels are read with [`Parser::labels`] before the next entry.
+    Sample {
+        /// The series' text.
+        series: &'a [u8],
+        /// The value; every NaN has the same bits.
+        value: f64,
+        /// The explicit timestamp, milliseconds since the Unix epoch.
+        time: Option<i64>,
+    },
+    /// `# TYPE`.
+    Type {
+        /// The family's name, escapes not resolved.
+        name: &'a [u8],
+        /// What it is.
+        kind: MetricType,
+    },
+    /// `# HELP`.
+    Help {
+        /// The family's name, escapes not resolved.
+        name: &'a [u8],
+        /// The text, escapes not resolved.
+        text: &'a str,
+    },
+    /// `# UNIT`, OpenMetrics only.
+    Unit {
+        /// The family's name, escapes not resolved.
+        name: &'a [u8],
+        /// The unit.
+        text: &'a [u8],
+    },
+    /// Any other line that starts with `#`.
+    Comment,
+}
+
+/// Reads one body entry by entry.
+#[derive(Debug)]
+pub struct Parser<'a> {
+    cursor: Cursor<'a>,
+    format: Format,
+}
+
+impl<'a> Parser<'a> {
+    /// A parser at the start of `body`.
+    pub fn new(body: &'a [u8], format: Format) -> Self {
+        Self {
+            cursor: Cursor::new(body, format == Format::Text),
+            format,
+        }
+    }
+
+    /// The next entry, `None` at the end of the body.
+    ///
+    /// # Errors
+    /// The body is malformed from here on.
+    pub fn next_entry(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
+        match self.format {
+            Format::Text => text::next_entry(&mut self.cursor),
+            Format::OpenMetrics => openmetrics::next_entry(&mut self.cursor),
+        }
+    }
+
+    /// Where the next entry begins, in bytes.
+    pub(crate) fn position(&self) -> usize {
+        self.cursor.position()
+    }
+
+    /// Goes on at `position`, which must be the first byte of a line.
+    pub(crate) fn seek(&mut self, position: usize) {
+        self.cursor.seek(position);
+    }
+
+    /// The type named by the last `# TYPE` line.
+    pub(crate) fn kind(&self) -> MetricType {
+        self.cursor.kind
+    }
+
+    /// Says which type the last `# TYPE` line named, when that line was passed over with
+    /// [`Parser::seek`].
+    pub(crate) fn set_kind(&mut self, kind: MetricType) {
+        self.cursor.kind = kind;
+    }
+
+    /// The labels of the sample that was just returned, as sent: escapes resolved, `le` and
+    /// `quantile` in canonical form inside a histogram or summary, empty values dropped.
+    ///
+    /// # Errors
+    /// A repeated label name, an empty name, or a name that is not UTF-8.
+    pub fn labels(&self) -> Result<Labels, ParseError> {
+        let mut pairs = Vec::with_capacity(self.cursor.label_spans().len() + 1);
+        let name = self.cursor.name_text();
+        let metric = number::unescape(name).ok_or_else(|| invalid_name(name))?;
+        pairs.push((METRIC_NAME.to_owned(), metric));
+        for (name, value) in self.cursor.label_texts() {
+            let label = number::unescape(name).ok_or_else(|| invalid_name(name))?;
+            let value = number::unescape(value).ok_or_else(|| {
+                ParseError(format!("invalid UTF-8 label value: {}", go_quote(value)))
+            })?;
+            let value = number::normalise_bound(self.cursor.kind, &label, value);
+            if label.is_empty() && !value.is_empty() {
+                return Err(invalid_name(b""));
+            }
+            pairs.push((label, value));
+        }
+        Labels::try_from_pairs(pairs).map_err(|problem| match problem {
+            narthex_storage::InvalidLabels::Duplicate(name) => ParseError(format!(
+                "label name {} is not unique: invalid sample",
+                go_quote(name.as_bytes())
+            )),
+            narthex_storage::InvalidLabels::EmptyName => invalid_name(b""),
+        })
+    }
+}
+
+fn invalid_name(name: &[u8]) -> ParseError {
+    ParseError(format!(
+        "invalid metric name or label names: {}",
+        go_quote(name)
+    ))
+}
+
+/// Resolves the escapes of a HELP text: `\\` and `\n`, in OpenMetrics `\"` as well.
+pub(crate) fn unescape_help(text: &str, format: Format) -> String {
+    number::unescape_text(text, format == Format::OpenMetrics)
+}
+
+/// Resolves the escapes of a family name; `None` when it is not UTF-8.
+pub(crate) fn family_name(name: &[u8]) -> Option<String> {
+    number::unescape(name)
+}
+
+#[cfg(test)]
+mod tests;
