@@ -1,1 +1,4 @@
 //! Command lines: the server, promtool and our own commands.
+
+mod command_line;
+mod flags;
