@@ -1,0 +1,114 @@
+//! Go's quoting of strings and characters, and its undoing.
+
+use std::fmt::Write as _;
+
+/// Go's `strconv.Quote`.
+pub(crate) fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        push_escaped(&mut out, c, '"');
+    }
+    out.push('"');
+    out
+}
+
+/// Go's `strconv.QuoteRune`.
+pub(crate) fn quote_char(c: char) -> String {
+    let mut out = String::from("'");
+    push_escaped(&mut out, c, '\'');
+    out.push('\'');
+    out
+}
+
+fn push_escaped(out: &mut String, c: char, quote: char) {
+    match c {
+        '\\' => out.push_str("\\\\"),
+        '\x07' => out.push_str("\\a"),
+        '\x08' => out.push_str("\\b"),
+        '\x0c' => out.push_str("\\f"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        '\x0b' => out.push_str("\\v"),
+        _ if c == quote => {
+            out.push('\\');
+            out.push(c);
+        }
+        _ if is_printable(c) => out.push(c),
+        _ => {
+            let code = u32::from(c);
+            let written = match code {
+                0..0x80 => write!(out, "\\x{code:02x}"),
+                0x80..0x10000 => write!(out, "\\u{code:04x}"),
+                _ => write!(out, "\\U{code:08x}"),
+            };
+            written.expect("writing to a string does not fail");
+        }
+    }
+}
+
+/// Go's `strconv.IsPrint`: letters, marks, numbers, punctuation, symbols and the ASCII space.
+fn is_printable(c: char) -> bool {
+    match c {
+        ' '..='~' => true,
+        '\0'..='\x7f' => false,
+        _ => {
+            // Rust escapes the same classes, and combining marks at the start of a text.
+            let text = String::from_iter(['a', c]);
+            !format!("{text:?}").contains('\\')
+        }
+    }
+}
+
+/// The value of a quoted string that the lexer accepted, as Go's `strconv.Unquote` reads it. Bytes
+/// that are not UTF-8 become U+FFFD, which is also what Prometheus's JSON makes of them.
+pub(super) fn unquote(quoted: &str) -> String {
+    let mut chars = quoted.chars();
+    let quote = chars.next();
+    chars.next_back();
+    let inner = chars.as_str();
+    if quote == Some('`') {
+        return inner.replace('\r', "");
+    }
+    if !inner.contains('\\') {
+        return inner.to_owned();
+    }
+    let mut out = Vec::with_capacity(inner.len());
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            continue;
+        }
+        let Some(kind) = chars.next() else { break };
+        let mut code = |count: usize, base: u32, first: u32| {
+            (0..count).fold(first, |code, _| {
+                let digit = chars.next().and_then(|c| c.to_digit(base));
+                code.wrapping_mul(base).wrapping_add(digit.unwrap_or(0))
+            })
+        };
+        match kind {
+            'a' => out.push(0x07),
+            'b' => out.push(0x08),
+            'f' => out.push(0x0c),
+            'n' => out.push(b'\n'),
+            'r' => out.push(b'\r'),
+            't' => out.push(b'\t'),
+            'v' => out.push(0x0b),
+            '0'..='7' => {
+                let first = kind.to_digit(8).unwrap_or(0);
+                out.push(code(2, 8, first) as u8);
+            }
+            'x' => out.push(code(2, 16, 0) as u8),
+            'u' | 'U' => {
+                let c = char::from_u32(code(if kind == 'u' { 4 } else { 8 }, 16, 0))
+                    .unwrap_or(char::REPLACEMENT_CHARACTER);
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    String::from_utf8(out)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
