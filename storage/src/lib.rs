@@ -19,6 +19,8 @@ mod error;
 mod mmap;
 mod model;
 mod querier;
+#[cfg(test)]
+mod test_support;
 mod vfs;
 
 pub use appender::{
