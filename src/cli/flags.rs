@@ -152,7 +152,7 @@ pub(crate) static FLAGS: &[Flag] = &[
     flag("agent", Switch, "false", NotBuilt(AGENT), "Run in agent mode."),
     flag("log.level", OneOf(&["debug", "info", "warn", "error"]), "info", Works, "Only log messages with the given severity or above."),
     flag("log.format", OneOf(&["logfmt", "json"]), "logfmt", Works, "Output format of log messages."),
-    flag("storage.wal-fsync", OneOf(&["seal", "commit"]), "seal", Works, "Narthex's own: when the write-ahead log is made durable, at each seal and segment end or at every commit."),
+    flag("storage.wal-fsync", OneOf(&["segment", "commit"]), "segment", Works, "Narthex's own: fsync when a log segment ends and at each seal (segment), or for every commit (commit)."),
 ];
 
 /// A flag that Prometheus had once and that files still pass.
