@@ -8,6 +8,7 @@ mod ast;
 mod check;
 mod lexer;
 mod parse;
+mod printer;
 pub(crate) mod quote;
 
 pub use ast::{
@@ -15,6 +16,7 @@ pub use ast::{
     ExprKind, Span, Subquery, TimeModifiers, ValueType, VectorMatching, VectorSelector,
 };
 use narthex_storage::Matcher;
+pub use printer::format_query;
 
 /// The greatest height of a syntax tree; a chain `x+x+…` is as high as it is long.
 pub const HEIGHT_MAX: usize = 1_000;

@@ -972,7 +972,11 @@ impl<'a> Parser<'a> {
                 self.take()?;
                 let inner = self.duration(0, expected)?;
                 self.take_expected(TokenKind::RightParen, expected)?;
-                if matches!(inner.duration.kind, DurationKind::Literal { .. }) {
+                // Parentheses around a literal or around parentheses mean and print nothing.
+                if matches!(
+                    inner.duration.kind,
+                    DurationKind::Literal { .. } | DurationKind::Paren(_)
+                ) {
                     return Ok(inner);
                 }
                 let kind = DurationKind::Paren(Box::new(inner.duration));
