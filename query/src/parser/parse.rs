@@ -52,6 +52,8 @@ const STEP: Expected = Expected(
 );
 const STEP_END: Expected = Expected("subquery selector", "\"]\"");
 const OFFSET: Expected = Expected("offset", "number, duration, step(), or range()");
+const FILL_REFUSED: &str = "binop fill modifiers are experimental and not enabled";
+const OUT_OF_RANGE: &str = "duration out of range";
 const TIMESTAMP: Expected = Expected("@", "timestamp");
 
 pub(super) struct Parser<'a> {
@@ -245,21 +247,15 @@ impl<'a> Parser<'a> {
         let return_bool = self.take_if(TokenKind::Keyword(Keyword::Bool))?;
         let matching = self.vector_matching()?;
         let strength = binding(op) + u8::from(op != BinaryOp::Pow);
-        let fill = self.peek()?;
+        let first = self.peek()?.span.start;
         let rhs = self.expression(strength).map_err(|error| {
-            let is_fill = matches!(
-                fill.kind,
-                TokenKind::Keyword(Keyword::Fill | Keyword::FillLeft | Keyword::FillRight)
-            );
-            let span = Span {
-                start: lhs.expr.span.start,
-                end: error.span.end,
-            };
-            if is_fill && error.span.start == fill.span.end && error.message.ends_with("\"(\"") {
-                self.error(
-                    span,
-                    "binop fill modifiers are experimental and not enabled",
-                )
+            // Prometheus reports these at the whole binary expression.
+            if error.message == FILL_REFUSED && error.span.start == first {
+                let span = Span {
+                    start: lhs.expr.span.start,
+                    end: error.span.end,
+                };
+                self.error(span, FILL_REFUSED)
             } else {
                 error
             }
@@ -301,7 +297,8 @@ impl<'a> Parser<'a> {
             _ => return Ok(matching),
         };
         self.take()?;
-        if self.peek()?.kind == TokenKind::LeftParen {
+        let token = self.peek()?;
+        if token.kind == TokenKind::LeftParen || !starts_expression(token.kind) {
             matching.include = self.grouping_labels()?;
         }
         Ok(matching)
@@ -473,6 +470,10 @@ impl<'a> Parser<'a> {
                         let open = self.peek()?;
                         Err(self.unexpected(open))
                     }
+                    (
+                        TokenKind::Keyword(Keyword::Fill | Keyword::FillLeft | Keyword::FillRight),
+                        TokenKind::LeftParen,
+                    ) => Err(self.error(span, FILL_REFUSED)),
                     _ => {
                         let selector = self.selector(Some(token))?;
                         let span = selector.span;
@@ -851,7 +852,13 @@ impl<'a> Parser<'a> {
         match token.kind {
             TokenKind::Operator(sign @ (BinaryOp::Add | BinaryOp::Sub)) => {
                 self.take()?;
-                let operand = self.duration_operand(OFFSET)?;
+                let operand = self.duration_operand(OFFSET).map_err(|error| {
+                    if error.message == OUT_OF_RANGE {
+                        self.error(self.span_from(token.span.start), OUT_OF_RANGE)
+                    } else {
+                        error
+                    }
+                })?;
                 self.signed(token.span.start, sign == BinaryOp::Sub, operand)
             }
             _ => self.duration_operand(OFFSET),
@@ -921,7 +928,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// Puts a sign before a duration; that of a literal is folded in.
+    /// Puts a sign before a duration; that of a literal is folded in, a plus is dropped.
     fn signed(
         &self,
         start: u32,
@@ -938,6 +945,10 @@ impl<'a> Parser<'a> {
                 let seconds = if negative { -seconds } else { seconds };
                 self.tall_duration(DurationKind::Literal { seconds, has_unit }, span, height)
             }
+            _ if !negative => Ok(TallDuration {
+                duration: Duration { span, ..duration },
+                height,
+            }),
             _ => {
                 let operand = Box::new(duration);
                 self.tall_duration(DurationKind::Unary { negative, operand }, span, height + 1)
@@ -959,7 +970,7 @@ impl<'a> Parser<'a> {
                     self.number(span)?
                 };
                 if seconds.abs() > DURATION_SECONDS_MAX {
-                    return Err(self.error(span, "duration out of range"));
+                    return Err(self.error(span, OUT_OF_RANGE));
                 }
                 self.tall_duration(DurationKind::Literal { seconds, has_unit }, span, 1)
             }
@@ -1102,6 +1113,19 @@ fn is_metric_identifier(kind: TokenKind) -> bool {
         ),
         _ => false,
     }
+}
+
+/// Whether an expression can start with a token.
+fn starts_expression(kind: TokenKind) -> bool {
+    matches!(
+        kind,
+        TokenKind::Number
+            | TokenKind::Duration
+            | TokenKind::String
+            | TokenKind::LeftBrace
+            | TokenKind::LeftParen
+            | TokenKind::Operator(BinaryOp::Add | BinaryOp::Sub)
+    ) || is_metric_identifier(kind)
 }
 
 /// Whether a token can be a label of `by`, `without`, `on`, `ignoring` or `group_*`.

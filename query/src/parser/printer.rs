@@ -250,19 +250,24 @@ impl Display for Names<'_> {
             if index > 0 {
                 formatter.write_str(", ")?;
             }
-            formatter.write_str(&label_name(name))?;
+            formatter.write_str(&label_name(name, ":"))?;
         }
         Ok(())
     }
 }
 
-fn label_name(name: &str) -> String {
+/// A label name, quoted unless it is made of letters, digits, underscores and `also`.
+fn label_name(name: &str, also: &str) -> String {
     let is_plain = name
-        .bytes()
-        .all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+        .chars()
+        .all(|c| c == '_' || c.is_ascii_alphanumeric() || also.contains(c))
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && !name.is_empty();
-    if is_plain { name.to_owned() } else { quote(name) }
+    if is_plain {
+        name.to_owned()
+    } else {
+        quote(name)
+    }
 }
 
 fn number(formatter: &mut Formatter<'_>, value: f64, is_duration: bool) -> fmt::Result {
@@ -274,7 +279,8 @@ fn number(formatter: &mut Formatter<'_>, value: f64, is_duration: bool) -> fmt::
 }
 
 fn seconds(formatter: &mut Formatter<'_>, value: f64) -> fmt::Result {
-    let magnitude = time::Duration::try_from_secs_f64(value.abs()).unwrap_or_default();
+    // Rounded to nanoseconds as Prometheus does; larger than any duration it saturates.
+    let magnitude = time::Duration::from_nanos((value.abs() * 1e9).round() as u64);
     let text = format_duration(magnitude);
     if value < 0.0 {
         formatter.write_char('-')?;
@@ -296,7 +302,7 @@ fn series(formatter: &mut Formatter<'_>, selector: &VectorSelector) -> fmt::Resu
         .iter()
         .filter(|matcher| !is_name(matcher))
         .map(|matcher| {
-            let (name, op) = (label_name(matcher.name()), matcher.op().as_str());
+            let (name, op) = (label_name(matcher.name(), ""), matcher.op().as_str());
             format!("{name}{op}{}", quote(matcher.value()))
         })
         .collect();
