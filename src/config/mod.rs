@@ -5,15 +5,25 @@
 //! are resolved against the directory of the file. Secrets are [`Secret`], which prints as
 //! `<secret>` wherever it is formatted.
 
+mod bytes;
+mod decode;
+mod error;
 mod http_client;
+mod load;
 mod remote;
 mod scrape;
 mod sections;
+#[cfg(test)]
+mod tests;
+mod yaml;
 
+pub use error::ConfigError;
 pub use http_client::{
     Authorization, BasicAuth, HttpClientConfig, HttpHeader, OAuth2, ProxyConfig, Secret, TlsConfig,
     TlsVersion,
 };
+pub(crate) use load::{check_yaml_syntax, io_reason, load_target_groups, matching_files};
+pub use load::{load, load_file, load_http_client};
 pub use remote::{
     MetadataConfig, QueueConfig, RemoteReadConfig, RemoteWriteConfig, RemoteWriteMessage,
 };
@@ -23,5 +33,5 @@ pub use scrape::{
 };
 pub use sections::{
     AlertingConfig, AlertmanagerConfig, Config, GlobalConfig, OtlpConfig, RetentionConfig,
-    StorageConfig,
+    StorageConfig, TranslationStrategy,
 };

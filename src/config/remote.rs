@@ -2,14 +2,16 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use narthex_storage::Labels;
+
 use super::{HttpClientConfig, Secret};
 use crate::relabel::RelabelConfig;
 
 /// One endpoint samples are forwarded to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RemoteWriteConfig {
-    /// The endpoint.
-    pub url: String,
+    /// The endpoint; credentials in it do not print.
+    pub url: Secret,
     /// Its unique name, if it has one.
     pub name: String,
     /// Which message is sent.
@@ -32,8 +34,8 @@ pub struct RemoteWriteConfig {
     pub queue_config: QueueConfig,
     /// Metadata sent beside the samples.
     pub metadata_config: MetadataConfig,
-    /// The key of a cloud provider's signing section (`sigv4`, `azuread`, `google_iam`), if any.
-    pub cloud_auth: Option<&'static str>,
+    /// The keys of cloud providers' signing sections: `sigv4`, `azuread`, `google_iam`.
+    pub cloud_auth: Vec<&'static str>,
 }
 
 /// Which remote-write message is sent.
@@ -120,7 +122,7 @@ pub struct RemoteReadConfig {
     /// Whether times the local store holds are asked for as well.
     pub read_recent: bool,
     /// Labels a selector must have for the endpoint to be asked.
-    pub required_matchers: BTreeMap<String, String>,
+    pub required_matchers: Labels,
     /// Whether external labels select what is read; true by default.
     pub filter_external_labels: bool,
     /// How to connect.

@@ -5,8 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use narthex_storage::Labels;
 
 use super::{
-    DiscoveryConfigs, HttpClientConfig, NameEscaping, NameValidation, RemoteReadConfig,
-    RemoteWriteConfig, ScrapeConfig, ScrapeLimits, ScrapeProtocol,
+    DiscoveryConfigs, HttpClientConfig, NameValidation, RemoteReadConfig, RemoteWriteConfig,
+    ScrapeConfig, ScrapeLimits, ScrapeProtocol,
 };
 use crate::relabel::RelabelConfig;
 
@@ -37,6 +37,8 @@ pub struct Config {
     pub remote_read: Vec<RemoteReadConfig>,
     /// How OTLP metrics are translated, if the section is present.
     pub otlp: Option<OtlpConfig>,
+    /// The global escaping scheme as written, which jobs may inherit; empty when there is none.
+    pub(super) global_escaping: String,
 }
 
 impl Config {
@@ -71,8 +73,6 @@ pub struct GlobalConfig {
     pub limits: ScrapeLimits,
     /// Which metric and label names are valid.
     pub metric_name_validation_scheme: NameValidation,
-    /// Which names are asked for during negotiation, if the section says.
-    pub metric_name_escaping_scheme: Option<NameEscaping>,
     /// Whether native histograms are scraped.
     pub scrape_native_histograms: bool,
     /// Whether classic histograms are turned into native ones with custom buckets.
@@ -96,7 +96,6 @@ impl Default for GlobalConfig {
             external_labels: Labels::empty(),
             limits: ScrapeLimits::default(),
             metric_name_validation_scheme: NameValidation::Utf8,
-            metric_name_escaping_scheme: None,
             scrape_native_histograms: false,
             convert_classic_histograms_to_nhcb: false,
             always_scrape_classic_histograms: false,
@@ -131,6 +130,8 @@ pub struct AlertmanagerConfig {
     pub alert_relabel_configs: Vec<RelabelConfig>,
     /// Where the Alertmanagers come from.
     pub discovery: DiscoveryConfigs,
+    /// Whether requests are to be signed for AWS.
+    pub sigv4: bool,
 }
 
 impl Default for AlertmanagerConfig {
@@ -143,6 +144,7 @@ impl Default for AlertmanagerConfig {
             relabel_configs: Vec::new(),
             alert_relabel_configs: Vec::new(),
             discovery: DiscoveryConfigs::default(),
+            sigv4: false,
         }
     }
 }
@@ -168,12 +170,86 @@ pub struct RetentionConfig {
     /// How many bytes are kept.
     pub size_bytes: Option<u64>,
     /// How much of the disk, in percent, may be used.
-    pub percentage: Option<u64>,
+    pub percentage: Option<f64>,
 }
 
 /// The `otlp` section.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct OtlpConfig {
+    /// Whether every resource attribute becomes a label.
+    pub promote_all_resource_attributes: bool,
     /// Resource attributes that become labels.
     pub promote_resource_attributes: Vec<String>,
+    /// Resource attributes that do not, when all others do.
+    pub ignore_resource_attributes: Vec<String>,
+    /// How names are translated.
+    pub translation_strategy: TranslationStrategy,
+    /// Whether `service.name` and its like stay on `target_info`.
+    pub keep_identifying_resource_attributes: bool,
+    /// Whether histograms become native ones with custom buckets.
+    pub convert_histograms_to_nhcb: bool,
+    /// Whether the scope becomes labels.
+    pub promote_scope_metadata: bool,
+    /// Whether labels that start with an underscore get a prefix; true by default.
+    pub label_name_underscore_sanitization: bool,
+    /// Whether several underscores in a row stay; true by default.
+    pub label_name_preserve_multiple_underscores: bool,
+}
+
+impl Default for OtlpConfig {
+    fn default() -> Self {
+        Self {
+            promote_all_resource_attributes: false,
+            promote_resource_attributes: Vec::new(),
+            ignore_resource_attributes: Vec::new(),
+            translation_strategy: TranslationStrategy::UnderscoreEscapingWithSuffixes,
+            keep_identifying_resource_attributes: false,
+            convert_histograms_to_nhcb: false,
+            promote_scope_metadata: false,
+            label_name_underscore_sanitization: true,
+            label_name_preserve_multiple_underscores: true,
+        }
+    }
+}
+
+/// How names of OTLP metrics are translated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TranslationStrategy {
+    /// Underscores for what the older names exclude, with unit and type suffixes.
+    UnderscoreEscapingWithSuffixes,
+    /// The same without suffixes.
+    UnderscoreEscapingWithoutSuffixes,
+    /// Names as they are, with unit and type suffixes.
+    NoUtf8EscapingWithSuffixes,
+    /// Names as they are.
+    NoTranslation,
+}
+
+impl TranslationStrategy {
+    /// The strategy of that name.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        [
+            Self::UnderscoreEscapingWithSuffixes,
+            Self::UnderscoreEscapingWithoutSuffixes,
+            Self::NoUtf8EscapingWithSuffixes,
+            Self::NoTranslation,
+        ]
+        .into_iter()
+        .find(|strategy| strategy.as_str() == text)
+    }
+
+    /// The name used in configuration files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UnderscoreEscapingWithSuffixes => "UnderscoreEscapingWithSuffixes",
+            Self::UnderscoreEscapingWithoutSuffixes => "UnderscoreEscapingWithoutSuffixes",
+            Self::NoUtf8EscapingWithSuffixes => "NoUTF8EscapingWithSuffixes",
+            Self::NoTranslation => "NoTranslation",
+        }
+    }
+
+    /// Whether names keep characters that the older names exclude.
+    pub(super) fn keeps_utf8(self) -> bool {
+        matches!(self, Self::NoUtf8EscapingWithSuffixes | Self::NoTranslation)
+    }
 }

@@ -1,0 +1,254 @@
+//! YAML text as a tree of nodes with positions: the only place that knows the YAML crate.
+//!
+//! Scalars keep their text and are not interpreted here. Aliases share the node they name. Only the
+//! first document of a stream counts, as upstream.
+
+use std::{collections::HashMap, rc::Rc};
+
+use serde_saphyr::granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, Span, Tag};
+
+/// Where a node stands: line and column, both from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Position {
+    pub(super) line: usize,
+    pub(super) column: usize,
+}
+
+/// A node of the tree.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) position: Position,
+    /// The explicit tag in its short form, such as `!!str`.
+    pub(super) tag: Option<String>,
+    pub(super) content: Content,
+    /// Nodes below and including this one, aliases written out.
+    expanded_count: u64,
+}
+
+/// What a node holds.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// A text; `plain` when it stands without quotes and may mean a number, a truth value or null.
+    Scalar { text: String, plain: bool },
+    /// Items in order.
+    Sequence(Vec<Rc<Node>>),
+    /// Keys and values in order, keys possibly repeated.
+    Mapping(Vec<(Rc<Node>, Rc<Node>)>),
+}
+
+/// Why a text is not YAML, in Go's words where they are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SyntaxError {
+    pub(super) message: String,
+    pub(super) position: Option<Position>,
+}
+
+impl SyntaxError {
+    fn at(message: impl Into<String>, span: &Span) -> Self {
+        Self {
+            message: message.into(),
+            position: Some(position(span)),
+        }
+    }
+}
+
+/// Reads the first document of `text`; `None` when there is none.
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<Rc<Node>>, SyntaxError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| SyntaxError {
+        message: "yaml: invalid leading UTF-8 octet".to_owned(),
+        position: None,
+    })?;
+    let mut options = Options::default();
+    options.set_emit_comments(false);
+    let mut builder = Builder {
+        source: text,
+        ..Builder::default()
+    };
+    for event in Parser::new_from_str_with_options(text, options) {
+        let (event, span) = event.map_err(|error| {
+            let position = Position {
+                line: error.marker().line(),
+                column: error.marker().col() + 1,
+            };
+            let message = match error.kind() {
+                ErrorKind::UnknownAnchor => {
+                    let name = builder.alias_name(error.marker().byte_offset());
+                    format!("yaml: unknown anchor '{name}' referenced")
+                }
+                ErrorKind::TabNotAllowed
+                | ErrorKind::TabInBlockIndentation
+                | ErrorKind::TabInIndentation
+                | ErrorKind::UnexpectedCharacter { .. } => format!(
+                    "yaml: line {}: found character that cannot start any token",
+                    position.line
+                ),
+                _ => format!("yaml: line {}: {}", position.line, error.info()),
+            };
+            SyntaxError {
+                message,
+                position: Some(position),
+            }
+        })?;
+        if matches!(event, Event::DocumentEnd) {
+            break;
+        }
+        builder.event(event, &span)?;
+    }
+    let Some(root) = builder.root else {
+        return Ok(None);
+    };
+    refuse_excessive_aliasing(builder.node_count, root.expanded_count)?;
+    Ok(Some(root))
+}
+
+/// Refuses a document that grows out of proportion through its aliases, by the ratios of Go's YAML
+/// package.
+fn refuse_excessive_aliasing(node_count: u64, expanded_count: u64) -> Result<(), SyntaxError> {
+    const LOW: f64 = 400_000.0;
+    const HIGH: f64 = 4_000_000.0;
+    let expanded = expanded_count as f64;
+    let allowed = (0.99 - 0.89 * (expanded - LOW) / (HIGH - LOW)).clamp(0.10, 0.99);
+    let aliased = expanded_count.saturating_sub(node_count);
+    if aliased > 100 && expanded_count > 1000 && aliased as f64 / expanded > allowed {
+        return Err(SyntaxError {
+            message: "yaml: document contains excessive aliasing".to_owned(),
+            position: None,
+        });
+    }
+    Ok(())
+}
+
+fn position(span: &Span) -> Position {
+    Position {
+        line: span.start.line(),
+        column: span.start.col() + 1,
+    }
+}
+
+/// Puts events together.
+#[derive(Default)]
+struct Builder<'a> {
+    source: &'a str,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Rc<Node>>,
+    root: Option<Rc<Node>>,
+    node_count: u64,
+}
+
+/// A sequence or mapping whose end is not reached.
+struct Open {
+    position: Position,
+    tag: Option<String>,
+    anchor: usize,
+    mapping: bool,
+    children: Vec<Rc<Node>>,
+}
+
+impl Builder<'_> {
+    fn event(&mut self, event: Event<'_>, span: &Span) -> Result<(), SyntaxError> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let content = Content::Scalar {
+                    text: text.into_owned(),
+                    plain: style == ScalarStyle::Plain,
+                };
+                self.finish(position(span), short_tag(tag.as_deref()), anchor, content);
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                self.open(span, tag.as_deref(), anchor, false);
+            }
+            Event::MappingStart(_, anchor, tag) => self.open(span, tag.as_deref(), anchor, true),
+            Event::SequenceEnd | Event::MappingEnd => {
+                let Some(open) = self.open.pop() else {
+                    return Err(SyntaxError::at(
+                        "yaml: unexpected end of a collection",
+                        span,
+                    ));
+                };
+                let content = if open.mapping {
+                    let mut pairs = Vec::with_capacity(open.children.len() / 2);
+                    let mut children = open.children.into_iter();
+                    while let (Some(key), Some(value)) = (children.next(), children.next()) {
+                        pairs.push((key, value));
+                    }
+                    Content::Mapping(pairs)
+                } else {
+                    Content::Sequence(open.children)
+                };
+                self.finish(open.position, open.tag, open.anchor, content);
+            }
+            Event::Alias(anchor) => {
+                let Some(node) = self.anchors.get(&anchor) else {
+                    let name = self.alias_name(span.start.byte_offset());
+                    let message = format!("yaml: anchor '{name}' value contains itself");
+                    return Err(SyntaxError::at(message, span));
+                };
+                let node = Rc::clone(node);
+                self.attach(node);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, span: &Span, tag: Option<&Tag>, anchor: usize, mapping: bool) {
+        self.open.push(Open {
+            position: position(span),
+            tag: short_tag(tag),
+            anchor,
+            mapping,
+            children: Vec::new(),
+        });
+    }
+
+    fn finish(&mut self, position: Position, tag: Option<String>, anchor: usize, content: Content) {
+        let below = match &content {
+            Content::Scalar { .. } => 0,
+            Content::Sequence(items) => items
+                .iter()
+                .fold(0, |sum: u64, item| sum.saturating_add(item.expanded_count)),
+            Content::Mapping(pairs) => pairs.iter().fold(0, |sum: u64, (key, value)| {
+                sum.saturating_add(key.expanded_count)
+                    .saturating_add(value.expanded_count)
+            }),
+        };
+        self.node_count += 1;
+        let node = Rc::new(Node {
+            position,
+            tag,
+            content,
+            expanded_count: below.saturating_add(1),
+        });
+        if anchor != 0 {
+            self.anchors.insert(anchor, Rc::clone(&node));
+        }
+        self.attach(node);
+    }
+
+    fn attach(&mut self, node: Rc<Node>) {
+        match self.open.last_mut() {
+            Some(open) => open.children.push(node),
+            None => self.root = Some(node),
+        }
+    }
+
+    /// The name behind the `*` at `offset`.
+    fn alias_name(&self, offset: Option<usize>) -> &str {
+        let rest = offset.and_then(|offset| self.source.get(offset..));
+        let rest = rest.unwrap_or_default();
+        let rest = rest.strip_prefix('*').unwrap_or(rest);
+        let end = rest.find(|character: char| {
+            character.is_whitespace() || matches!(character, ',' | ']' | '}' | '[' | '{')
+        });
+        rest.split_at(end.unwrap_or(rest.len())).0
+    }
+}
+
+/// The tag as Go's messages spell it: `!!str` for the core schema, else as written.
+fn short_tag(tag: Option<&Tag>) -> Option<String> {
+    let tag = tag?;
+    Some(match tag.core_suffix() {
+        Some(suffix) => format!("!!{suffix}"),
+        None => tag.original(),
+    })
+}
