@@ -122,6 +122,22 @@ impl RowBuilder {
         self.at.push((column, Sample { time, value }));
     }
 
+    /// The columns that [`RowBuilder::same`] named, range by range.
+    pub fn unchanged(&self) -> impl Iterator<Item = Range<Column>> + '_ {
+        let ranges = self.same.iter();
+        ranges.map(|range| Column(range.start)..Column(range.end))
+    }
+
+    /// The values given to [`RowBuilder::set`], in order.
+    pub fn values(&self) -> &[(Column, f64)] {
+        &self.set
+    }
+
+    /// The samples given to [`RowBuilder::at`], in order.
+    pub fn timed(&self) -> &[(Column, Sample)] {
+        &self.at
+    }
+
     /// The row's time.
     pub fn time(&self) -> Timestamp {
         self.time
