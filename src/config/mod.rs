@@ -13,6 +13,7 @@ mod load;
 mod remote;
 mod scrape;
 mod sections;
+pub mod support;
 #[cfg(test)]
 mod tests;
 mod yaml;

@@ -5,6 +5,8 @@
 //! [`TargetGroup::source`] replace one another; the list holds each source once, static groups
 //! first.
 
+mod file;
+
 use std::sync::Arc;
 
 use tokio::{sync::watch, task::JoinSet};
@@ -17,7 +19,7 @@ use crate::{
 /// The running discovery of one job. Dropping it stops it.
 #[derive(Debug)]
 pub struct JobDiscovery {
-    groups: watch::Receiver<Arc<Vec<TargetGroup>>>,
+    groups: Arc<watch::Sender<Arc<Vec<TargetGroup>>>>,
     _tasks: JoinSet<()>,
 }
 
@@ -25,17 +27,25 @@ impl JobDiscovery {
     /// Starts looking for targets. Static groups are there at once; files are first read within
     /// moments, in the background. Must be called within a tokio runtime.
     pub fn start(configs: &DiscoveryConfigs, clock: &Arc<dyn AsyncClock>) -> Self {
-        let _ = clock;
-        let (sender, groups) = watch::channel(Arc::new(configs.static_configs.clone()));
-        drop(sender);
+        let groups = Arc::new(watch::Sender::new(Arc::new(configs.static_configs.clone())));
+        let mut tasks = JoinSet::new();
+        if !configs.file_sd_configs.is_empty() {
+            tasks.spawn(file::watch(
+                configs.static_configs.clone(),
+                configs.file_sd_configs.clone(),
+                Arc::clone(clock),
+                Arc::clone(&groups),
+            ));
+        }
         Self {
             groups,
-            _tasks: JoinSet::new(),
+            _tasks: tasks,
         }
     }
 
-    /// All groups of the job, now and after each change. The first value is there at once.
+    /// All groups of the job, now and after each change. The first value is there at once; the
+    /// receiver is closed when the discovery is dropped.
     pub fn groups(&self) -> watch::Receiver<Arc<Vec<TargetGroup>>> {
-        self.groups.clone()
+        self.groups.subscribe()
     }
 }
