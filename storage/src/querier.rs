@@ -15,6 +15,7 @@
 
 use std::{
     fmt::Debug,
+    path::Path,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -180,6 +181,10 @@ pub(crate) enum Body<'a> {
         page: crate::codec::ValuePage<'a>,
         /// Values at its start that are not part of the run.
         skip: u32,
+        /// The file that holds it, for errors.
+        file: &'a Path,
+        /// Where in the file it begins, in bytes.
+        offset: u64,
     },
 }
 
@@ -209,17 +214,24 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A run over an encoded page; `times` are those of the run alone.
+    /// A run over an encoded page, which lies in `file` at `offset`; `times` are those of the run
+    /// alone.
     pub(crate) fn page(
         times: &'a [Timestamp],
         page: crate::codec::ValuePage<'a>,
         skip: u32,
         may_be_stale: bool,
+        (file, offset): (&'a Path, u64),
     ) -> Self {
         Self {
             len: u32::try_from(times.len()).expect("a page holds fewer than 2^32 samples"),
             may_be_stale,
-            body: Body::Page { page, skip },
+            body: Body::Page {
+                page,
+                skip,
+                file,
+                offset,
+            },
             times: Times::Plain(times),
         }
     }
@@ -250,7 +262,14 @@ impl<'a> Run<'a> {
         let out = &mut out[..self.len()];
         match &self.body {
             Body::Floats(values) => out.copy_from_slice(values),
-            Body::Page { page, skip } => page.decode_range(*skip as usize, out)?,
+            Body::Page {
+                page,
+                skip,
+                file,
+                offset,
+            } => page
+                .decode_range(*skip as usize, out)
+                .map_err(|error| error.at(file, *offset))?,
         }
         Ok(())
     }

@@ -1,0 +1,316 @@
+//! Round trips, hostile bytes and golden bytes of the codec.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{STALE_MARKER_BITS, Timestamp, test_support::proptest_cases};
+
+fn page(values: &[f64]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_values(values, &mut bytes);
+    bytes
+}
+
+fn column(times: &[Timestamp]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_times(times, &mut bytes);
+    bytes
+}
+
+fn bits(values: &[f64]) -> Vec<u64> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// Decodes the whole page and a stretch of it, and compares bit for bit.
+fn check_page(values: &[f64]) -> usize {
+    let bytes = page(values);
+    let parsed = ValuePage::parse(&bytes).unwrap();
+    assert_eq!(parsed.len(), values.len());
+    assert_eq!(
+        parsed.has_stale_markers(),
+        bits(values).contains(&STALE_MARKER_BITS)
+    );
+    let mut out = vec![0.5; values.len()];
+    parsed.decode_range(0, &mut out).unwrap();
+    assert_eq!(bits(&out), bits(values));
+    for skip in [1, values.len() / 3, values.len() / 2, values.len() - 1] {
+        let skip = skip.min(values.len() - 1);
+        let mut part = vec![0.5; (values.len() - skip).div_ceil(2)];
+        parsed.decode_range(skip, &mut part).unwrap();
+        assert_eq!(bits(&part), bits(&values[skip..skip + part.len()]));
+    }
+    let mut beyond = vec![0.5; values.len() + 1];
+    assert!(parsed.decode_range(0, &mut beyond).is_err());
+    bytes.len()
+}
+
+/// Values as series have them: one class a page, some of it replaced by specials.
+fn values() -> impl Strategy<Value = Vec<f64>> {
+    let counter =
+        (0_u64..1 << 50, prop::collection::vec(0_u32..5000, 1..1024)).prop_map(|(start, steps)| {
+            let mut value = start;
+            steps
+                .iter()
+                .map(|step| {
+                    value = if *step == 17 {
+                        0
+                    } else {
+                        value + u64::from(*step)
+                    };
+                    value as f64
+                })
+                .collect()
+        });
+    let decimals = (
+        0_u32..17,
+        prop::collection::vec(-1_000_000_i64..10_000_000, 1..1024),
+    )
+        .prop_map(|(digits, integers)| {
+            integers
+                .iter()
+                .map(|integer| format!("{integer}e-{digits}").parse().unwrap())
+                .collect()
+        });
+    let raw = prop::collection::vec(any::<u64>().prop_map(f64::from_bits), 1..300);
+    let few = prop::collection::vec(
+        prop::sample::select(vec![
+            0.0,
+            -0.0,
+            1.0,
+            0.1,
+            1e15,
+            1e300,
+            f64::MIN_POSITIVE,
+            5e-324,
+        ]),
+        1..200,
+    );
+    let constant =
+        (any::<u64>(), 1_usize..1024).prop_map(|(bits, len)| vec![f64::from_bits(bits); len]);
+    let large = prop::collection::vec(
+        (-9_007_199_254_740_993_i64..=9_007_199_254_740_993).prop_map(|x| x as f64),
+        1..300,
+    );
+    let class: BoxedStrategy<Vec<f64>> =
+        prop_oneof![counter, decimals, raw, few, constant, large].boxed();
+    let special = prop::sample::select(vec![
+        STALE_MARKER_BITS,
+        0x7ff8_0000_0000_0001,
+        0xfff0_dead_beef_0001,
+        f64::INFINITY.to_bits(),
+        f64::NEG_INFINITY.to_bits(),
+        (-0.0_f64).to_bits(),
+        0.1_f64.sqrt().to_bits(),
+    ]);
+    (
+        class,
+        prop::collection::vec((any::<prop::sample::Index>(), special), 0..20),
+    )
+        .prop_map(|(mut values, specials)| {
+            for (index, bits) in specials {
+                let len = values.len();
+                values[index.index(len)] = f64::from_bits(bits);
+            }
+            values
+        })
+}
+
+fn times() -> impl Strategy<Value = Vec<Timestamp>> {
+    let regular = (any::<i32>(), 1_i64..100_000, 1_usize..500).prop_map(|(start, step, len)| {
+        (0..len as i64)
+            .map(|index| i64::from(start) * 1000 + index * step)
+            .collect()
+    });
+    let wild = prop::collection::btree_set(any::<i64>(), 1..300)
+        .prop_map(|times| times.into_iter().collect());
+    let jittery =
+        (any::<i32>(), prop::collection::vec(1_i64..20, 1..500)).prop_map(|(start, steps)| {
+            let mut time = i64::from(start);
+            steps
+                .iter()
+                .map(|step| {
+                    time += 15_000 + step;
+                    time
+                })
+                .collect()
+        });
+    prop_oneof![regular, wild, jittery]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(proptest_cases(96)))]
+
+    #[test]
+    fn values_come_back_bit_for_bit(values in values()) {
+        check_page(&values);
+    }
+
+    #[test]
+    fn times_come_back(times in times()) {
+        let mut out = vec![7];
+        decode_times(&column(&times), &mut out).unwrap();
+        prop_assert_eq!(&out[1..], &times[..]);
+    }
+
+    #[test]
+    fn damaged_pages_end_in_an_answer_or_an_error(
+        values in values(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = page(&values);
+        for (index, byte) in damage {
+            let len = bytes.len();
+            bytes[index.index(len)] = byte;
+        }
+        replay_page(&bytes);
+        replay_page(&bytes[..cut.index(bytes.len())]);
+    }
+
+    #[test]
+    fn hostile_bytes_end_in_an_answer_or_an_error(
+        head in prop::sample::select(vec![0x10_u8, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17]),
+        mut bytes in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        bytes.insert(0, head);
+        replay_page(&bytes);
+        replay_times(&bytes);
+    }
+}
+
+/// What the fuzz target of pages does.
+fn replay_page(bytes: &[u8]) {
+    if let Ok(page) = ValuePage::parse(bytes) {
+        assert!(page.len() <= VALUES_MAX);
+        let mut out = vec![0.0; page.len()];
+        page.decode_range(0, &mut out)
+            .expect("a page that was checked decodes");
+    }
+}
+
+/// What the fuzz target of time columns does.
+fn replay_times(bytes: &[u8]) {
+    let mut out = Vec::new();
+    if decode_times(bytes, &mut out).is_ok() {
+        assert!(out.len() <= TIMES_MAX && out.is_sorted_by(|a, b| a < b));
+    } else {
+        assert_eq!(out, Vec::<Timestamp>::new());
+    }
+}
+
+#[test]
+fn extremes_come_back() {
+    let max = i64::MAX;
+    for times in [
+        vec![0],
+        vec![i64::MIN, max],
+        vec![i64::MIN, -1, 0, max],
+        vec![i64::MIN, i64::MIN + 1],
+        vec![0, max],
+    ] {
+        let mut out = Vec::new();
+        decode_times(&column(&times), &mut out).unwrap();
+        assert_eq!(out, times);
+    }
+    let stale = f64::from_bits(STALE_MARKER_BITS);
+    check_page(&[stale]);
+    check_page(&[0.0, -0.0]);
+    check_page(&[stale, 1.5, stale]);
+    check_page(&[f64::NAN; 1024]);
+    check_page(&[9_007_199_254_740_992.0, -9_007_199_254_740_992.0, 0.1]);
+    check_page(
+        &(0..1024)
+            .map(|index| f64::from(index).sqrt())
+            .collect::<Vec<_>>(),
+    );
+    let mut only_one_integer = vec![f64::NAN; 300];
+    only_one_integer[200] = 3.0;
+    check_page(&only_one_integer);
+}
+
+/// The layout of `docs/format.md`, by hand.
+#[test]
+fn golden_bytes() {
+    // Version 1 kind 1, exponent 0, count 3 - 1, zigzag(7).
+    assert_eq!(page(&[7.0; 3]), [0x11, 0x00, 2, 14]);
+    // Exponent 2: 0.25 is 25 / 10^2.
+    assert_eq!(page(&[0.25; 2]), [0x11, 0x02, 1, 50]);
+    // Version 1 kind 0: a staleness marker alone.
+    assert_eq!(
+        page(&[f64::from_bits(STALE_MARKER_BITS)]),
+        [0x10, 0x80, 0, 2, 0, 0, 0, 0, 0, 0xf0, 0x7f]
+    );
+    // Kind 4 + 1 (steps): first 100, divisor 10, base 1, one block of width 1 with 4 steps
+    // 1, 2, 1, 2 stored as 0, 1, 0, 1.
+    assert_eq!(
+        page(&[100.0, 110.0, 130.0, 140.0, 160.0]),
+        [0x15, 0x00, 4, 200, 1, 10, 2, 1, 0b1010]
+    );
+    // A staleness marker (gap 2, code 0) in the place of a repeated integer.
+    assert_eq!(
+        page(&[1.0, 2.0, f64::from_bits(STALE_MARKER_BITS), 4.0]),
+        [0x14, 0xc0, 3, 0, 2 << 2, 2, 1, 2, 2, 0b10_00_00]
+    );
+    // Two raw floats.
+    let raw = [0.1_f64.sqrt(), 0.2_f64.sqrt()];
+    let mut expected = vec![0x12, 0x00, 1];
+    expected.extend(raw.iter().flat_map(|value| value.to_le_bytes()));
+    assert_eq!(page(&raw), expected);
+    // Times: steps of 15,000 are the divisor, the base is 1, the block has no bits.
+    assert_eq!(
+        column(&[0, 15_000, 30_000, 45_000]),
+        [0x11, 4, 0, 0x98, 0x75, 2, 0]
+    );
+    // One number of 7 bits among 2-bit ones is a patch: index 4, 100 >> 2 = 25.
+    let mut bytes = Vec::new();
+    bitpack::write(&[1, 2, 3, 0, 100, 1, 1, 1], 2, &mut bytes);
+    assert_eq!(bytes, [0x82, 0b00_11_10_01, 0b01_01_01_00, 1, 4, 25]);
+    let mut numbers = [9; bitpack::BLOCK];
+    bitpack::read(&mut Cursor::new(&bytes), 8, &mut numbers).unwrap();
+    assert_eq!(numbers[..8], [1, 2, 3, 0, 100, 1, 1, 1]);
+}
+
+#[test]
+fn blocks_of_every_width_come_back() {
+    for width in 0..=64 {
+        for len in [1, 7, 64, 127, 128] {
+            let top = if width == 0 {
+                0
+            } else {
+                u64::MAX >> (64 - width)
+            };
+            let numbers: Vec<u64> = (0..len as u64)
+                .map(|index| index.wrapping_mul(0x9e37_79b9_7f4a_7c15) & top)
+                .collect();
+            for stored in [width, width / 2] {
+                let mut bytes = Vec::new();
+                bitpack::write(&numbers, stored, &mut bytes);
+                let mut out = [0; bitpack::BLOCK];
+                let mut cursor = Cursor::new(&bytes);
+                bitpack::read(&mut cursor, len, &mut out).unwrap();
+                assert_eq!((&out[..len], cursor.rest()), (&numbers[..], &[][..]));
+                let mut cursor = Cursor::new(&bytes);
+                bitpack::skip(&mut cursor, len).unwrap();
+                assert_eq!(cursor.rest(), &[]);
+            }
+        }
+    }
+}
+
+/// Devops-like series take about what the design foresaw; loose bounds, for a change that breaks an
+/// encoding.
+#[test]
+fn common_series_are_small() {
+    let per_value = |values: Vec<f64>| check_page(&values) as f64 / values.len() as f64;
+    let noise = |index: u64| index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    assert!(per_value(vec![42.0; 120]) < 0.04);
+    assert!(per_value((0..480).map(|index| (index * 15) as f64).collect()) < 0.03);
+    let mut total = 0;
+    let counter = (0..480).map(|index| {
+        total += 1000 + noise(index) % 128;
+        total as f64
+    });
+    assert!(per_value(counter.collect()) < 1.0);
+    let ratio = (0..480).map(|index| (noise(index) % 10_000) as f64 / 10_000.0);
+    assert!(per_value(ratio.collect()) < 1.9);
+}
