@@ -13,7 +13,10 @@ use base64::Engine as _;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
-    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION, USER_AGENT},
+    header::{
+        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION,
+        USER_AGENT,
+    },
 };
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
@@ -85,9 +88,9 @@ impl ScrapeClient {
             .with_tls_config(tls)
             .https_or_http();
         let builder = match tls::server_name(&job.http_client.tls_config)? {
-            Some(name) => builder.with_server_name_resolver(
-                hyper_rustls::FixedServerNameResolver::new(name),
-            ),
+            Some(name) => {
+                builder.with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name))
+            }
             None => builder,
         };
         let connector = if job.http_client.enable_http2 {
@@ -171,7 +174,11 @@ impl ScrapeClient {
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static("Prometheus/3.14.0"));
         headers.insert(ACCEPT, self.accept.clone());
-        let encoding = if self.enable_compression { "gzip" } else { "identity" };
+        let encoding = if self.enable_compression {
+            "gzip"
+        } else {
+            "identity"
+        };
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(encoding));
         headers.insert(
             HeaderName::from_static("x-prometheus-scrape-timeout-seconds"),
@@ -198,14 +205,18 @@ impl ScrapeClient {
                 Some(file) => read_text(file, "basic auth password")?,
                 None => auth.password.expose().to_owned(),
             };
-            let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+            let encoded =
+                base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
             headers.insert(AUTHORIZATION, sensitive(&format!("Basic {encoded}"))?);
         } else if let Some(auth) = &self.config.authorization {
             let credentials = match &auth.credentials_file {
                 Some(file) => read_text(file, "authorization credentials")?,
                 None => auth.credentials.expose().to_owned(),
             };
-            headers.insert(AUTHORIZATION, sensitive(&format!("{} {credentials}", auth.kind))?);
+            headers.insert(
+                AUTHORIZATION,
+                sensitive(&format!("{} {credentials}", auth.kind))?,
+            );
         }
         Ok(headers)
     }
@@ -285,7 +296,9 @@ fn redirect(base: &Url, response: &Response<Incoming>) -> Option<Result<Url, Str
     Some(match base.join(&text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
         Ok(url) => Err(format!("unsupported protocol scheme \"{}\"", url.scheme())),
-        Err(error) => Err(format!("failed to parse Location header \"{text}\": {error}")),
+        Err(error) => Err(format!(
+            "failed to parse Location header \"{text}\": {error}"
+        )),
     })
 }
 
@@ -315,7 +328,10 @@ fn gunzip(packed: &[u8], limit: u64) -> Result<Vec<u8>, FetchError> {
     if packed.len() < 10 {
         return failed("unexpected EOF");
     }
-    let Some((_, size)) = packed.split_last_chunk::<4>().filter(|_| packed.starts_with(&[0x1f, 0x8b])) else {
+    let Some((_, size)) = packed
+        .split_last_chunk::<4>()
+        .filter(|_| packed.starts_with(&[0x1f, 0x8b]))
+    else {
         return failed("gzip: invalid header");
     };
     let size = u32::from_le_bytes(*size) as usize;
@@ -352,7 +368,10 @@ fn describe(error: &hyper_util::client::legacy::Error, url: &Url) -> String {
             return tls::describe(problem);
         }
         if let Some(io) = current.downcast_ref::<io::Error>() {
-            if let Some(problem) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            if let Some(problem) = io
+                .get_ref()
+                .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+            {
                 return tls::describe(problem);
             }
             if io.raw_os_error().is_some() {
@@ -376,7 +395,10 @@ fn describe(error: &hyper_util::client::legacy::Error, url: &Url) -> String {
             });
             let problem = match missing {
                 true => "no such host".to_owned(),
-                false => current.source().map(ToString::to_string).unwrap_or_default(),
+                false => current
+                    .source()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
             };
             return format!("dial tcp: lookup {host}: {problem}");
         }
@@ -389,11 +411,14 @@ fn describe_body(error: &hyper::Error) -> String {
     if error.is_incomplete_message() || error.is_body_write_aborted() {
         return "unexpected EOF".to_owned();
     }
-    error.source().map_or_else(|| error.to_string(), |cause| match cause.downcast_ref::<io::Error>() {
-        Some(io) if io.kind() == io::ErrorKind::UnexpectedEof => "unexpected EOF".to_owned(),
-        Some(io) => go_io_error(io),
-        None => cause.to_string(),
-    })
+    error.source().map_or_else(
+        || error.to_string(),
+        |cause| match cause.downcast_ref::<io::Error>() {
+            Some(io) if io.kind() == io::ErrorKind::UnexpectedEof => "unexpected EOF".to_owned(),
+            Some(io) => go_io_error(io),
+            None => cause.to_string(),
+        },
+    )
 }
 
 /// The operating system's words as Go prints them: lower case, without the number.
@@ -408,7 +433,10 @@ fn go_io_error(error: &io::Error) -> String {
         io::ErrorKind::TimedOut => "connection timed out".to_owned(),
         _ => {
             let text = error.to_string().to_lowercase();
-            text.split(" (os error").next().unwrap_or_default().to_owned()
+            text.split(" (os error")
+                .next()
+                .unwrap_or_default()
+                .to_owned()
         }
     }
 }

@@ -151,15 +151,16 @@ impl<'a> Parser<'a> {
         self.cursor.seek(position);
     }
 
-    /// The type named by the last `# TYPE` line.
-    pub(crate) fn kind(&self) -> MetricType {
-        self.cursor.kind
-    }
-
     /// Says which type the last `# TYPE` line named, when that line was passed over with
     /// [`Parser::seek`].
     pub(crate) fn set_kind(&mut self, kind: MetricType) {
         self.cursor.kind = kind;
+    }
+
+    /// Whether the sample that was just returned has the label with an empty value.
+    pub(crate) fn has_empty_label(&self, name: &str) -> bool {
+        let mut labels = self.cursor.label_texts();
+        labels.any(|(label, value)| label == name.as_bytes() && value.is_empty())
     }
 
     /// The labels of the sample that was just returned, as sent: escapes resolved, `le` and
