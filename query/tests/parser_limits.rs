@@ -1,7 +1,7 @@
 //! Large and deep queries are answered or refused with a place and the limit, on a thread with the
 //! usual 2 MiB of stack; no query can overflow it.
 
-use std::{thread, time::Instant};
+use std::thread;
 
 use narthex_query::parser::{
     HEIGHT_MAX, ParserOptions, TEXT_LEN_MAX, format_query, parse, parse_selector,
@@ -109,9 +109,7 @@ fn an_alternation_of_6000_values_is_one_matcher() {
     let values: Vec<String> = (0..6_000).map(|index| format!("host-{index}")).collect();
     let alternation = values.join("|");
     let selector = format!("up{{instance=~\"{alternation}\"}}");
-    let started = Instant::now();
     let matchers = parse_selector(&selector).unwrap();
-    println!("{} bytes in {:?}", selector.len(), started.elapsed());
     assert_eq!(matchers.len(), 2);
     assert_eq!(matchers[0].value(), alternation);
     assert_eq!(
