@@ -319,6 +319,63 @@ pub(super) fn is_null(node: &Node) -> bool {
     matches!(Resolved::of(node), Resolved::Null)
 }
 
+/// Whether a text without quotes would be read as something else than a text: a number, a truth
+/// value, null, a merge key, a date, or YAML 1.1's numbers to the base of sixty.
+pub(super) fn is_interpreted(text: &str) -> bool {
+    Resolved::of_plain(text) != Resolved::Text
+        || text == "<<"
+        || is_date(text)
+        || is_base_sixty(text)
+}
+
+/// `2006-1-2`, alone or with a time behind it.
+fn is_date(text: &str) -> bool {
+    let (date, time) = match text.find(['T', 't', ' ']) {
+        Some(end) => text.split_at(end),
+        None => (text, ""),
+    };
+    let parts: Vec<&str> = date.split('-').collect();
+    let [year, month, day] = parts.as_slice() else {
+        return false;
+    };
+    let digits = |part: &str, lengths: &[usize]| {
+        lengths.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let time = time.trim_start_matches(['T', 't', ' ']);
+    digits(year, &[4])
+        && digits(month, &[1, 2])
+        && digits(day, &[1, 2])
+        && (time.is_empty() || time.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+/// `1:30`, `-12:5:59.5`.
+fn is_base_sixty(text: &str) -> bool {
+    let text = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let Some((first, rest)) = text.split_once(':') else {
+        return false;
+    };
+    let rest = match rest.split_once('.') {
+        Some((rest, fraction)) => {
+            let plain = |byte: u8| byte.is_ascii_digit() || byte == b'_';
+            if !fraction.bytes().all(plain) {
+                return false;
+            }
+            rest
+        }
+        None => rest,
+    };
+    let number = |text: &str| {
+        text.starts_with(|first: char| first.is_ascii_digit())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b'_')
+    };
+    number(first)
+        && rest
+            .split(':')
+            .all(|part| part.parse::<u8>().is_ok_and(|value| value < 60) && part.len() <= 2)
+}
+
 fn is_merge(key: &Node) -> bool {
     match &key.content {
         Content::Scalar { text, plain } => {
@@ -454,7 +511,11 @@ pub(super) fn join(directory: &Path, path: &str) -> String {
     if path.is_empty() || path.starts_with('/') {
         return path.to_owned();
     }
-    let joined = format!("{}/{path}", directory.display());
+    let joined = if directory.as_os_str().is_empty() {
+        path.to_owned()
+    } else {
+        format!("{}/{path}", directory.display())
+    };
     let mut parts: Vec<&str> = Vec::new();
     let rooted = joined.starts_with('/');
     for part in joined.split('/') {

@@ -10,6 +10,7 @@ mod decode;
 mod error;
 mod http_client;
 mod load;
+mod print;
 mod remote;
 mod scrape;
 mod sections;
@@ -34,5 +35,5 @@ pub use scrape::{
 };
 pub use sections::{
     AlertingConfig, AlertmanagerConfig, Config, GlobalConfig, OtlpConfig, RetentionConfig,
-    StorageConfig, TranslationStrategy,
+    StorageConfig, TracingConfig, TranslationStrategy,
 };

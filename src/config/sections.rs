@@ -29,8 +29,8 @@ pub struct Config {
     pub scrape_configs_of_files: Vec<ScrapeConfig>,
     /// The store.
     pub storage: StorageConfig,
-    /// Whether a `tracing` section is present.
-    pub tracing: bool,
+    /// Where the server would send traces of its own, if the section is present.
+    pub tracing: Option<TracingConfig>,
     /// Endpoints samples are forwarded to.
     pub remote_write: Vec<RemoteWriteConfig>,
     /// Endpoints samples are read from.
@@ -171,6 +171,15 @@ pub struct RetentionConfig {
     pub size_bytes: Option<u64>,
     /// How much of the disk, in percent, may be used.
     pub percentage: Option<f64>,
+}
+
+/// The `tracing` section, as far as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TracingConfig {
+    /// `http` or `grpc`.
+    pub client_type: String,
+    /// The collector's address.
+    pub endpoint: String,
 }
 
 /// The `otlp` section.

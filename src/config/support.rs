@@ -201,7 +201,7 @@ pub fn review(config: &Config) -> Review {
     if config.storage.max_exemplars.is_some_and(|max| max > 0) {
         found.note(EXEMPLARS, "");
     }
-    if config.tracing {
+    if config.tracing.is_some() {
         found.note(TRACING, "");
     }
     if config.otlp.is_some() {

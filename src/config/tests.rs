@@ -38,3 +38,143 @@ fn verdicts_are_those_of_promtool() {
     assert!(failures.is_empty(), "{failures}");
     assert!(count > 120, "the corpus was not read: {count}");
 }
+
+/// The expected text is what Prometheus 3.5.3 answers under `/api/v1/status/config`, with the lines
+/// that 3.14 prints besides: `scrape_native_histograms`, `extra_scrape_metrics`, the global
+/// validation scheme, two `otlp` defaults, and no protocols in `global` unless they are given.
+#[test]
+fn a_configuration_prints_as_prometheus_prints_it() {
+    let config = load_text(include_str!("testdata/printed_input.yml")).unwrap();
+    expect_test::expect_file!["testdata/printed_expected.yml"].assert_eq(&config.to_yaml());
+}
+
+#[test]
+fn relative_paths_resolve_against_the_folder_of_the_file() {
+    let text = "rule_files: [r/*.yml, /abs.yml, ../up.yml]\nscrape_configs: [{job_name: a, tls_config: {ca_file: ./ca.pem}, file_sd_configs: [{files: [sd.json]}]}]\n";
+    let check = |file: &str, expected: [&str; 5]| {
+        let config = load(text.as_bytes(), Path::new(file), &|_| None).unwrap();
+        let job = &config.scrape_configs[0];
+        let mut found = config.rule_files.clone();
+        found.push(
+            job.http_client
+                .tls_config
+                .ca_file
+                .clone()
+                .unwrap()
+                .display()
+                .to_string(),
+        );
+        found.push(
+            job.discovery.file_sd_configs[0].files[0]
+                .display()
+                .to_string(),
+        );
+        assert_eq!(found, expected);
+    };
+    check(
+        "prometheus.yml",
+        ["r/*.yml", "/abs.yml", "../up.yml", "ca.pem", "sd.json"],
+    );
+    check(
+        "/etc/prometheus/prometheus.yml",
+        [
+            "/etc/prometheus/r/*.yml",
+            "/abs.yml",
+            "/etc/up.yml",
+            "/etc/prometheus/ca.pem",
+            "/etc/prometheus/sd.json",
+        ],
+    );
+    check(
+        "conf/p.yml",
+        [
+            "conf/r/*.yml",
+            "/abs.yml",
+            "up.yml",
+            "conf/ca.pem",
+            "conf/sd.json",
+        ],
+    );
+}
+
+/// Variables count in external labels and nowhere else. Expected values: Prometheus 3.5.3 started
+/// with `HOST=web 1`.
+#[test]
+fn variables_are_filled_in_in_external_labels_only() {
+    let text = "global: {external_labels: {a: '$HOST', b: '${HOST}x', c: '$$HOST', d: '$NONE', e: 'x$', f: '${HOST', g: '$HOST-y'}}\nscrape_configs: [{job_name: '$HOST'}]\n";
+    let environment = |name: &str| (name == "HOST").then(|| "web 1".to_owned());
+    let config = load(text.as_bytes(), Path::new("p.yml"), &environment).unwrap();
+    assert_eq!(
+        config.global.external_labels.to_string(),
+        r#"{a="web 1", b="web 1x", c="$HOST", e="x$", f="HOST", g="web 1-y"}"#
+    );
+    assert_eq!(config.scrape_configs[0].job_name, "$HOST");
+}
+
+#[test]
+fn errors_show_file_line_and_column_but_no_secret() {
+    let check = |text: &str, expected: &str| {
+        assert_eq!(load_text(text).unwrap_err().to_string(), expected);
+    };
+    check(
+        "scrape_configs:\n- job_name: a\n  scrape_interval: 5x\n",
+        "unknown unit \"x\" in duration \"5x\"\n  --> prometheus.yml:3:20\n  |\n3 |   scrape_interval: 5x\n  |                    ^",
+    );
+    check(
+        "scrape_configs:\n- job_name: a\n  basic_auth:\n    passwrod: hunter2\n",
+        "yaml: unmarshal errors:\n  line 4: field passwrod not found in type config.plain\n  --> prometheus.yml:4:5\n  |\n4 |     passwrod: …\n  |     ^",
+    );
+    check(
+        "scrape_configs:\n- job_name: a\n  basic_auth: {password: [hunter2]}\n",
+        "yaml: unmarshal errors:\n  line 3: cannot unmarshal !!seq into string\n  --> prometheus.yml:3:26\n  |\n3 |   basic_auth: …",
+    );
+}
+
+#[test]
+fn secrets_do_not_print() {
+    let text = "scrape_configs: [{job_name: a, basic_auth: {username: u, password: hunter2}}, {job_name: b, bearer_token: hunter2, proxy_url: 'http://u:hunter2@p'}]\nremote_write: [{url: 'http://u:hunter2@x'}]\n";
+    let config = load_text(text).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+    assert!(
+        !config.to_yaml().contains("hunter2"),
+        "{}",
+        config.to_yaml()
+    );
+}
+
+#[test]
+fn jobs_of_scrape_config_files_are_found_and_inherit() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let main = folder.path().join("prometheus.yml");
+    write(
+        "prometheus.yml",
+        "global: {scrape_interval: 7s}\nscrape_config_files: ['jobs-*.yml']\nscrape_configs: [{job_name: a}]\n",
+    );
+    write(
+        "jobs-1.yml",
+        "scrape_configs: [{job_name: b, tls_config: {ca_file: ca.pem}}]\n",
+    );
+    let config = super::load_file(&main, &|_| None).unwrap();
+    let found: Vec<_> = config
+        .jobs()
+        .map(|job| (job.job_name.as_str(), job.scrape_interval.as_secs()))
+        .collect();
+    assert_eq!(found, [("a", 7), ("b", 7)]);
+    assert_eq!(
+        config.scrape_configs_of_files[0]
+            .http_client
+            .tls_config
+            .ca_file,
+        Some(folder.path().join("ca.pem"))
+    );
+    write("jobs-2.yml", "scrape_configs: [{job_name: a}]\n");
+    let error = super::load_file(&main, &|_| None).unwrap_err();
+    assert_eq!(
+        error.message(),
+        format!(
+            "{:?}: found multiple scrape configs with job name \"a\", first found in main config file",
+            folder.path().join("jobs-2.yml")
+        )
+    );
+}

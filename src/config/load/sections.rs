@@ -11,7 +11,7 @@ use super::{
 };
 use crate::config::{
     AlertingConfig, AlertmanagerConfig, Config, GlobalConfig, NameValidation, OtlpConfig,
-    RetentionConfig, StorageConfig, TranslationStrategy,
+    RetentionConfig, StorageConfig, TracingConfig, TranslationStrategy,
     decode::{Decoder, is_null},
     error::Problem,
     yaml::{Node, Position},
@@ -447,23 +447,24 @@ fn retention(decoder: &mut Decoder, node: &Rc<Node>) -> Result<RetentionConfig, 
     Ok(retention)
 }
 
-fn tracing(decoder: &mut Decoder, node: &Rc<Node>) -> Result<bool, Problem> {
+fn tracing(decoder: &mut Decoder, node: &Rc<Node>) -> Result<Option<TracingConfig>, Problem> {
     if is_null(node) {
-        return Ok(false);
+        return Ok(None);
     }
     let before = decoder.issue_count();
+    let mut client_type = "grpc".to_owned();
     let mut endpoint = String::new();
     let mut compression = (String::new(), node.position);
     for field in decoder.fields(node, PLAIN)? {
         let value = &field.value;
         match field.name.as_str() {
             "client_type" => {
-                let kind = decoder.text(value);
-                if kind != "http" && kind != "grpc" {
+                client_type = decoder.text(value);
+                if client_type != "http" && client_type != "grpc" {
                     return Err(Problem::value(
                         value.position,
                         format!(
-                            "expected tracing client type to be to be http or grpc, but got {kind}"
+                            "expected tracing client type to be to be http or grpc, but got {client_type}"
                         ),
                     ));
                 }
@@ -479,7 +480,7 @@ fn tracing(decoder: &mut Decoder, node: &Rc<Node>) -> Result<bool, Problem> {
         }
     }
     if decoder.issue_count() > before {
-        return Ok(false);
+        return Ok(None);
     }
     if endpoint.is_empty() {
         return Err(Problem::section(
@@ -494,7 +495,10 @@ fn tracing(decoder: &mut Decoder, node: &Rc<Node>) -> Result<bool, Problem> {
             format!("invalid compression type {compression} provided, valid options: gzip"),
         ));
     }
-    Ok(true)
+    Ok(Some(TracingConfig {
+        client_type,
+        endpoint,
+    }))
 }
 
 fn otlp(decoder: &mut Decoder, node: &Rc<Node>) -> Result<OtlpConfig, Problem> {
