@@ -19,6 +19,7 @@ mod error;
 mod mmap;
 mod model;
 mod querier;
+mod segment;
 #[cfg(test)]
 mod test_support;
 mod vfs;

@@ -304,7 +304,7 @@ fn common_series_are_small() {
     let per_value = |values: Vec<f64>| check_page(&values) as f64 / values.len() as f64;
     let noise = |index: u64| index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
     assert!(per_value(vec![42.0; 120]) < 0.04);
-    assert!(per_value((0..480).map(|index| (index * 15) as f64).collect()) < 0.03);
+    assert!(per_value((0..480).map(|index| f64::from(index * 15)).collect()) < 0.03);
     let mut total = 0;
     let counter = (0..480).map(|index| {
         total += 1000 + noise(index) % 128;
