@@ -34,21 +34,32 @@ pub struct ParserOptions {
 
 /// A query that does not parse, with its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{line}:{column}: parse error: {message}")]
+#[error("{}: parse error: {message}", place(*line, *column))]
 pub struct ParseError {
     /// What is wrong, in Prometheus's words.
     pub message: String,
     /// Where, for editors.
     pub span: Span,
-    /// Line of the span's start, from 1.
+    /// Line of the span's start, from 1; 0 in an empty text, which has no place.
     pub line: u32,
     /// Column of the span's start in bytes, from 1, as Prometheus counts it.
     pub column: u32,
 }
 
+fn place(line: u32, column: u32) -> String {
+    match line {
+        0 => "unknown position".to_owned(),
+        _ => format!("{line}:{column}"),
+    }
+}
+
 impl ParseError {
     fn new(text: &str, span: Span, message: impl Into<String>) -> Self {
-        let (line, column) = line_and_column(text, span.start);
+        let (line, column) = if text.is_empty() {
+            (0, 0)
+        } else {
+            line_and_column(text, span.start)
+        };
         Self {
             message: message.into(),
             span,
@@ -79,6 +90,8 @@ pub fn line_and_column(text: &str, offset: u32) -> (u32, u32) {
 /// use narthex_query::parser::{ParserOptions, parse};
 /// let error = parse("foo{", ParserOptions::default()).unwrap_err();
 /// assert_eq!(error.to_string(), "1:5: parse error: unexpected end of input inside braces");
+/// let error = parse("", ParserOptions::default()).unwrap_err();
+/// assert_eq!(error.to_string(), "unknown position: parse error: no expression found in input");
 /// ```
 pub fn parse(text: &str, options: ParserOptions) -> Result<Expr, ParseError> {
     check_length(text)?;
