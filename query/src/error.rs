@@ -6,9 +6,12 @@ use crate::parser::ParseError;
 /// with; the messages are Prometheus's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
-    /// The text is not PromQL, or uses a construct that is not enabled or not built.
+    /// The text is not PromQL, or uses a construct that is not enabled or not built (`bad_data`).
     #[error(transparent)]
     Parse(#[from] ParseError),
+    /// The text is PromQL that cannot be asked in this way (`bad_data`).
+    #[error("{0}")]
+    BadData(String),
     /// The evaluation failed (`execution`).
     #[error("{0}")]
     Execution(String),

@@ -3,14 +3,20 @@
 //! **What it is not.** It never sees a page, a file or a lock, starts no threads of its own, reads
 //! no clock and no environment. Any [`narthex_storage::Queryable`] will do.
 
+mod annotations;
 mod duration;
+mod engine;
 mod error;
+mod eval;
 mod format;
 pub mod functions;
 pub mod parser;
+#[cfg(feature = "testscript")]
+pub mod testscript;
 mod value;
 
 pub use duration::{DurationError, format_duration, parse_duration};
+pub use engine::{Answer, Engine, EngineOptions, Features, Grid, QueryContext};
 pub use error::QueryError;
 pub use format::{FloatStyle, format_float, push_float};
 pub use value::{Series, Value, VectorSample};

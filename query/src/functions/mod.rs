@@ -1,5 +1,531 @@
 //! PromQL's functions: one table of signatures, one file a family.
 
+mod histogram;
+mod label;
+mod math;
+mod over_time;
+mod rate;
+mod sort;
 mod table;
+mod time;
+
+use std::collections::HashSet;
 
 pub use table::{FUNCTIONS, Function, FunctionId};
+
+use narthex_storage::{Labels, Timestamp};
+
+use crate::{
+    FloatStyle, Grid, QueryError,
+    eval::{
+        ABSENT, Evaluation, Frame, Node, RangeRow, Sink, hasher, internal, is_absent, same_labels,
+    },
+    format_float,
+    parser::{Expr, ExprKind, Span, quote::quote},
+};
+use over_time::Window;
+use rate::Change;
+
+/// How a function of a range vector computes a row.
+#[derive(Clone, Copy)]
+pub(crate) enum Kernel {
+    /// Window by window; no value for a window means no sample at the step.
+    Window(fn(Window<'_>) -> Option<f64>),
+    /// The whole row at once.
+    Change(Change),
+}
+
+/// The kernel of a function that takes a range vector and gives a row for each of its series.
+pub(crate) fn range_kernel(id: FunctionId) -> Option<Kernel> {
+    Some(Kernel::Window(match id {
+        FunctionId::Rate => return Some(Kernel::Change(Change::Rate)),
+        FunctionId::Increase => return Some(Kernel::Change(Change::Increase)),
+        FunctionId::Delta => return Some(Kernel::Change(Change::Delta)),
+        FunctionId::Irate => over_time::irate,
+        FunctionId::Idelta => over_time::idelta,
+        FunctionId::Deriv => over_time::deriv,
+        FunctionId::PredictLinear => over_time::predict_linear,
+        FunctionId::DoubleExponentialSmoothing => over_time::smooth,
+        FunctionId::Resets => over_time::resets,
+        FunctionId::Changes => over_time::changes,
+        FunctionId::AvgOverTime => over_time::avg,
+        FunctionId::SumOverTime => over_time::sum,
+        FunctionId::CountOverTime => over_time::count,
+        FunctionId::MinOverTime => over_time::min,
+        FunctionId::MaxOverTime => over_time::max,
+        FunctionId::FirstOverTime => over_time::first,
+        FunctionId::LastOverTime => over_time::last,
+        FunctionId::PresentOverTime => over_time::present,
+        FunctionId::StddevOverTime => over_time::stddev,
+        FunctionId::StdvarOverTime => over_time::stdvar,
+        FunctionId::QuantileOverTime => over_time::quantile_of,
+        FunctionId::MadOverTime => over_time::mad,
+        FunctionId::TsOfFirstOverTime => over_time::ts_of_first,
+        FunctionId::TsOfLastOverTime => over_time::ts_of_last,
+        FunctionId::TsOfMaxOverTime => over_time::ts_of_max,
+        FunctionId::TsOfMinOverTime => over_time::ts_of_min,
+        _ => return None,
+    }))
+}
+
+/// Whether the value depends on the evaluation time even when the arguments do not.
+pub(crate) fn depends_on_time(id: FunctionId) -> bool {
+    matches!(
+        id,
+        FunctionId::Time
+            | FunctionId::Timestamp
+            | FunctionId::PredictLinear
+            | FunctionId::Minute
+            | FunctionId::Hour
+            | FunctionId::DayOfMonth
+            | FunctionId::DayOfWeek
+            | FunctionId::DayOfYear
+            | FunctionId::DaysInMonth
+            | FunctionId::Month
+            | FunctionId::Year
+    )
+}
+
+/// The value of a call at every step of `grid`.
+#[inline(never)]
+pub(crate) fn call(
+    evaluation: &mut Evaluation<'_>,
+    function: &Function,
+    args: &[Expr],
+    span: Span,
+    grid: Grid,
+) -> Result<Node, QueryError> {
+    let mark = evaluation.held();
+    let node = dispatch(evaluation, function, args, span, grid)?;
+    if let Node::Vector(frame) = &node {
+        evaluation.release_to(mark, frame.samples())?;
+    }
+    Ok(node)
+}
+
+fn dispatch(
+    evaluation: &mut Evaluation<'_>,
+    function: &Function,
+    args: &[Expr],
+    span: Span,
+    grid: Grid,
+) -> Result<Node, QueryError> {
+    if let Some(operation) = math::unary(function.id) {
+        return map(evaluation, &args[0], grid, |_, value| operation(value));
+    }
+    if let Some(operation) = time::field(function.id) {
+        return match args.first() {
+            Some(arg) => map(evaluation, arg, grid, |_, value| operation(value)),
+            None => {
+                let row: Vec<f64> = times(grid).map(operation).collect();
+                Ok(Node::Vector(unnamed(&row)))
+            }
+        };
+    }
+    if range_kernel(function.id).is_some() {
+        let mut frame = Frame::new(grid.steps());
+        range_function_rows(
+            evaluation,
+            function,
+            args,
+            grid,
+            &mut |labels, drop, row| {
+                frame.push(labels.clone(), drop, row);
+                Ok(())
+            },
+        )?;
+        return Ok(Node::Vector(frame));
+    }
+    match function.id {
+        FunctionId::Round | FunctionId::Clamp | FunctionId::ClampMin | FunctionId::ClampMax => {
+            with_scalars(evaluation, function.id, args, grid)
+        }
+        FunctionId::Time => Ok(Node::Scalar(times(grid).collect())),
+        FunctionId::Timestamp => timestamps(evaluation, &args[0], grid),
+        FunctionId::Pi => Ok(constant(std::f64::consts::PI, grid)),
+        FunctionId::Start => Ok(constant(seconds(evaluation.grid.start), grid)),
+        FunctionId::End => Ok(constant(seconds(evaluation.grid.end), grid)),
+        FunctionId::Range => {
+            let range_ms = evaluation.grid.end - evaluation.grid.start;
+            Ok(constant(seconds(range_ms), grid))
+        }
+        FunctionId::Step => Ok(constant(seconds(evaluation.step_ms), grid)),
+        FunctionId::MinOf | FunctionId::MaxOf => {
+            let choose = if function.id == FunctionId::MinOf {
+                math::lesser
+            } else {
+                math::greater
+            };
+            let left = evaluation.scalar(&args[0], grid)?;
+            let right = evaluation.scalar(&args[1], grid)?;
+            let pairs = left.iter().zip(&right);
+            Ok(Node::Scalar(pairs.map(|(a, b)| choose(*a, *b)).collect()))
+        }
+        FunctionId::Scalar => to_scalar(evaluation, &args[0], grid),
+        FunctionId::Vector => {
+            let values = evaluation.scalar(&args[0], grid)?;
+            Ok(Node::Vector(unnamed(&values)))
+        }
+        FunctionId::Absent => absent(evaluation, &args[0], grid),
+        FunctionId::AbsentOverTime => absent_over_time(evaluation, &args[0], grid),
+        FunctionId::LabelReplace => Ok(Node::Vector(label::replace(evaluation, args, grid)?)),
+        FunctionId::LabelJoin => Ok(Node::Vector(label::join(evaluation, args, grid)?)),
+        FunctionId::Sort | FunctionId::SortDesc => {
+            sort_by_value(evaluation, function.id, &args[0], grid)
+        }
+        FunctionId::SortByLabel | FunctionId::SortByLabelDesc => {
+            sort_by_label(evaluation, function.id, args, grid)
+        }
+        FunctionId::HistogramQuantile => {
+            Ok(Node::Vector(histogram::quantiles(evaluation, args, grid)?))
+        }
+        FunctionId::HistogramQuantiles => Ok(Node::Vector(histogram::many_quantiles(
+            evaluation, args, grid,
+        )?)),
+        FunctionId::HistogramFraction => {
+            Ok(Node::Vector(histogram::fractions(evaluation, args, grid)?))
+        }
+        FunctionId::HistogramAvg
+        | FunctionId::HistogramCount
+        | FunctionId::HistogramSum
+        | FunctionId::HistogramStddev
+        | FunctionId::HistogramStdvar => {
+            // They look at native histograms alone; there are none, and floats are passed over.
+            evaluation.vector(&args[0], grid)?;
+            Ok(Node::Vector(Frame::new(grid.steps())))
+        }
+        _ => {
+            let _ = span;
+            Err(QueryError::BadData(format!(
+                "function \"{}\" is not supported yet",
+                function.name
+            )))
+        }
+    }
+}
+
+fn seconds(time: Timestamp) -> f64 {
+    time as f64 / 1000.0
+}
+
+fn times(grid: Grid) -> impl Iterator<Item = f64> {
+    (0..grid.steps()).map(move |step| seconds(grid.time(step)))
+}
+
+fn constant(value: f64, grid: Grid) -> Node {
+    Node::Scalar(vec![value; grid.steps()])
+}
+
+/// A vector of one series without labels.
+fn unnamed(row: &[f64]) -> Frame {
+    let mut frame = Frame::new(row.len());
+    frame.push(Labels::empty(), false, row);
+    frame
+}
+
+/// Changes every value (given its step), drops the names.
+fn map(
+    evaluation: &mut Evaluation<'_>,
+    arg: &Expr,
+    grid: Grid,
+    operation: impl Fn(usize, f64) -> f64,
+) -> Result<Node, QueryError> {
+    let mut frame = evaluation.vector(arg, grid)?;
+    for index in 0..frame.len() {
+        for (step, cell) in frame.row_mut(index).iter_mut().enumerate() {
+            if !is_absent(*cell) {
+                *cell = operation(step, *cell);
+            }
+        }
+    }
+    finish(evaluation, frame).map(Node::Vector)
+}
+
+/// Drops the names; what then has the same labels is merged, or refused at a common step.
+fn finish(evaluation: &Evaluation<'_>, frame: Frame) -> Result<Frame, QueryError> {
+    let frame = evaluation.drop_names(frame);
+    if evaluation.options.features.delayed_name_removal {
+        return Ok(frame);
+    }
+    frame.merge_same_labels()
+}
+
+fn with_scalars(
+    evaluation: &mut Evaluation<'_>,
+    id: FunctionId,
+    args: &[Expr],
+    grid: Grid,
+) -> Result<Node, QueryError> {
+    let mut scalars = Vec::with_capacity(2);
+    for arg in &args[1..] {
+        scalars.push(evaluation.scalar(arg, grid)?);
+    }
+    let at = |index: usize, step: usize| scalars.get(index).map_or(1.0, |values| values[step]);
+    let node = map(evaluation, &args[0], grid, |step, value| match id {
+        FunctionId::Round => math::round(value, at(0, step)),
+        FunctionId::ClampMin => math::greater(value, at(0, step)),
+        FunctionId::ClampMax => math::lesser(value, at(0, step)),
+        _ if at(1, step) < at(0, step) => ABSENT,
+        _ => math::greater(at(0, step), math::lesser(at(1, step), value)),
+    })?;
+    match node {
+        Node::Vector(frame) => Ok(Node::Vector(frame.drop_empty_rows())),
+        node => Ok(node),
+    }
+}
+
+fn to_scalar(evaluation: &mut Evaluation<'_>, arg: &Expr, grid: Grid) -> Result<Node, QueryError> {
+    let frame = evaluation.vector(arg, grid)?;
+    let mut found = vec![0_u32; grid.steps()];
+    let mut values = vec![f64::NAN; grid.steps()];
+    for (_, row) in frame.iter() {
+        for ((found, value), cell) in found.iter_mut().zip(&mut values).zip(row) {
+            if !is_absent(*cell) {
+                *found += 1;
+                *value = if *found == 1 { *cell } else { f64::NAN };
+            }
+        }
+    }
+    Ok(Node::Scalar(values))
+}
+
+/// `timestamp`: of a selector the times of its samples, of anything else the evaluation time.
+fn timestamps(evaluation: &mut Evaluation<'_>, arg: &Expr, grid: Grid) -> Result<Node, QueryError> {
+    let ExprKind::VectorSelector(selector) = &arg.without_parens().kind else {
+        return map(evaluation, arg, grid, |step, _| seconds(grid.time(step)));
+    };
+    let mut frame = Frame::new(grid.steps());
+    evaluation.selector_samples(selector, grid, &mut |labels, columns, newest| {
+        let row: Vec<f64> = newest
+            .iter()
+            .map(|index| match index {
+                Some(index) if !is_absent(columns.values[*index as usize]) => {
+                    seconds(columns.times[*index as usize])
+                }
+                _ => ABSENT,
+            })
+            .collect();
+        let samples = row.iter().filter(|cell| !is_absent(**cell)).count();
+        if samples > 0 {
+            frame.push(labels.clone(), false, &row);
+        }
+        Ok(samples as u64)
+    })?;
+    finish(evaluation, frame).map(Node::Vector)
+}
+
+fn absent(evaluation: &mut Evaluation<'_>, arg: &Expr, grid: Grid) -> Result<Node, QueryError> {
+    let mut row = vec![1.0; grid.steps()];
+    evaluation.rows(arg, grid, &mut |_, _, cells| {
+        for (out, cell) in row.iter_mut().zip(cells) {
+            if !is_absent(*cell) {
+                *out = ABSENT;
+            }
+        }
+        Ok(())
+    })?;
+    Ok(Node::Vector(absence(arg, &row)))
+}
+
+fn absent_over_time(
+    evaluation: &mut Evaluation<'_>,
+    arg: &Expr,
+    grid: Grid,
+) -> Result<Node, QueryError> {
+    let mut out = vec![1.0; grid.steps()];
+    evaluation.range_rows(arg, grid, &mut |row| {
+        for (cell, (low, high)) in out.iter_mut().zip(row.bounds) {
+            if high > low {
+                *cell = ABSENT;
+            }
+        }
+        Ok(())
+    })?;
+    Ok(Node::Vector(absence(arg, &out)))
+}
+
+fn absence(arg: &Expr, row: &[f64]) -> Frame {
+    let mut frame = Frame::new(row.len());
+    frame.push(label::of_absent(arg), false, row);
+    frame.drop_empty_rows()
+}
+
+/// The order of an instant query's answer; a range query's is that of the labels.
+fn sort_rows(frame: &Frame, compare: impl Fn(usize, usize) -> std::cmp::Ordering) -> Frame {
+    let mut order: Vec<usize> = (0..frame.len()).collect();
+    order.sort_by(|a, b| compare(*a, *b));
+    frame.reordered(&order)
+}
+
+fn sort_by_value(
+    evaluation: &mut Evaluation<'_>,
+    id: FunctionId,
+    arg: &Expr,
+    grid: Grid,
+) -> Result<Node, QueryError> {
+    let frame = evaluation.vector(arg, grid)?;
+    if grid.steps() != 1 {
+        return Ok(Node::Vector(frame));
+    }
+    let descending = id == FunctionId::SortDesc;
+    Ok(Node::Vector(sort_rows(&frame, |a, b| {
+        sort::by_value(frame.row(a)[0], frame.row(b)[0], descending)
+    })))
+}
+
+fn sort_by_label(
+    evaluation: &mut Evaluation<'_>,
+    id: FunctionId,
+    args: &[Expr],
+    grid: Grid,
+) -> Result<Node, QueryError> {
+    let mut names = Vec::with_capacity(args.len());
+    for arg in &args[1..] {
+        names.push(evaluation.text(arg, grid)?);
+    }
+    let frame = evaluation.vector(&args[0], grid)?;
+    let descending = id == FunctionId::SortByLabelDesc;
+    Ok(Node::Vector(sort_rows(&frame, |a, b| {
+        let order = sort::by_labels(&frame.heads[a].labels, &frame.heads[b].labels, &names);
+        if descending { order.reverse() } else { order }
+    })))
+}
+
+/// Hands the rows of a function of a range vector to `sink` one by one.
+#[inline(never)]
+pub(crate) fn range_function_rows(
+    evaluation: &mut Evaluation<'_>,
+    function: &Function,
+    args: &[Expr],
+    grid: Grid,
+    sink: &mut Sink<'_>,
+) -> Result<(), QueryError> {
+    let kernel = range_kernel(function.id).ok_or_else(|| internal("not a range function"))?;
+    let matrix_index = usize::from(function.id == FunctionId::QuantileOverTime);
+    let mut scalars = Vec::with_capacity(2);
+    for (index, arg) in args.iter().enumerate() {
+        if index != matrix_index {
+            scalars.push(evaluation.scalar(arg, grid)?);
+        }
+    }
+    check_params(evaluation, function.id, args, &scalars)?;
+    let matrix = &args[matrix_index];
+    let keeps_name = matches!(
+        function.id,
+        FunctionId::LastOverTime | FunctionId::FirstOverTime
+    );
+    let delayed = evaluation.options.features.delayed_name_removal;
+    let is_counter_function = matches!(function.id, FunctionId::Rate | FunctionId::Increase);
+    let mut suspects: Vec<String> = Vec::new();
+    let mut seen: Option<HashSet<Labels, _>> =
+        (!delayed && Evaluation::names_may_differ(matrix)).then(|| HashSet::with_hasher(hasher()));
+    let mut out = vec![ABSENT; grid.steps()];
+    let mut samples = 0;
+    evaluation.range_rows(matrix, grid, &mut |row| {
+        fill(kernel, row, grid, &scalars, &mut out);
+        if out.iter().all(|cell| is_absent(*cell)) {
+            return Ok(());
+        }
+        samples += out.iter().filter(|cell| !is_absent(**cell)).count() as u64;
+        if is_counter_function {
+            let name = row.labels.metric_name();
+            if !name.is_empty()
+                && !COUNTER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+                && !suspects.iter().any(|suspect| suspect == name)
+            {
+                suspects.push(name.to_owned());
+            }
+        }
+        let dropped;
+        let labels = if keeps_name || delayed {
+            row.labels
+        } else {
+            dropped = crate::eval::without_name(row.labels);
+            &dropped
+        };
+        if let Some(seen) = &mut seen
+            && !seen.insert(labels.clone())
+        {
+            return Err(same_labels());
+        }
+        sink(
+            labels,
+            if keeps_name { row.drop_name } else { delayed },
+            &out,
+        )
+    })?;
+    evaluation.hold(samples)?;
+    for name in suspects {
+        evaluation.notes.inform(
+            format!(
+                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
+                quote(&name)
+            ),
+            matrix.without_parens().span,
+        );
+    }
+    Ok(())
+}
+
+/// How the names of counters end.
+const COUNTER_SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
+
+fn check_params(
+    evaluation: &mut Evaluation<'_>,
+    id: FunctionId,
+    args: &[Expr],
+    scalars: &[Vec<f64>],
+) -> Result<(), QueryError> {
+    match id {
+        FunctionId::QuantileOverTime => {
+            for ratio in &scalars[0] {
+                evaluation.check_quantile(*ratio, args[0].span);
+            }
+        }
+        FunctionId::DoubleExponentialSmoothing => {
+            for (values, what, symbol) in [
+                (&scalars[0], "smoothing", "sf"),
+                (&scalars[1], "trend", "tf"),
+            ] {
+                for value in values {
+                    if *value <= 0.0 || *value >= 1.0 {
+                        let value = if value.is_finite() {
+                            format!("{value:.6}")
+                        } else {
+                            format_float(*value, FloatStyle::General)
+                        };
+                        return Err(QueryError::Execution(format!(
+                            "invalid {what} factor. Expected: 0 < {symbol} < 1, got: {value}"
+                        )));
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Computes one row.
+fn fill(kernel: Kernel, row: &RangeRow<'_>, grid: Grid, scalars: &[Vec<f64>], out: &mut [f64]) {
+    match kernel {
+        Kernel::Change(change) => rate::column(change, row, out),
+        Kernel::Window(kernel) => {
+            for (step, (cell, (low, high))) in out.iter_mut().zip(row.bounds).enumerate() {
+                *cell = if low == high {
+                    ABSENT
+                } else {
+                    let window = *low as usize..*high as usize;
+                    let param = |index: usize| scalars.get(index).map_or(0.0, |row| row[step]);
+                    kernel(Window {
+                        times: &row.times[window.clone()],
+                        values: &row.values[window],
+                        time: grid.time(step),
+                        params: [param(0), param(1)],
+                    })
+                    .unwrap_or(ABSENT)
+                };
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Warnings and infos: what is to be said about an answer, each text once a query.
+//!
+//! **Source**: texts and limits as observed in Prometheus 3.5.3; equal texts at several places of a
+//! query are said once.
+
+use crate::parser::{Span, line_and_column};
+
+/// How many of each kind an answer carries; a line counts the rest.
+const SHOWN_MAX: usize = 10;
+
+/// How many of each kind are kept at all.
+const KEPT_MAX: usize = 10_000;
+
+/// Collects what is to be said about an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Annotations {
+    warnings: Vec<(String, Span)>,
+    infos: Vec<(String, Span)>,
+}
+
+impl Annotations {
+    /// Adds a warning about the part of the query at `span`.
+    pub(crate) fn warn(&mut self, text: String, span: Span) {
+        add(&mut self.warnings, text, span);
+    }
+
+    /// Adds an info about the part of the query at `span`.
+    pub(crate) fn inform(&mut self, text: String, span: Span) {
+        add(&mut self.infos, text, span);
+    }
+
+    /// The warnings and the infos as they are printed.
+    pub(crate) fn print(&self, query: &str) -> (Vec<String>, Vec<String>) {
+        (
+            print(&self.warnings, "warning", query),
+            print(&self.infos, "info", query),
+        )
+    }
+}
+
+fn add(list: &mut Vec<(String, Span)>, text: String, span: Span) {
+    if list.len() < KEPT_MAX && !list.iter().any(|(known, _)| *known == text) {
+        list.push((text, span));
+    }
+}
+
+fn print(list: &[(String, Span)], kind: &str, query: &str) -> Vec<String> {
+    let mut lines: Vec<String> = list
+        .iter()
+        .take(SHOWN_MAX)
+        .map(|(text, span)| {
+            let (line, column) = line_and_column(query, span.start);
+            format!("PromQL {kind}: {text} ({line}:{column})")
+        })
+        .collect();
+    if list.len() > SHOWN_MAX {
+        lines.push(format!(
+            "{} more {kind} annotations omitted",
+            list.len() - SHOWN_MAX
+        ));
+    }
+    lines
+}

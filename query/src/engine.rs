@@ -1,0 +1,175 @@
+//! The engine: options, what a caller passes with a query, and the answer.
+//!
+//! An [`Engine`] holds no state between queries and starts no threads; it may be shared by as many
+//! callers as there are. A query reads one snapshot of the store. Limits: samples held at once
+//! ([`EngineOptions::samples_max`]), a deadline, a cancel flag and bytes ([`QueryContext`]).
+
+use std::time::Duration;
+
+use narthex_storage::{Budget, Clock, Queryable, Timestamp};
+
+use crate::{
+    QueryError, Value,
+    eval::Evaluation,
+    parser::{self, Expr, ParserOptions, ValueType},
+};
+
+/// Settings of an engine.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// How old a sample an instant selector may return; a sample exactly this old is too old.
+    pub lookback: Duration,
+    /// How many samples a query may hold at once, counted as Prometheus counts them.
+    pub samples_max: u64,
+    /// The step of a subquery that names none.
+    pub default_subquery_step: Duration,
+    /// What is enabled beyond the stable language.
+    pub features: Features,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            lookback: Duration::from_secs(5 * 60),
+            samples_max: 50_000_000,
+            default_subquery_step: Duration::from_secs(60),
+            features: Features::default(),
+        }
+    }
+}
+
+/// What is enabled beyond the stable language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Features {
+    /// `--enable-feature=promql-experimental-functions`
+    pub experimental_functions: bool,
+    /// `--enable-feature=promql-delayed-name-removal`: the metric name goes at the end of the
+    /// evaluation, not at each function.
+    pub delayed_name_removal: bool,
+}
+
+/// The times at which an expression is evaluated: `start`, `start + step`, … not beyond `end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grid {
+    /// The first time.
+    pub start: Timestamp,
+    /// No time lies beyond this one.
+    pub end: Timestamp,
+    /// Distance of two times in milliseconds, above 0.
+    pub step_ms: i64,
+}
+
+impl Grid {
+    /// A grid of one time.
+    pub const fn instant(time: Timestamp) -> Self {
+        Self {
+            start: time,
+            end: time,
+            step_ms: 1,
+        }
+    }
+
+    /// The number of times; 0 when `end` lies before `start`.
+    pub fn steps(&self) -> usize {
+        let span = i128::from(self.end) - i128::from(self.start);
+        if span < 0 {
+            return 0;
+        }
+        usize::try_from(span / i128::from(self.step_ms.max(1)) + 1).unwrap_or(usize::MAX)
+    }
+
+    /// The time with this index.
+    pub fn time(&self, index: usize) -> Timestamp {
+        self.start + index as i64 * self.step_ms
+    }
+}
+
+/// What a caller passes along with a query.
+#[derive(Debug, Clone, Copy)]
+pub struct QueryContext<'a> {
+    /// The cancel flag and the bytes that the query's columns may take.
+    pub budget: &'a Budget,
+    /// When the query must have ended, on [`Clock::monotonic`].
+    pub deadline: Option<Duration>,
+    /// Where the time for the deadline comes from.
+    pub clock: &'a dyn Clock,
+    /// Overrides [`EngineOptions::lookback`] for this query.
+    pub lookback: Option<Duration>,
+}
+
+/// A query's value with what is to be said about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The value.
+    pub value: Value,
+    /// `PromQL warning: … (line:column)`, at most ten and a line that counts the rest.
+    pub warnings: Vec<String>,
+    /// `PromQL info: … (line:column)`, at most ten and a line that counts the rest.
+    pub infos: Vec<String>,
+    /// Samples read, a sample once for each step that uses it.
+    pub samples_total: u64,
+    /// The most samples held at once.
+    pub samples_peak: u64,
+}
+
+/// Evaluates PromQL.
+#[derive(Debug, Clone, Default)]
+pub struct Engine {
+    options: EngineOptions,
+}
+
+impl Engine {
+    /// An engine with these settings.
+    pub fn new(options: EngineOptions) -> Self {
+        Self { options }
+    }
+
+    /// The settings.
+    pub fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    fn parse(&self, text: &str) -> Result<Expr, QueryError> {
+        let options = ParserOptions {
+            experimental_functions: self.options.features.experimental_functions,
+        };
+        Ok(parser::parse(text, options)?)
+    }
+
+    /// The value of `text` at one time.
+    ///
+    /// # Errors
+    /// [`QueryError`], by the HTTP API's error types.
+    pub fn instant(
+        &self,
+        store: &dyn Queryable,
+        text: &str,
+        time: Timestamp,
+        context: &QueryContext<'_>,
+    ) -> Result<Answer, QueryError> {
+        let expr = self.parse(text)?;
+        Evaluation::new(&self.options, *context, Grid::instant(time), 0).instant(store, &expr, text)
+    }
+
+    /// The values of `text` at every time of `grid`.
+    ///
+    /// # Errors
+    /// [`QueryError`], by the HTTP API's error types.
+    pub fn range(
+        &self,
+        store: &dyn Queryable,
+        text: &str,
+        grid: Grid,
+        context: &QueryContext<'_>,
+    ) -> Result<Answer, QueryError> {
+        let expr = self.parse(text)?;
+        let value_type = expr.value_type();
+        if !matches!(value_type, ValueType::Vector | ValueType::Scalar) {
+            return Err(QueryError::BadData(format!(
+                "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
+                value_type.as_str()
+            )));
+        }
+        Evaluation::new(&self.options, *context, grid, grid.step_ms).range(store, &expr, text)
+    }
+}

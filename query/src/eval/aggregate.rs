@@ -1,0 +1,437 @@
+//! Aggregations: rows of the input stream into one accumulator a group and step, in label order.
+
+use std::collections::HashMap;
+
+use narthex_storage::{Labels, METRIC_NAME};
+
+use crate::{
+    FloatStyle, Grid, QueryError, format_float,
+    parser::{Aggregate, AggregateOp, Span},
+};
+
+use super::{
+    ABSENT, Evaluation, Frame, Mean, Node, add_exact,
+    frame::{Merge, hasher},
+    internal, is_absent,
+};
+
+impl Evaluation<'_> {
+    #[inline(never)]
+    pub(crate) fn aggregate(
+        &mut self,
+        aggregate: &Aggregate,
+        span: Span,
+        grid: Grid,
+    ) -> Result<Node, QueryError> {
+        let mark = self.held();
+        let frame = match aggregate.op {
+            AggregateOp::Topk
+            | AggregateOp::Bottomk
+            | AggregateOp::Limitk
+            | AggregateOp::LimitRatio => self.select_k(aggregate, grid)?,
+            AggregateOp::CountValues => self.count_values(aggregate, grid)?,
+            AggregateOp::Quantile => self.quantile(aggregate, grid)?,
+            _ => self.accumulate(aggregate, grid)?,
+        };
+        let _ = span;
+        self.release_to(mark, frame.samples())?;
+        Ok(Node::Vector(frame))
+    }
+
+    fn accumulate(&mut self, aggregate: &Aggregate, grid: Grid) -> Result<Frame, QueryError> {
+        let steps = grid.steps();
+        let mut groups = Groups::new(aggregate);
+        let mut accumulators: Vec<Accumulator> = Vec::new();
+        let op = aggregate.op;
+        let mut cells = 0;
+        self.rows(&aggregate.expr, grid, &mut |labels, drop_name, row| {
+            let group = groups.find(labels, drop_name);
+            if group == accumulators.len() {
+                accumulators.push(Accumulator::new(op, steps));
+                cells += steps as u64;
+            }
+            accumulators[group].add(row);
+            Ok(())
+        })?;
+        self.charge(cells)?;
+        let mut frame = Frame::new(steps);
+        for (accumulator, group) in accumulators.into_iter().zip(groups.list) {
+            self.check()?;
+            frame.push(group.labels, group.drop_name, &accumulator.finish());
+        }
+        Ok(frame)
+    }
+
+    fn quantile(&mut self, aggregate: &Aggregate, grid: Grid) -> Result<Frame, QueryError> {
+        let param = aggregate
+            .param
+            .as_ref()
+            .ok_or_else(|| internal("quantile has a parameter"))?;
+        let ratios = self.scalar(param, grid)?;
+        let span = param.span;
+        for ratio in &ratios {
+            self.check_quantile(*ratio, span);
+        }
+        let steps = grid.steps();
+        let input = self.vector(&aggregate.expr, grid)?;
+        let mut groups = Groups::new(aggregate);
+        let members = groups.members(&input);
+        let mut frame = Frame::new(steps);
+        let mut values = Vec::new();
+        let mut out = vec![ABSENT; steps];
+        for (rows, group) in members.iter().zip(&groups.list) {
+            self.check()?;
+            for step in 0..steps {
+                values.clear();
+                values.extend(
+                    rows.iter()
+                        .map(|row| input.row(*row)[step])
+                        .filter(|cell| !is_absent(*cell)),
+                );
+                out[step] = if values.is_empty() {
+                    ABSENT
+                } else {
+                    quantile(ratios[step], &mut values)
+                };
+            }
+            frame.push(group.labels.clone(), group.drop_name, &out);
+        }
+        Ok(frame)
+    }
+
+    /// Warns of a quantile outside 0 to 1.
+    pub(crate) fn check_quantile(&mut self, ratio: f64, span: Span) {
+        if !(0.0..=1.0).contains(&ratio) {
+            self.notes.warn(
+                format!(
+                    "quantile value should be between 0 and 1, got {}",
+                    format_float(ratio, FloatStyle::General)
+                ),
+                span,
+            );
+        }
+    }
+
+    fn count_values(&mut self, aggregate: &Aggregate, grid: Grid) -> Result<Frame, QueryError> {
+        let param = aggregate
+            .param
+            .as_ref()
+            .ok_or_else(|| internal("count_values has a parameter"))?;
+        let name = self.text(param, grid)?;
+        if name.is_empty() {
+            return Err(QueryError::Execution(format!(
+                "invalid label name \"{name}\""
+            )));
+        }
+        let steps = grid.steps();
+        let input = self.vector(&aggregate.expr, grid)?;
+        // One group a distinct value of a group of rows; the value is one of its labels, so that
+        // `by` and `without` see it too.
+        let mut groups = Groups::new(aggregate);
+        let keeps_value = aggregate.without != aggregate.grouping.contains(&name);
+        if !aggregate.without && !aggregate.grouping.contains(&name) {
+            groups.names.push(name.clone());
+        }
+        let mut counts = Merge::new(steps);
+        let mut by_value: HashMap<(usize, u64), usize, _> = HashMap::with_hasher(hasher());
+        let empty = vec![ABSENT; steps];
+        for (head, row) in input.iter() {
+            self.check()?;
+            let plain = {
+                let mut builder = head.labels.to_builder();
+                builder.remove(&name);
+                builder.build()
+            };
+            let group = groups.find(&plain, head.drop_name);
+            for (step, cell) in row.iter().enumerate() {
+                if is_absent(*cell) {
+                    continue;
+                }
+                let bits = if cell.is_nan() { f64::NAN } else { *cell }.to_bits();
+                let index = match by_value.get(&(group, bits)) {
+                    Some(index) => *index,
+                    None => {
+                        self.charge(steps as u64)?;
+                        let mut builder = groups.list[group].labels.to_builder();
+                        if keeps_value || !aggregate.without {
+                            builder.set(&name, &format_float(*cell, FloatStyle::Decimal));
+                        }
+                        let index = counts.add(&builder.build(), head.drop_name, &empty)?;
+                        by_value.insert((group, bits), index);
+                        index
+                    }
+                };
+                let count = &mut counts.frame.row_mut(index)[step];
+                *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
+            }
+        }
+        Ok(counts.frame)
+    }
+}
+
+/// The quantile of values, of which there is at least one; they are sorted, NaN first.
+///
+/// **Source**: linear interpolation between the two nearest ranks, as in Prometheus.
+pub(crate) fn quantile(ratio: f64, values: &mut [f64]) -> f64 {
+    if values.is_empty() || ratio.is_nan() {
+        return f64::NAN;
+    }
+    if ratio < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if ratio > 1.0 {
+        return f64::INFINITY;
+    }
+    values.sort_by(|a, b| {
+        b.is_nan()
+            .cmp(&a.is_nan())
+            .then(a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal))
+    });
+    let last = values.len() as f64 - 1.0;
+    let rank = ratio * last;
+    let lower = rank.floor().max(0.0);
+    let upper = (lower + 1.0).min(last);
+    let weight = rank - rank.floor();
+    values[lower as usize] * (1.0 - weight) + values[upper as usize] * weight
+}
+
+/// A group of an aggregation.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) labels: Labels,
+    pub(crate) drop_name: bool,
+}
+
+/// Finds the group of a series; each distinct set of grouping labels is built once.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    names: Vec<String>,
+    without: bool,
+    key: Vec<u8>,
+    by_key: HashMap<Box<[u8]>, usize, foldhash::fast::RandomState>,
+    pub(crate) list: Vec<Group>,
+}
+
+impl Groups {
+    pub(crate) fn new(aggregate: &Aggregate) -> Self {
+        Self {
+            names: aggregate.grouping.clone(),
+            without: aggregate.without,
+            key: Vec::new(),
+            by_key: HashMap::with_hasher(hasher()),
+            list: Vec::new(),
+        }
+    }
+
+    /// The number of the series' group; a new one is the last of the list.
+    pub(crate) fn find(&mut self, labels: &Labels, drop_name: bool) -> usize {
+        let (names, without) = (&self.names, self.without);
+        let keeps = |name: &str| {
+            let listed = names.iter().any(|candidate| candidate == name);
+            if without {
+                !listed && name != METRIC_NAME
+            } else {
+                listed
+            }
+        };
+        self.key.clear();
+        for (name, value) in labels.iter().filter(|(name, _)| keeps(name)) {
+            self.key
+                .extend_from_slice(&(name.len() as u32).to_le_bytes());
+            self.key.extend_from_slice(name.as_bytes());
+            self.key
+                .extend_from_slice(&(value.len() as u32).to_le_bytes());
+            self.key.extend_from_slice(value.as_bytes());
+        }
+        if let Some(group) = self.by_key.get(self.key.as_slice()) {
+            self.list[*group].drop_name |= drop_name;
+            return *group;
+        }
+        let group = self.list.len();
+        self.by_key.insert(self.key.as_slice().into(), group);
+        self.list.push(Group {
+            labels: Labels::from_pairs(labels.iter().filter(|(name, _)| keeps(name))),
+            drop_name,
+        });
+        group
+    }
+
+    /// The rows of each group of a frame.
+    pub(crate) fn members(&mut self, input: &Frame) -> Vec<Vec<usize>> {
+        let mut members: Vec<Vec<usize>> = Vec::new();
+        for (index, head) in input.heads.iter().enumerate() {
+            let group = self.find(&head.labels, head.drop_name);
+            if group == members.len() {
+                members.push(Vec::new());
+            }
+            members[group].push(index);
+        }
+        members
+    }
+}
+
+/// One group's state at every step.
+#[derive(Debug)]
+enum Accumulator {
+    Sum {
+        sums: Vec<f64>,
+        compensations: Vec<f64>,
+    },
+    Mean(Vec<Option<Mean>>),
+    Count(Vec<f64>),
+    Min(Vec<f64>),
+    Max(Vec<f64>),
+    Group(Vec<f64>),
+    Deviation {
+        states: Vec<Welford>,
+        root: bool,
+    },
+}
+
+/// Welford's running variance.
+#[derive(Debug, Clone, Copy, Default)]
+struct Welford {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Accumulator {
+    fn new(op: AggregateOp, steps: usize) -> Self {
+        let absent = || vec![ABSENT; steps];
+        match op {
+            AggregateOp::Sum => Self::Sum {
+                sums: absent(),
+                compensations: vec![0.0; steps],
+            },
+            AggregateOp::Avg => Self::Mean(vec![None; steps]),
+            AggregateOp::Count => Self::Count(absent()),
+            AggregateOp::Min => Self::Min(absent()),
+            AggregateOp::Max => Self::Max(absent()),
+            AggregateOp::Stddev | AggregateOp::Stdvar => Self::Deviation {
+                states: vec![Welford::default(); steps],
+                root: op == AggregateOp::Stddev,
+            },
+            _ => Self::Group(absent()),
+        }
+    }
+
+    fn add(&mut self, row: &[f64]) {
+        /// Combines each present cell with its accumulator, which a first cell starts.
+        fn fold(cells: &mut [f64], row: &[f64], first: fn(f64) -> f64, next: fn(f64, f64) -> f64) {
+            for (cell, value) in cells.iter_mut().zip(row) {
+                if !is_absent(*value) {
+                    *cell = if is_absent(*cell) {
+                        first(*value)
+                    } else {
+                        next(*cell, *value)
+                    };
+                }
+            }
+        }
+        match self {
+            Self::Sum {
+                sums,
+                compensations,
+            } => {
+                for ((sum, compensation), value) in sums.iter_mut().zip(compensations).zip(row) {
+                    if is_absent(*value) {
+                        continue;
+                    }
+                    if is_absent(*sum) {
+                        *sum = *value;
+                    } else {
+                        (*sum, *compensation) = add_exact(*value, *sum, *compensation);
+                    }
+                }
+            }
+            Self::Mean(means) => {
+                for (mean, value) in means.iter_mut().zip(row) {
+                    if is_absent(*value) {
+                        continue;
+                    }
+                    match mean {
+                        Some(mean) => mean.add(*value),
+                        None => *mean = Some(Mean::of(*value)),
+                    }
+                }
+            }
+            Self::Count(counts) => fold(counts, row, |_| 1.0, |count, _| count + 1.0),
+            Self::Group(cells) => fold(cells, row, |_| 1.0, |one, _| one),
+            Self::Min(cells) => fold(
+                cells,
+                row,
+                |value| value,
+                |least, value| {
+                    if least > value || least.is_nan() {
+                        value
+                    } else {
+                        least
+                    }
+                },
+            ),
+            Self::Max(cells) => fold(
+                cells,
+                row,
+                |value| value,
+                |most, value| {
+                    if most < value || most.is_nan() {
+                        value
+                    } else {
+                        most
+                    }
+                },
+            ),
+            Self::Deviation { states, .. } => {
+                for (state, value) in states.iter_mut().zip(row) {
+                    if !is_absent(*value) {
+                        state.add(*value);
+                    }
+                }
+            }
+        }
+    }
+
+    fn finish(self) -> Vec<f64> {
+        match self {
+            Self::Sum {
+                mut sums,
+                compensations,
+            } => {
+                for (sum, compensation) in sums.iter_mut().zip(compensations) {
+                    if !is_absent(*sum) {
+                        *sum += compensation;
+                    }
+                }
+                sums
+            }
+            Self::Mean(means) => means
+                .into_iter()
+                .map(|mean| mean.map_or(ABSENT, Mean::finish))
+                .collect(),
+            Self::Count(cells) | Self::Min(cells) | Self::Max(cells) | Self::Group(cells) => cells,
+            Self::Deviation { states, root } => states
+                .into_iter()
+                .map(|state| match state.count {
+                    0.0 => ABSENT,
+                    count if root => (state.squares / count).sqrt(),
+                    count => state.squares / count,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Welford {
+    fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        if self.count == 1.0 {
+            self.mean = value;
+            self.squares = if value.is_finite() { 0.0 } else { f64::NAN };
+            return;
+        }
+        let delta = value - self.mean;
+        self.mean += delta / self.count;
+        self.squares += delta * (value - self.mean);
+    }
+}

@@ -1,0 +1,429 @@
+//! Binary operations. Series find their partners once a query; what Prometheus checks at each step
+//! (several series on the side that must be one, equal labels in the result) is checked where two
+//! rows have a sample at the same step.
+
+use std::collections::HashMap;
+
+use narthex_storage::{Labels, METRIC_NAME};
+
+use crate::{
+    QueryError,
+    parser::{Binary, BinaryOp, Cardinality, VectorMatching},
+};
+
+use super::{
+    ABSENT, Evaluation, Frame, Node,
+    frame::{Merge, hasher},
+    internal, is_absent, without_name,
+};
+
+impl Evaluation<'_> {
+    #[inline(never)]
+    pub(super) fn binary(
+        &mut self,
+        binary: &Binary,
+        lhs: Node,
+        rhs: Node,
+    ) -> Result<Node, QueryError> {
+        self.check()?;
+        match (lhs, rhs) {
+            (Node::Scalar(lhs), Node::Scalar(rhs)) => Ok(Node::Scalar(
+                lhs.iter()
+                    .zip(&rhs)
+                    .map(|(lhs, rhs)| scalar_operation(binary.op, *lhs, *rhs))
+                    .collect(),
+            )),
+            (Node::Vector(frame), Node::Scalar(scalars)) => {
+                self.vector_scalar(binary, frame, &scalars, false)
+            }
+            (Node::Scalar(scalars), Node::Vector(frame)) => {
+                self.vector_scalar(binary, frame, &scalars, true)
+            }
+            (Node::Vector(lhs), Node::Vector(rhs)) => {
+                let before = lhs.samples() + rhs.samples();
+                let matching = binary
+                    .matching
+                    .as_ref()
+                    .ok_or_else(|| internal("two vectors have a matching"))?;
+                let frame = match binary.op {
+                    BinaryOp::And | BinaryOp::Unless | BinaryOp::Or => {
+                        set_operation(binary.op, matching, lhs, &rhs)?
+                    }
+                    _ => self.vector_vector(binary, matching, &lhs, &rhs)?,
+                };
+                let samples = frame.samples();
+                let mark = self.held().saturating_sub(before);
+                self.hold(samples)?;
+                self.release_to(mark, samples)?;
+                Ok(Node::Vector(frame))
+            }
+            _ => Err(internal("a text is no operand")),
+        }
+    }
+
+    fn vector_scalar(
+        &mut self,
+        binary: &Binary,
+        mut frame: Frame,
+        scalars: &[f64],
+        swapped: bool,
+    ) -> Result<Node, QueryError> {
+        let op = binary.op;
+        for index in 0..frame.len() {
+            self.check()?;
+            for (cell, scalar) in frame.row_mut(index).iter_mut().zip(scalars) {
+                if is_absent(*cell) {
+                    continue;
+                }
+                let (lhs, rhs) = if swapped {
+                    (*scalar, *cell)
+                } else {
+                    (*cell, *scalar)
+                };
+                *cell = match (op.is_comparison(), binary.return_bool) {
+                    (false, _) => arithmetic(op, lhs, rhs),
+                    (true, true) => f64::from(compare(op, lhs, rhs)),
+                    (true, false) if compare(op, lhs, rhs) => *cell,
+                    (true, false) => ABSENT,
+                };
+            }
+        }
+        let mut frame = frame.drop_empty_rows();
+        if !op.is_comparison() || binary.return_bool {
+            frame = self.drop_names(frame);
+        }
+        if !self.options.features.delayed_name_removal {
+            frame = frame.merge_same_labels()?;
+        }
+        Ok(Node::Vector(frame))
+    }
+
+    fn vector_vector(
+        &mut self,
+        binary: &Binary,
+        matching: &VectorMatching,
+        lhs: &Frame,
+        rhs: &Frame,
+    ) -> Result<Frame, QueryError> {
+        let steps = lhs.steps;
+        let swapped = matching.cardinality == Cardinality::OneToMany;
+        let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
+        let delayed = self.options.features.delayed_name_removal;
+        let mut keys = Signatures::new(matching);
+        let one_groups: Vec<usize> = one
+            .heads
+            .iter()
+            .map(|head| keys.find(&head.labels))
+            .collect();
+        let mut partners: Vec<Vec<usize>> = vec![Vec::new(); keys.count()];
+        for (row, group) in one_groups.iter().enumerate() {
+            partners[*group].push(row);
+        }
+        check_one_side(matching, many, one, &partners)?;
+        let mut out = Merge::new(steps);
+        let mut cells = vec![ABSENT; steps];
+        // One-to-one: at which steps a group already has its result.
+        let mut taken: HashMap<usize, Vec<bool>, _> = HashMap::with_hasher(hasher());
+        let mut crowded = vec![0_u32; partners.len()];
+        let many_groups: Vec<Option<usize>> = many
+            .heads
+            .iter()
+            .map(|head| keys.look(&head.labels))
+            .collect();
+        for group in many_groups.iter().flatten() {
+            crowded[*group] += 1;
+        }
+        // Many-to-one: the results of one group by their labels.
+        let mut results: HashMap<(usize, Labels), usize, _> = HashMap::with_hasher(hasher());
+        for (row, group) in many_groups.iter().enumerate() {
+            let Some(group) = *group else { continue };
+            self.check()?;
+            for partner in &partners[group] {
+                let mut any = false;
+                for (step, cell) in cells.iter_mut().enumerate() {
+                    let (a, b) = (many.row(row)[step], one.row(*partner)[step]);
+                    *cell = ABSENT;
+                    if is_absent(a) || is_absent(b) {
+                        continue;
+                    }
+                    let (left, right) = if swapped { (b, a) } else { (a, b) };
+                    *cell = match (binary.op.is_comparison(), binary.return_bool) {
+                        (false, _) => arithmetic(binary.op, left, right),
+                        (true, true) => f64::from(compare(binary.op, left, right)),
+                        (true, false) if compare(binary.op, left, right) => left,
+                        (true, false) => continue,
+                    };
+                    any = true;
+                }
+                if !any {
+                    continue;
+                }
+                let (many_head, one_head) = (&many.heads[row], &one.heads[*partner]);
+                let drops = !binary.op.is_comparison() || binary.return_bool;
+                let labels = result_labels(
+                    &many_head.labels,
+                    &one_head.labels,
+                    matching,
+                    drops && !delayed,
+                );
+                let drop_name = delayed && (drops || many_head.drop_name);
+                if matching.cardinality == Cardinality::OneToOne {
+                    if crowded[group] > 1 {
+                        claim(
+                            taken.entry(group).or_insert_with(|| vec![false; steps]),
+                            &cells,
+                        )?;
+                    }
+                } else if let Some(index) = results.get(&(group, labels.clone()))
+                    && overlap(out.frame.row(*index), &cells)
+                {
+                    return Err(QueryError::Execution(
+                        "multiple matches for labels: grouping labels must ensure unique matches"
+                            .to_owned(),
+                    ));
+                }
+                self.charge(steps as u64)?;
+                let index = if delayed {
+                    out.add(&labels, drop_name, &cells)?
+                } else {
+                    out.add(&labels, false, &cells)?
+                };
+                if matching.cardinality != Cardinality::OneToOne {
+                    results.insert((group, labels), index);
+                }
+            }
+        }
+        Ok(out.frame)
+    }
+}
+
+/// Refuses several series of one match group at the same step on the side that must be one.
+fn check_one_side(
+    matching: &VectorMatching,
+    many: &Frame,
+    one: &Frame,
+    partners: &[Vec<usize>],
+) -> Result<(), QueryError> {
+    let any_many = |step: usize| many.iter().any(|(_, row)| !is_absent(row[step]));
+    for rows in partners.iter().filter(|rows| rows.len() > 1) {
+        for step in 0..one.steps {
+            let mut present = rows.iter().filter(|row| !is_absent(one.row(**row)[step]));
+            let (Some(first), Some(second)) = (present.next(), present.next()) else {
+                continue;
+            };
+            if !any_many(step) {
+                continue;
+            }
+            let side = if matching.cardinality == Cardinality::OneToMany {
+                "left"
+            } else {
+                "right"
+            };
+            let (first, second) = (&one.heads[*first].labels, &one.heads[*second].labels);
+            return Err(QueryError::Execution(format!(
+                "found duplicate series for the match group {} on the {side} hand-side of the \
+                 operation: [{second}, {first}];many-to-many matching not allowed: matching labels \
+                 must be unique on one side",
+                signature(second, matching),
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Marks the steps at which a one-to-one group has its result.
+fn claim(taken: &mut [bool], cells: &[f64]) -> Result<(), QueryError> {
+    for (taken, cell) in taken.iter_mut().zip(cells) {
+        if is_absent(*cell) {
+            continue;
+        }
+        if *taken {
+            return Err(QueryError::Execution(
+                "multiple matches for labels: many-to-one matching must be explicit \
+                 (group_left/group_right)"
+                    .to_owned(),
+            ));
+        }
+        *taken = true;
+    }
+    Ok(())
+}
+
+/// Whether both rows have a sample at the same step.
+fn overlap(a: &[f64], b: &[f64]) -> bool {
+    a.iter()
+        .zip(b)
+        .any(|(a, b)| !is_absent(*a) && !is_absent(*b))
+}
+
+fn set_operation(
+    op: BinaryOp,
+    matching: &VectorMatching,
+    mut lhs: Frame,
+    rhs: &Frame,
+) -> Result<Frame, QueryError> {
+    let steps = lhs.steps;
+    let mut keys = Signatures::new(matching);
+    if op == BinaryOp::Or {
+        let present = presence(&lhs, &mut keys);
+        let mut out = Merge::new(steps);
+        for (head, row) in lhs.iter() {
+            out.add(&head.labels, head.drop_name, row)?;
+        }
+        let mut cells = vec![ABSENT; steps];
+        for (head, row) in rhs.iter() {
+            cells.copy_from_slice(row);
+            if let Some(group) = keys.look(&head.labels) {
+                for (cell, present) in cells.iter_mut().zip(&present[group]) {
+                    if *present {
+                        *cell = ABSENT;
+                    }
+                }
+            }
+            if cells.iter().any(|cell| !is_absent(*cell)) {
+                out.add(&head.labels, head.drop_name, &cells)?;
+            }
+        }
+        return Ok(out.frame);
+    }
+    let present = presence(rhs, &mut keys);
+    let wanted = op == BinaryOp::And;
+    for index in 0..lhs.len() {
+        let group = keys.look(&lhs.heads[index].labels);
+        let row = lhs.row_mut(index);
+        match group {
+            None if wanted => row.fill(ABSENT),
+            None => {}
+            Some(group) => {
+                for (cell, present) in row.iter_mut().zip(&present[group]) {
+                    if *present != wanted {
+                        *cell = ABSENT;
+                    }
+                }
+            }
+        }
+    }
+    Ok(lhs.drop_empty_rows())
+}
+
+/// At which steps each match group has a sample.
+fn presence(frame: &Frame, keys: &mut Signatures<'_>) -> Vec<Vec<bool>> {
+    let mut present: Vec<Vec<bool>> = Vec::new();
+    for (head, row) in frame.iter() {
+        let group = keys.find(&head.labels);
+        if group == present.len() {
+            present.push(vec![false; frame.steps]);
+        }
+        for (present, cell) in present[group].iter_mut().zip(row) {
+            *present |= !is_absent(*cell);
+        }
+    }
+    present
+}
+
+/// Numbers the match groups.
+struct Signatures<'m> {
+    matching: &'m VectorMatching,
+    known: HashMap<Labels, usize, foldhash::fast::RandomState>,
+}
+
+impl<'m> Signatures<'m> {
+    fn new(matching: &'m VectorMatching) -> Self {
+        Self {
+            matching,
+            known: HashMap::with_hasher(hasher()),
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.known.len()
+    }
+
+    /// The group's number, a new one if it was never seen.
+    fn find(&mut self, labels: &Labels) -> usize {
+        let next = self.known.len();
+        *self
+            .known
+            .entry(signature(labels, self.matching))
+            .or_insert(next)
+    }
+
+    /// The group's number, if it was seen.
+    fn look(&self, labels: &Labels) -> Option<usize> {
+        self.known.get(&signature(labels, self.matching)).copied()
+    }
+}
+
+/// The labels that must agree.
+fn signature(labels: &Labels, matching: &VectorMatching) -> Labels {
+    let listed = |name: &str| matching.labels.iter().any(|label| label == name);
+    Labels::from_pairs(labels.iter().filter(|(name, _)| {
+        if matching.on {
+            listed(name)
+        } else {
+            *name != METRIC_NAME && !listed(name)
+        }
+    }))
+}
+
+/// The labels of a result.
+fn result_labels(
+    many: &Labels,
+    one: &Labels,
+    matching: &VectorMatching,
+    drops_name: bool,
+) -> Labels {
+    let base = if drops_name {
+        without_name(many)
+    } else {
+        many.clone()
+    };
+    if matching.cardinality == Cardinality::OneToOne {
+        let listed = |name: &str| matching.labels.iter().any(|label| label == name);
+        return Labels::from_pairs(base.iter().filter(|(name, _)| listed(name) == matching.on));
+    }
+    if matching.include.is_empty() {
+        return base;
+    }
+    let mut builder = base.to_builder();
+    for name in &matching.include {
+        builder.set(name, one.get(name).unwrap_or_default());
+    }
+    builder.build()
+}
+
+/// An operation of two numbers; a comparison gives 1 or 0.
+fn scalar_operation(op: BinaryOp, lhs: f64, rhs: f64) -> f64 {
+    if op.is_comparison() {
+        f64::from(compare(op, lhs, rhs))
+    } else {
+        arithmetic(op, lhs, rhs)
+    }
+}
+
+#[inline]
+fn arithmetic(op: BinaryOp, lhs: f64, rhs: f64) -> f64 {
+    match op {
+        BinaryOp::Add => lhs + rhs,
+        BinaryOp::Sub => lhs - rhs,
+        BinaryOp::Mul => lhs * rhs,
+        BinaryOp::Div => lhs / rhs,
+        BinaryOp::Mod => lhs % rhs,
+        BinaryOp::Pow => lhs.powf(rhs),
+        BinaryOp::Atan2 => lhs.atan2(rhs),
+        _ => f64::NAN,
+    }
+}
+
+#[inline]
+fn compare(op: BinaryOp, lhs: f64, rhs: f64) -> bool {
+    match op {
+        BinaryOp::Equal => lhs == rhs,
+        BinaryOp::NotEqual => lhs != rhs,
+        BinaryOp::Less => lhs < rhs,
+        BinaryOp::LessEqual => lhs <= rhs,
+        BinaryOp::Greater => lhs > rhs,
+        BinaryOp::GreaterEqual => lhs >= rhs,
+        _ => false,
+    }
+}

@@ -1,0 +1,554 @@
+//! Evaluation: every node over all steps of the query at once.
+//!
+//! A node's value is a [`Node`]: a column of numbers, a text, or a [`Frame`] (a row a series, a
+//! cell a step). Labels are resolved once a query, never at a step. Sums are added in label order.
+//!
+//! Recursion is bounded by the height of the tree ([`crate::parser::HEIGHT_MAX`]); the functions on
+//! the recursive path keep their frames small.
+
+mod aggregate;
+mod binary;
+mod duration;
+mod frame;
+mod hash;
+mod range;
+mod selector;
+mod topk;
+mod window;
+
+use std::time::Duration;
+
+use narthex_storage::{Labels, Querier, Queryable, ReadError, Sample, TimeRange, Timestamp};
+
+pub(crate) use aggregate::quantile;
+pub(crate) use duration::duration_ms;
+pub(crate) use frame::{ABSENT, Frame, hasher, is_absent, same_labels, without_name};
+pub(crate) use range::RangeRow;
+pub(crate) use window::{Mean, add_exact};
+
+use crate::{
+    Answer, EngineOptions, Grid, QueryContext, QueryError, Series, Value, VectorSample,
+    annotations::Annotations,
+    functions::{self, FunctionId},
+    parser::{Expr, ExprKind, ValueType},
+};
+
+/// Where cancellation and deadlines strike, in Prometheus's words.
+const STAGE: &str = "expression evaluation";
+
+/// Receives the rows of a vector one by one: labels, whether the name goes at the end, cells.
+pub(crate) type Sink<'s> = dyn FnMut(&Labels, bool, &[f64]) -> Result<(), QueryError> + 's;
+
+/// The value of a node at every step.
+#[derive(Debug, Clone)]
+pub(crate) enum Node {
+    /// A number a step.
+    Scalar(Vec<f64>),
+    /// A text, the same at every step.
+    Text(String),
+    /// A vector a step.
+    Vector(Frame),
+}
+
+/// One query while it runs.
+pub(crate) struct Evaluation<'a> {
+    pub(crate) options: &'a EngineOptions,
+    context: QueryContext<'a>,
+    /// The outermost grid.
+    pub(crate) grid: Grid,
+    /// The query's step; 0 for an instant query.
+    pub(crate) step_ms: i64,
+    lookback_ms: i64,
+    querier: Option<Box<dyn Querier>>,
+    pub(crate) notes: Annotations,
+    /// Samples held now, as Prometheus counts them.
+    samples: u64,
+    samples_total: u64,
+    samples_peak: u64,
+}
+
+impl<'a> Evaluation<'a> {
+    pub(crate) fn new(
+        options: &'a EngineOptions,
+        context: QueryContext<'a>,
+        grid: Grid,
+        step_ms: i64,
+    ) -> Self {
+        let lookback = context
+            .lookback
+            .filter(|lookback| *lookback > Duration::ZERO)
+            .unwrap_or(options.lookback);
+        Self {
+            options,
+            context,
+            grid,
+            step_ms,
+            lookback_ms: lookback.as_millis() as i64,
+            querier: None,
+            notes: Annotations::default(),
+            samples: 0,
+            samples_total: 0,
+            samples_peak: 0,
+        }
+    }
+
+    /// The answer of an instant query.
+    pub(crate) fn instant(
+        mut self,
+        store: &dyn Queryable,
+        expr: &Expr,
+        text: &str,
+    ) -> Result<Answer, QueryError> {
+        self.open(store, expr)?;
+        let time = self.grid.start;
+        let expr = expr.without_parens();
+        let value = if expr.value_type() == ValueType::Matrix {
+            Value::Matrix(self.matrix(expr)?)
+        } else {
+            match self.eval(expr, self.grid)? {
+                Node::Scalar(values) => Value::Scalar(Sample {
+                    time,
+                    value: values[0],
+                }),
+                Node::Text(value) => Value::String { time, value },
+                Node::Vector(frame) => {
+                    let frame = self.clean(frame)?;
+                    Value::Vector(
+                        frame
+                            .iter()
+                            .filter(|(_, row)| !is_absent(row[0]))
+                            .map(|(head, row)| VectorSample {
+                                labels: head.labels.clone(),
+                                sample: Sample {
+                                    time,
+                                    value: row[0],
+                                },
+                            })
+                            .collect(),
+                    )
+                }
+            }
+        };
+        Ok(self.answer(value, text))
+    }
+
+    /// The answer of a range query.
+    pub(crate) fn range(
+        mut self,
+        store: &dyn Queryable,
+        expr: &Expr,
+        text: &str,
+    ) -> Result<Answer, QueryError> {
+        if self.grid.steps() == 0 {
+            return Ok(self.answer(Value::Matrix(Vec::new()), text));
+        }
+        self.open(store, expr)?;
+        let grid = self.grid;
+        let frame = match self.eval(expr, grid)? {
+            Node::Scalar(values) => {
+                let mut frame = Frame::new(values.len());
+                frame.push(Labels::empty(), false, &values);
+                frame
+            }
+            Node::Text(_) => return Err(internal("a text has no range")),
+            Node::Vector(frame) => self.clean(frame)?,
+        };
+        let mut series = Vec::with_capacity(frame.len());
+        for (head, row) in frame.iter() {
+            self.check()?;
+            let samples: Vec<Sample> = row
+                .iter()
+                .enumerate()
+                .filter(|(_, cell)| !is_absent(**cell))
+                .map(|(step, cell)| Sample {
+                    time: grid.time(step),
+                    value: *cell,
+                })
+                .collect();
+            if !samples.is_empty() {
+                series.push(Series {
+                    labels: head.labels.clone(),
+                    samples,
+                });
+            }
+        }
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(self.answer(Value::Matrix(series), text))
+    }
+
+    fn answer(self, value: Value, text: &str) -> Answer {
+        let (warnings, infos) = self.notes.print(text);
+        Answer {
+            value,
+            warnings,
+            infos,
+            samples_total: self.samples_total,
+            samples_peak: self.samples_peak,
+        }
+    }
+
+    /// Takes the one snapshot that the whole query reads.
+    fn open(&mut self, store: &dyn Queryable, expr: &Expr) -> Result<(), QueryError> {
+        self.check()?;
+        let (start, end) = (self.grid.start, self.grid.time(self.grid.steps() - 1));
+        if let Some(range) = self.extent(expr, start, end)? {
+            let querier = store.querier(range).map_err(|error| self.read(error))?;
+            self.querier = Some(querier);
+        }
+        Ok(())
+    }
+
+    /// The times that the selectors under `expr` read when it is evaluated from `start` to `end`.
+    fn extent(
+        &self,
+        expr: &Expr,
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Result<Option<TimeRange>, QueryError> {
+        let union = |a: Option<TimeRange>, b: Option<TimeRange>| match (a, b) {
+            (Some(a), Some(b)) => Some(TimeRange::new(a.min.min(b.min), a.max.max(b.max))),
+            (a, b) => a.or(b),
+        };
+        Ok(match &expr.kind {
+            ExprKind::Number { .. } | ExprKind::String(_) => None,
+            ExprKind::VectorSelector(selector) => {
+                let reference = self.reference(&selector.modifiers)?;
+                Some(reference.extent(start, end, self.lookback_ms))
+            }
+            ExprKind::MatrixSelector { selector, range } => {
+                let reference = self.reference(&selector.modifiers)?;
+                Some(reference.extent(start, end, self.range_ms(range)?))
+            }
+            ExprKind::Subquery(subquery) => {
+                let reference = self.reference(&subquery.modifiers)?;
+                let range = reference.extent(start, end, self.range_ms(&subquery.range)?);
+                self.extent(&subquery.expr, range.min, range.max)?
+            }
+            ExprKind::Call { args, .. } => {
+                let mut range = None;
+                for arg in args {
+                    range = union(range, self.extent(arg, start, end)?);
+                }
+                range
+            }
+            ExprKind::Aggregate(aggregate) => {
+                let inner = self.extent(&aggregate.expr, start, end)?;
+                match &aggregate.param {
+                    Some(param) => union(inner, self.extent(param, start, end)?),
+                    None => inner,
+                }
+            }
+            ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => {
+                self.extent(expr, start, end)?
+            }
+            ExprKind::Binary(binary) => union(
+                self.extent(&binary.lhs, start, end)?,
+                self.extent(&binary.rhs, start, end)?,
+            ),
+        })
+    }
+
+    /// The value of a range vector asked for directly: the samples themselves.
+    fn matrix(&mut self, expr: &Expr) -> Result<Vec<Series>, QueryError> {
+        let mut series = Vec::new();
+        let grid = self.grid;
+        let cleans = self.options.features.delayed_name_removal;
+        self.range_rows(expr, grid, &mut |row| {
+            let (low, high) = row.bounds[0];
+            let samples: Vec<Sample> = (low as usize..high as usize)
+                .map(|index| Sample {
+                    time: row.times[index],
+                    value: row.values[index],
+                })
+                .collect();
+            if !samples.is_empty() {
+                let labels = if cleans && row.drop_name {
+                    without_name(row.labels)
+                } else {
+                    row.labels.clone()
+                };
+                series.push(Series { labels, samples });
+            }
+            Ok(())
+        })?;
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        if series
+            .windows(2)
+            .any(|pair| pair[0].labels == pair[1].labels)
+        {
+            return Err(same_labels());
+        }
+        Ok(series)
+    }
+
+    /// The value of a node that is not a range vector, at every step of `grid`.
+    pub(crate) fn eval(&mut self, expr: &Expr, grid: Grid) -> Result<Node, QueryError> {
+        let expr = expr.without_parens();
+        let steps = grid.steps();
+        if steps > 1 && is_step_invariant(expr) {
+            let node = self.eval_node(expr, Grid::instant(grid.start))?;
+            return self.broadcast(node, steps);
+        }
+        self.eval_node(expr, grid)
+    }
+
+    fn eval_node(&mut self, expr: &Expr, grid: Grid) -> Result<Node, QueryError> {
+        match &expr.kind {
+            ExprKind::Number { value, .. } => Ok(Node::Scalar(vec![*value; grid.steps()])),
+            ExprKind::String(text) => Ok(Node::Text(text.clone())),
+            ExprKind::VectorSelector(_) => self.collect(expr, grid),
+            ExprKind::Call { function, args } => {
+                functions::call(self, function, args, expr.span, grid)
+            }
+            ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, expr.span, grid),
+            ExprKind::Unary { negative, expr } => self.unary(*negative, expr, grid),
+            ExprKind::Binary(binary) => {
+                let lhs = self.eval(&binary.lhs, grid)?;
+                let rhs = self.eval(&binary.rhs, grid)?;
+                self.binary(binary, lhs, rhs)
+            }
+            ExprKind::Paren(inner) => self.eval(inner, grid),
+            ExprKind::MatrixSelector { .. } | ExprKind::Subquery(_) => {
+                Err(internal("a range vector stands where none may stand"))
+            }
+        }
+    }
+
+    /// The value of a node that must be a vector.
+    pub(crate) fn vector(&mut self, expr: &Expr, grid: Grid) -> Result<Frame, QueryError> {
+        match self.eval(expr, grid)? {
+            Node::Vector(frame) => Ok(frame),
+            _ => Err(internal("a vector was expected")),
+        }
+    }
+
+    /// The value of a node that must be a scalar.
+    pub(crate) fn scalar(&mut self, expr: &Expr, grid: Grid) -> Result<Vec<f64>, QueryError> {
+        match self.eval(expr, grid)? {
+            Node::Scalar(values) => Ok(values),
+            _ => Err(internal("a scalar was expected")),
+        }
+    }
+
+    /// The value of a node that must be a text.
+    pub(crate) fn text(&mut self, expr: &Expr, grid: Grid) -> Result<String, QueryError> {
+        match self.eval(expr, grid)? {
+            Node::Text(text) => Ok(text),
+            _ => Err(internal("a string was expected")),
+        }
+    }
+
+    /// Hands the rows of a vector to `sink` one by one. Selectors and functions of range vectors
+    /// are never held whole.
+    pub(crate) fn rows(
+        &mut self,
+        expr: &Expr,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), QueryError> {
+        let expr = expr.without_parens();
+        let pinned = grid.steps() > 1 && is_step_invariant(expr);
+        match &expr.kind {
+            ExprKind::VectorSelector(selector) if !pinned => {
+                self.selector_rows(selector, grid, sink)
+            }
+            ExprKind::Call { function, args } if !pinned && is_range_function(function.id) => {
+                functions::range_function_rows(self, function, args, grid, sink)
+            }
+            _ => {
+                let frame = self.vector(expr, grid)?;
+                for (head, row) in frame.iter() {
+                    sink(&head.labels, head.drop_name, row)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The rows of a node that can be streamed, held whole.
+    pub(crate) fn collect(&mut self, expr: &Expr, grid: Grid) -> Result<Node, QueryError> {
+        let mut frame = Frame::new(grid.steps());
+        let budget = self.context.budget;
+        let deadline = self.deadline();
+        self.rows(expr, grid, &mut |labels, drop_name, row| {
+            budget
+                .charge(size_of_val(row) as u64)
+                .map_err(|error| deadline.read(error))?;
+            frame.push(labels.clone(), drop_name, row);
+            Ok(())
+        })?;
+        Ok(Node::Vector(frame))
+    }
+
+    fn unary(&mut self, negative: bool, expr: &Expr, grid: Grid) -> Result<Node, QueryError> {
+        Ok(match self.eval(expr, grid)? {
+            node if !negative => node,
+            Node::Scalar(values) => Node::Scalar(values.iter().map(|value| -value).collect()),
+            Node::Vector(mut frame) => {
+                for cell in frame.cells_mut() {
+                    if !is_absent(*cell) {
+                        *cell = -*cell;
+                    }
+                }
+                let frame = self.drop_names(frame);
+                if !self.options.features.delayed_name_removal && frame.has_same_labels() {
+                    return Err(same_labels());
+                }
+                Node::Vector(frame)
+            }
+            Node::Text(_) => return Err(internal("a text has no sign")),
+        })
+    }
+
+    fn broadcast(&self, node: Node, steps: usize) -> Result<Node, QueryError> {
+        Ok(match node {
+            Node::Scalar(values) => Node::Scalar(vec![values[0]; steps]),
+            Node::Vector(frame) => {
+                let cells = (frame.len() as u64).saturating_mul(steps as u64);
+                self.charge(cells)?;
+                Node::Vector(frame.broadcast(steps))
+            }
+            text @ Node::Text(_) => text,
+        })
+    }
+
+    /// Takes the memory of so many cells from the query's budget.
+    pub(crate) fn charge(&self, cells: u64) -> Result<(), QueryError> {
+        self.context
+            .budget
+            .charge(cells.saturating_mul(8))
+            .map_err(|error| self.read(error))
+    }
+
+    /// Removes the metric names, at once or by a mark, as the features say. Rows may come out with
+    /// the same labels; the caller merges or refuses them.
+    pub(crate) fn drop_names(&self, mut frame: Frame) -> Frame {
+        for head in &mut frame.heads {
+            if self.options.features.delayed_name_removal {
+                head.drop_name = true;
+            } else {
+                head.labels = without_name(&head.labels);
+            }
+        }
+        frame
+    }
+
+    /// What happens to a vector at the very end: marked names go, equal label sets meet.
+    fn clean(&self, mut frame: Frame) -> Result<Frame, QueryError> {
+        if self.options.features.delayed_name_removal {
+            for head in &mut frame.heads {
+                if head.drop_name {
+                    head.labels = without_name(&head.labels);
+                }
+            }
+        }
+        frame.drop_empty_rows().merge_same_labels()
+    }
+
+    /// Fails when the caller went away or the deadline has passed.
+    pub(crate) fn check(&self) -> Result<(), QueryError> {
+        self.deadline().check()
+    }
+
+    /// What [`Evaluation::check`] looks at, apart from the rest.
+    fn deadline(&self) -> Deadline<'a> {
+        Deadline(self.context)
+    }
+
+    /// A store's error as a query's.
+    fn read(&self, error: ReadError) -> QueryError {
+        self.deadline().read(error)
+    }
+
+    /// Counts samples that the query now holds.
+    pub(crate) fn hold(&mut self, samples: u64) -> Result<(), QueryError> {
+        self.samples += samples;
+        self.samples_peak = self.samples_peak.max(self.samples);
+        if self.samples > self.options.samples_max {
+            return Err(too_many_samples());
+        }
+        Ok(())
+    }
+
+    /// The samples held now; hand it to [`Evaluation::release_to`] when what came since is gone.
+    pub(crate) fn held(&self) -> u64 {
+        self.samples
+    }
+
+    /// Forgets what was held beyond `mark`, then holds `samples`.
+    pub(crate) fn release_to(&mut self, mark: u64, samples: u64) -> Result<(), QueryError> {
+        self.hold(samples)?;
+        self.samples = mark + samples;
+        Ok(())
+    }
+}
+
+/// The caller's wish to stop and the deadline.
+#[derive(Clone, Copy)]
+struct Deadline<'a>(QueryContext<'a>);
+
+impl Deadline<'_> {
+    fn passed(self) -> bool {
+        self.0
+            .deadline
+            .is_some_and(|deadline| self.0.clock.monotonic() >= deadline)
+    }
+
+    fn check(self) -> Result<(), QueryError> {
+        if self.passed() {
+            Err(QueryError::Timeout(STAGE))
+        } else if self.0.budget.is_canceled() {
+            Err(QueryError::Canceled(STAGE))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn read(self, error: ReadError) -> QueryError {
+        match error {
+            ReadError::Canceled if self.passed() => QueryError::Timeout(STAGE),
+            ReadError::Canceled => QueryError::Canceled(STAGE),
+            ReadError::Budget { .. } => too_many_samples(),
+            ReadError::Corruption(corruption) => QueryError::Internal(corruption.to_string()),
+        }
+    }
+}
+
+/// The error of a query that would hold too much.
+pub(crate) fn too_many_samples() -> QueryError {
+    QueryError::Execution(
+        "query processing would load too many samples into memory in query execution".to_owned(),
+    )
+}
+
+/// A promise of the parser that was broken.
+pub(crate) fn internal(message: &str) -> QueryError {
+    QueryError::Internal(message.to_owned())
+}
+
+/// Whether the function takes a range vector and gives a row for each of its series.
+fn is_range_function(id: FunctionId) -> bool {
+    functions::range_kernel(id).is_some()
+}
+
+/// Whether the expression has the same value at every step.
+fn is_step_invariant(expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Number { .. } | ExprKind::String(_) => true,
+        ExprKind::VectorSelector(selector) | ExprKind::MatrixSelector { selector, .. } => {
+            selector.modifiers.at.is_some()
+        }
+        ExprKind::Subquery(subquery) => subquery.modifiers.at.is_some(),
+        ExprKind::Call { function, args } => {
+            !functions::depends_on_time(function.id) && args.iter().all(is_step_invariant)
+        }
+        ExprKind::Aggregate(aggregate) => {
+            is_step_invariant(&aggregate.expr)
+                && aggregate.param.as_ref().is_none_or(is_step_invariant)
+        }
+        ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => is_step_invariant(expr),
+        ExprKind::Binary(binary) => {
+            is_step_invariant(&binary.lhs) && is_step_invariant(&binary.rhs)
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Range vectors: the samples of a series and, at each step, which of them lie in the window.
+//!
+//! Two sources: a selector with a range, and a subquery, whose inner expression is evaluated over
+//! a grid of its own.
+
+use narthex_storage::{Labels, Timestamp};
+
+use crate::{
+    Grid, QueryError,
+    parser::{Expr, ExprKind, Subquery, VectorSelector},
+};
+
+use super::{
+    Evaluation, internal, is_absent,
+    selector::{Columns, Reference, axis_map, has_one_name, remember},
+    window,
+};
+
+/// One series of a range vector.
+#[derive(Debug)]
+pub(crate) struct RangeRow<'r> {
+    pub(crate) labels: &'r Labels,
+    pub(crate) drop_name: bool,
+    /// Timestamps, ascending; no staleness markers.
+    pub(crate) times: &'r [Timestamp],
+    pub(crate) values: &'r [f64],
+    /// For each step which samples lie in the window: `low..high`.
+    pub(crate) bounds: &'r [(u32, u32)],
+    /// For each step where the window ends (inclusive).
+    pub(crate) ends: &'r [Timestamp],
+    /// The window's length; it begins after `end - range_ms`.
+    pub(crate) range_ms: i64,
+}
+
+/// Receives the series of a range vector.
+pub(crate) type RangeSink<'s> = dyn FnMut(&RangeRow<'_>) -> Result<(), QueryError> + 's;
+
+impl Evaluation<'_> {
+    /// Hands the series of a range vector to `sink`, in label order for a selector.
+    pub(crate) fn range_rows(
+        &mut self,
+        expr: &Expr,
+        grid: Grid,
+        sink: &mut RangeSink<'_>,
+    ) -> Result<(), QueryError> {
+        match &expr.without_parens().kind {
+            ExprKind::MatrixSelector { selector, range } => {
+                let range_ms = self.range_ms(range)?;
+                self.matrix_selector_rows(selector, range_ms, grid, sink)
+            }
+            ExprKind::Subquery(subquery) => self.subquery_rows(subquery, grid, sink),
+            _ => Err(internal("a range vector was expected")),
+        }
+    }
+
+    fn matrix_selector_rows(
+        &mut self,
+        selector: &VectorSelector,
+        range_ms: i64,
+        grid: Grid,
+        sink: &mut RangeSink<'_>,
+    ) -> Result<(), QueryError> {
+        let reference = self.reference(&selector.modifiers)?;
+        let last = grid.time(grid.steps() - 1);
+        let range = reference.extent(grid.start, last, range_ms);
+        let selection = self.select(selector, range)?;
+        let budget = self.context.budget;
+        let mut scan = selection.scan(range, budget);
+        let ends: Vec<Timestamp> = reference.times(grid).collect();
+        let mut columns = Columns::default();
+        let mut known = axis_map();
+        let mut own = Windows::default();
+        for (index, series) in selection.series().iter().enumerate() {
+            self.check()?;
+            if !self.gather(&mut *scan, index, &mut columns)? {
+                continue;
+            }
+            columns.drop_stale();
+            let windows = if let Some(key) = columns.key {
+                &*remember(&mut known, key, || {
+                    let mut windows = Windows::default();
+                    windows.fill(&columns.times, &ends, range_ms);
+                    windows
+                })
+            } else {
+                own.fill(&columns.times, &ends, range_ms);
+                &own
+            };
+            if windows.samples == 0 {
+                continue;
+            }
+            self.look(windows)?;
+            sink(&RangeRow {
+                labels: &series.labels,
+                drop_name: false,
+                times: &columns.times,
+                values: &columns.values,
+                bounds: &windows.bounds,
+                ends: &ends,
+                range_ms,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Counts the samples of one series' windows, of which one is held at a time.
+    fn look(&mut self, windows: &Windows) -> Result<(), QueryError> {
+        self.samples_total += windows.samples;
+        let mark = self.held();
+        self.hold(windows.longest)?;
+        self.release_to(mark, 0)
+    }
+
+    #[inline(never)]
+    fn subquery_rows(
+        &mut self,
+        subquery: &Subquery,
+        grid: Grid,
+        sink: &mut RangeSink<'_>,
+    ) -> Result<(), QueryError> {
+        let (plan, inner) = self.plan_subquery(subquery, grid)?;
+        if inner.steps() == 0 {
+            return Ok(());
+        }
+        let mark = self.held();
+        let frame = self.vector(&subquery.expr, inner)?;
+        let ends: Vec<Timestamp> = plan.reference.times(grid).collect();
+        let mut columns = Columns::default();
+        let mut windows = Windows::default();
+        for (head, row) in frame.iter() {
+            self.check()?;
+            columns.times.clear();
+            columns.values.clear();
+            for (step, cell) in row.iter().enumerate() {
+                if !is_absent(*cell) {
+                    columns.times.push(inner.time(step));
+                    columns.values.push(*cell);
+                }
+            }
+            windows.fill(&columns.times, &ends, plan.range_ms);
+            if windows.samples == 0 {
+                continue;
+            }
+            self.look(&windows)?;
+            sink(&RangeRow {
+                labels: &head.labels,
+                drop_name: head.drop_name,
+                times: &columns.times,
+                values: &columns.values,
+                bounds: &windows.bounds,
+                ends: &ends,
+                range_ms: plan.range_ms,
+            })?;
+        }
+        self.release_to(mark, 0)
+    }
+
+    /// The window of a subquery and the grid of its inner expression: whole multiples of the step
+    /// since the epoch, after the left edge of the first window.
+    fn plan_subquery(
+        &self,
+        subquery: &Subquery,
+        grid: Grid,
+    ) -> Result<(SubqueryPlan, Grid), QueryError> {
+        let reference = self.reference(&subquery.modifiers)?;
+        let range_ms = self.range_ms(&subquery.range)?;
+        let step_ms = match &subquery.step {
+            Some(step) => self.range_ms(step)?,
+            None => self.options.default_subquery_step.as_millis().max(1) as i64,
+        };
+        let last = grid.time(grid.steps() - 1);
+        let edge = reference.time(grid.start).saturating_sub(range_ms);
+        let mut start = step_ms * (edge / step_ms);
+        if start <= edge {
+            start += step_ms;
+        }
+        let end = reference.time(last);
+        let inner = Grid {
+            start,
+            end,
+            step_ms,
+        };
+        Ok((
+            SubqueryPlan {
+                reference,
+                range_ms,
+            },
+            inner,
+        ))
+    }
+
+    /// Whether the series of a range vector can come out equal once their names are dropped.
+    pub(crate) fn names_may_differ(expr: &Expr) -> bool {
+        match &expr.without_parens().kind {
+            ExprKind::MatrixSelector { selector, .. } => !has_one_name(selector),
+            _ => true,
+        }
+    }
+}
+
+struct SubqueryPlan {
+    reference: Reference,
+    range_ms: i64,
+}
+
+/// Which samples lie in the window of each step.
+#[derive(Debug, Default)]
+struct Windows {
+    bounds: Vec<(u32, u32)>,
+    /// Samples in all windows together.
+    samples: u64,
+    /// Samples in the longest.
+    longest: u64,
+}
+
+impl Windows {
+    fn fill(&mut self, times: &[Timestamp], ends: &[Timestamp], range_ms: i64) {
+        window::bounds(times, ends.iter().copied(), range_ms, &mut self.bounds);
+        self.samples = 0;
+        self.longest = 0;
+        for (low, high) in &self.bounds {
+            let length = u64::from(high - low);
+            self.samples += length;
+            self.longest = self.longest.max(length);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Selectors: from the store's runs to columns.
+//!
+//! An instant selector returns at each step the newest sample in `(t - lookback, t]` unless it is a
+//! staleness marker. What depends on timestamps alone is computed once for all series that share
+//! a time axis.
+
+use std::collections::HashMap;
+
+use narthex_storage::{
+    AxisId, Labels, METRIC_NAME, MatchOp, Scan, Select, Selection, Shape, TimeRange, Timestamp,
+    Wants, is_stale_marker,
+};
+
+use crate::{
+    Grid, QueryError,
+    parser::{At, TimeModifiers, VectorSelector},
+};
+
+use super::{ABSENT, Evaluation, Sink, duration_ms, frame::hasher, is_absent, window};
+
+/// How many axes are kept with what was computed for them; when more are seen, all are forgotten.
+const AXES_MAX: usize = 4096;
+
+/// Where a selector looks: at the evaluation time or a fixed one, moved back by the offset.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reference {
+    at: Option<Timestamp>,
+    offset_ms: i64,
+}
+
+impl Reference {
+    /// The time looked at when the expression is evaluated at `time`.
+    #[inline]
+    pub(crate) fn time(self, time: Timestamp) -> Timestamp {
+        self.at.unwrap_or(time).saturating_sub(self.offset_ms)
+    }
+
+    /// The times looked at over a grid.
+    pub(crate) fn times(self, grid: Grid) -> impl Iterator<Item = Timestamp> {
+        (0..grid.steps()).map(move |step| self.time(grid.time(step)))
+    }
+
+    /// Everything that is read when the last `back_ms` milliseconds are looked at from `start` to
+    /// `end`.
+    pub(crate) fn extent(self, start: Timestamp, end: Timestamp, back_ms: i64) -> TimeRange {
+        TimeRange::new(
+            self.time(start).saturating_sub(back_ms).saturating_add(1),
+            self.time(end),
+        )
+    }
+}
+
+/// The samples of one series, decoded.
+#[derive(Debug, Default)]
+pub(crate) struct Columns {
+    pub(crate) times: Vec<Timestamp>,
+    pub(crate) values: Vec<f64>,
+    pub(crate) may_be_stale: bool,
+    /// What the timestamps are, if another series can have the same ones.
+    pub(crate) key: Option<AxisKey>,
+}
+
+/// Names a stretch of a time axis within one scan.
+pub(crate) type AxisKey = (AxisId, u32, u32);
+
+/// What is remembered by axis.
+pub(crate) type AxisMap<T> = HashMap<AxisKey, T, foldhash::fast::RandomState>;
+
+/// An empty [`AxisMap`].
+pub(crate) fn axis_map<T>() -> AxisMap<T> {
+    HashMap::with_hasher(hasher())
+}
+
+/// The entry of an axis, made when it is not known yet.
+pub(crate) fn remember<T>(map: &mut AxisMap<T>, key: AxisKey, make: impl FnOnce() -> T) -> &mut T {
+    if map.len() >= AXES_MAX && !map.contains_key(&key) {
+        map.clear();
+    }
+    map.entry(key).or_insert_with(make)
+}
+
+impl Columns {
+    /// Removes the staleness markers; the timestamps are the series' own from then on if there were
+    /// any.
+    pub(crate) fn drop_stale(&mut self) {
+        if !self.may_be_stale || !self.values.iter().any(|value| is_stale_marker(*value)) {
+            return;
+        }
+        let mut kept = 0;
+        for index in 0..self.values.len() {
+            if !is_stale_marker(self.values[index]) {
+                self.values[kept] = self.values[index];
+                self.times[kept] = self.times[index];
+                kept += 1;
+            }
+        }
+        self.values.truncate(kept);
+        self.times.truncate(kept);
+        self.key = None;
+    }
+}
+
+impl Evaluation<'_> {
+    /// Where a selector with these modifiers looks.
+    pub(crate) fn reference(&self, modifiers: &TimeModifiers) -> Result<Reference, QueryError> {
+        let offset_ms = match &modifiers.offset {
+            Some(offset) => duration_ms(self, offset)?,
+            None => 0,
+        };
+        let at = modifiers.at.map(|at| match at {
+            At::Time(time) => time,
+            At::Start => self.grid.start,
+            At::End => self.grid.end,
+        });
+        Ok(Reference { at, offset_ms })
+    }
+
+    /// The series that a selector names, with samples in `range`.
+    pub(crate) fn select(
+        &self,
+        selector: &VectorSelector,
+        range: TimeRange,
+    ) -> Result<Box<dyn Selection>, QueryError> {
+        self.check()?;
+        let Some(querier) = &self.querier else {
+            return Err(super::internal("no snapshot was taken"));
+        };
+        let request = Select {
+            matchers: &selector.matchers,
+            range,
+            limit: None,
+            wants: Wants::Samples,
+        };
+        querier
+            .select(&request, self.context.budget)
+            .map_err(|error| self.read(error))
+    }
+
+    /// Decodes one series of a scan; `false` when it has no sample.
+    pub(crate) fn gather(
+        &self,
+        scan: &mut dyn Scan,
+        series: usize,
+        columns: &mut Columns,
+    ) -> Result<bool, QueryError> {
+        let read = |error| self.read(error);
+        columns.may_be_stale = false;
+        columns.key = None;
+        let shape = scan.seek(series).map_err(read)?;
+        let own_times = match shape {
+            Shape::Empty => return Ok(false),
+            Shape::Aligned { axis, first, len } => {
+                columns.key = Some((axis, first, len));
+                let times = scan.axis(axis).map_err(read)?;
+                let stretch = first as usize..(first + len) as usize;
+                columns.times.clear();
+                columns.times.extend_from_slice(&times[stretch]);
+                columns.values.resize(len as usize, 0.0);
+                false
+            }
+            Shape::Loose { len_max } => {
+                columns.times.resize(len_max as usize, 0);
+                columns.values.resize(len_max as usize, 0.0);
+                true
+            }
+        };
+        let mut filled = 0;
+        while let Some(run) = scan.next_run().map_err(read)? {
+            columns.may_be_stale |= run.may_be_stale();
+            let end = filled + run.len();
+            if columns.values.len() < end {
+                return Err(super::internal("the store gave more samples than it said"));
+            }
+            run.values(&mut columns.values[filled..end]).map_err(read)?;
+            if own_times {
+                run.times(&mut columns.times[filled..end]).map_err(read)?;
+            }
+            filled = end;
+        }
+        columns.values.truncate(filled);
+        columns.times.truncate(filled);
+        Ok(filled > 0)
+    }
+
+    /// Hands the rows of an instant selector to `sink`.
+    pub(crate) fn selector_rows(
+        &mut self,
+        selector: &VectorSelector,
+        grid: Grid,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), QueryError> {
+        self.selector_samples(selector, grid, &mut |labels, columns, newest| {
+            let row: Vec<f64> = newest
+                .iter()
+                .map(|index| match index {
+                    Some(index) => columns.values[*index as usize],
+                    None => ABSENT,
+                })
+                .collect();
+            // A staleness marker and an absent sample are the same thing in a cell.
+            if row.iter().all(|cell| is_absent(*cell)) {
+                return Ok(0);
+            }
+            sink(labels, false, &row)?;
+            Ok(row.iter().filter(|cell| !is_absent(**cell)).count() as u64)
+        })
+    }
+
+    /// Hands to `sink`, for each series, its samples and at each step the index of the newest one
+    /// within the lookback; `sink` answers how many samples it took.
+    pub(crate) fn selector_samples(
+        &mut self,
+        selector: &VectorSelector,
+        grid: Grid,
+        sink: &mut SampleSink<'_>,
+    ) -> Result<(), QueryError> {
+        let reference = self.reference(&selector.modifiers)?;
+        let last = grid.time(grid.steps() - 1);
+        let range = reference.extent(grid.start, last, self.lookback_ms);
+        let selection = self.select(selector, range)?;
+        let budget = self.context.budget;
+        let mut scan = selection.scan(range, budget);
+        let mut columns = Columns::default();
+        let mut known = axis_map();
+        let mut own = Vec::new();
+        for (index, series) in selection.series().iter().enumerate() {
+            self.check()?;
+            if !self.gather(&mut *scan, index, &mut columns)? {
+                continue;
+            }
+            let find = |out: &mut Vec<Option<u32>>| {
+                newest(&columns.times, reference.times(grid), self.lookback_ms, out);
+            };
+            let newest: &[Option<u32>] = if let Some(key) = columns.key {
+                remember(&mut known, key, || {
+                    let mut out = Vec::new();
+                    find(&mut out);
+                    out
+                })
+            } else {
+                find(&mut own);
+                &own
+            };
+            let taken = sink(&series.labels, &columns, newest)?;
+            self.samples_total += taken;
+            self.hold(taken)?;
+        }
+        Ok(())
+    }
+}
+
+/// Receives the samples of an instant selector, see [`Evaluation::selector_samples`].
+pub(crate) type SampleSink<'s> =
+    dyn FnMut(&Labels, &Columns, &[Option<u32>]) -> Result<u64, QueryError> + 's;
+
+/// For each end the index of the newest time in `(end - lookback_ms, end]`.
+fn newest(
+    times: &[Timestamp],
+    ends: impl Iterator<Item = Timestamp>,
+    lookback_ms: i64,
+    out: &mut Vec<Option<u32>>,
+) {
+    use window::PartitionPointNear as _;
+    out.clear();
+    let mut high = 0_usize;
+    for end in ends {
+        high += times[high..].partition_point_near(|time| *time <= end);
+        let index = high
+            .checked_sub(1)
+            .filter(|index| times[*index] > end.saturating_sub(lookback_ms));
+        out.push(index.map(|index| index as u32));
+    }
+}
+
+/// Whether every series of the selector has the same metric name.
+pub(crate) fn has_one_name(selector: &VectorSelector) -> bool {
+    selector
+        .matchers
+        .iter()
+        .any(|matcher| matcher.name() == METRIC_NAME && matcher.op() == MatchOp::Equal)
+}

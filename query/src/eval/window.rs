@@ -1,0 +1,141 @@
+//! Windows over a time column, and exact sums over the values in them.
+
+/// The samples in `(end - range_ms, end]` for each end, as index pairs `low..high`. `times` and
+/// `ends` ascend, so that one pass over both suffices.
+pub(crate) fn bounds(
+    times: &[i64],
+    ends: impl Iterator<Item = i64>,
+    range_ms: i64,
+    out: &mut Vec<(u32, u32)>,
+) {
+    out.clear();
+    let (mut low, mut high) = (0_usize, 0_usize);
+    for end in ends {
+        high += times[high..].partition_point_near(|time| *time <= end);
+        let start = end.saturating_sub(range_ms);
+        low += times[low..].partition_point_near(|time| *time <= start);
+        out.push((low as u32, high as u32));
+    }
+}
+
+/// A search from the front that is quick when the answer is near.
+pub(crate) trait PartitionPointNear<T> {
+    /// As `partition_point`, in steps that double.
+    fn partition_point_near(&self, passes: impl Fn(&T) -> bool) -> usize;
+}
+
+impl<T> PartitionPointNear<T> for [T] {
+    #[inline]
+    fn partition_point_near(&self, passes: impl Fn(&T) -> bool) -> usize {
+        let mut reach = 1;
+        while reach < self.len() && passes(&self[reach - 1]) {
+            reach *= 2;
+        }
+        let from = reach / 2;
+        let to = reach.min(self.len());
+        from + self[from..to].partition_point(passes)
+    }
+}
+
+/// Adds to a sum with its compensation; the sum is `sum + compensation`.
+///
+/// **Source**: Neumaier's variant of Kahan's summation, as Prometheus uses it; the compensation is
+/// forgotten when the sum overflows.
+#[inline]
+pub(crate) fn add_exact(value: f64, sum: f64, compensation: f64) -> (f64, f64) {
+    let total = sum + value;
+    let compensation = if total.is_infinite() {
+        0.0
+    } else if sum.abs() >= value.abs() {
+        compensation + ((sum - total) + value)
+    } else {
+        compensation + ((value - total) + sum)
+    };
+    (total, compensation)
+}
+
+/// A running mean: a plain sum until that overflows, a weighted mean from then on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mean {
+    /// The sum, or the mean when `incremental`.
+    value: f64,
+    compensation: f64,
+    count: f64,
+    incremental: bool,
+}
+
+impl Mean {
+    /// The mean of one value.
+    #[inline]
+    pub(crate) fn of(value: f64) -> Self {
+        Self {
+            value,
+            compensation: 0.0,
+            count: 1.0,
+            incremental: false,
+        }
+    }
+
+    /// Takes one more value into account.
+    #[inline]
+    pub(crate) fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        let count = self.count;
+        if !self.incremental {
+            let (sum, compensation) = add_exact(value, self.value, self.compensation);
+            if !sum.is_infinite() {
+                (self.value, self.compensation) = (sum, compensation);
+                return;
+            }
+            self.incremental = true;
+            self.value /= count - 1.0;
+            self.compensation /= count - 1.0;
+        }
+        let weight = (count - 1.0) / count;
+        (self.value, self.compensation) = add_exact(
+            value / count,
+            weight * self.value,
+            weight * self.compensation,
+        );
+    }
+
+    /// The mean.
+    #[inline]
+    pub(crate) fn finish(self) -> f64 {
+        if self.incremental {
+            self.value + self.compensation
+        } else {
+            self.value / self.count + self.compensation / self.count
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_open_on_the_left_and_closed_on_the_right() {
+        let times = [0, 10, 20, 30, 40];
+        let mut out = Vec::new();
+        bounds(&times, [10, 20, 25, 100].into_iter(), 20, &mut out);
+        assert_eq!(out, [(0, 2), (1, 3), (1, 3), (5, 5)]);
+    }
+
+    #[test]
+    fn a_mean_of_huge_values_does_not_overflow() {
+        let mut mean = Mean::of(f64::MAX);
+        mean.add(f64::MAX);
+        mean.add(f64::MAX);
+        assert!((mean.finish() / f64::MAX - 1.0).abs() < 1e-15, "{mean:?}");
+    }
+
+    #[test]
+    fn small_values_are_not_lost_beside_a_huge_one() {
+        let (mut sum, mut compensation) = (0.0, 0.0);
+        for value in [1.0, 1e100, 1.0, -1e100] {
+            (sum, compensation) = add_exact(value, sum, compensation);
+        }
+        assert_eq!(sum + compensation, 2.0);
+    }
+}

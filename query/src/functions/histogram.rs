@@ -1,0 +1,390 @@
+//! Quantiles and fractions of classic histograms: series that differ in their `le` label.
+//!
+//! **Source**: Prometheus's interpolation inside a bucket, its repair of counts that are not
+//! monotonic, and what it says about malformed buckets.
+
+use std::collections::HashMap;
+
+use narthex_storage::{Labels, METRIC_NAME};
+
+use crate::{
+    Grid, QueryError,
+    eval::{ABSENT, Evaluation, Frame, hasher, is_absent, without_name},
+    parser::{Expr, Span},
+};
+
+/// The label with a bucket's upper bound.
+const BUCKET_LABEL: &str = "le";
+
+/// Counts that differ by less than this, relative to their size, are taken as equal.
+const TOLERANCE: f64 = 1e-12;
+
+/// One bucket at one step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Bucket {
+    upper: f64,
+    /// Observations up to the bound.
+    count: f64,
+}
+
+/// `histogram_quantile(φ, v)`
+pub(crate) fn quantiles(
+    evaluation: &mut Evaluation<'_>,
+    args: &[Expr],
+    grid: Grid,
+) -> Result<Frame, QueryError> {
+    let ratios = evaluation.scalar(&args[0], grid)?;
+    let input = evaluation.vector(&args[1], grid)?;
+    for ratio in &ratios {
+        evaluation.check_quantile(*ratio, args[0].span);
+    }
+    let histograms = collect(evaluation, &input, args[1].span);
+    let mut frame = Frame::new(grid.steps());
+    quantile_rows(
+        evaluation,
+        &histograms,
+        &input,
+        &ratios,
+        args[1].span,
+        None,
+        &mut frame,
+    )?;
+    finish(evaluation, frame)
+}
+
+/// `histogram_quantiles(v, "label", φ…)`
+pub(crate) fn many_quantiles(
+    evaluation: &mut Evaluation<'_>,
+    args: &[Expr],
+    grid: Grid,
+) -> Result<Frame, QueryError> {
+    let label = evaluation.text(&args[1], grid)?;
+    let input = evaluation.vector(&args[0], grid)?;
+    let histograms = collect(evaluation, &input, args[0].span);
+    let mut frame = Frame::new(grid.steps());
+    for arg in &args[2..] {
+        let ratios = evaluation.scalar(arg, grid)?;
+        for ratio in &ratios {
+            evaluation.check_quantile(*ratio, arg.span);
+        }
+        let value = crate::format_float(ratios[0], crate::FloatStyle::General);
+        let extra = Some((label.as_str(), value.as_str()));
+        quantile_rows(
+            evaluation,
+            &histograms,
+            &input,
+            &ratios,
+            args[0].span,
+            extra,
+            &mut frame,
+        )?;
+    }
+    finish(evaluation, frame)
+}
+
+fn quantile_rows(
+    evaluation: &mut Evaluation<'_>,
+    histograms: &[Histogram],
+    input: &Frame,
+    ratios: &[f64],
+    span: Span,
+    extra: Option<(&str, &str)>,
+    frame: &mut Frame,
+) -> Result<(), QueryError> {
+    let mut out = vec![ABSENT; input.steps];
+    let mut buckets = Vec::new();
+    for histogram in histograms {
+        evaluation.check()?;
+        let mut forced = false;
+        for (step, cell) in out.iter_mut().enumerate() {
+            histogram.buckets(input, step, &mut buckets);
+            *cell = if buckets.is_empty() {
+                ABSENT
+            } else {
+                let (value, was_forced) = quantile(ratios[step], &mut buckets);
+                forced |= was_forced;
+                value
+            };
+        }
+        if forced {
+            evaluation.notes.inform(
+                format!(
+                    "input to histogram_quantile needed to be fixed for monotonicity (see \
+                     https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile){}",
+                    for_metric(&histogram.name)
+                ),
+                span,
+            );
+        }
+        match extra {
+            None => frame.push(histogram.labels.clone(), histogram.drop_name, &out),
+            Some((name, value)) => {
+                let mut builder = histogram.labels.to_builder();
+                builder.set(name, value);
+                frame.push(builder.build(), histogram.drop_name, &out);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `histogram_fraction(lower, upper, v)`
+pub(crate) fn fractions(
+    evaluation: &mut Evaluation<'_>,
+    args: &[Expr],
+    grid: Grid,
+) -> Result<Frame, QueryError> {
+    let lower = evaluation.scalar(&args[0], grid)?;
+    let upper = evaluation.scalar(&args[1], grid)?;
+    let input = evaluation.vector(&args[2], grid)?;
+    let histograms = collect(evaluation, &input, args[2].span);
+    let mut frame = Frame::new(grid.steps());
+    let mut out = vec![ABSENT; input.steps];
+    let mut buckets = Vec::new();
+    for histogram in &histograms {
+        evaluation.check()?;
+        for (step, cell) in out.iter_mut().enumerate() {
+            histogram.buckets(&input, step, &mut buckets);
+            *cell = if buckets.is_empty() {
+                ABSENT
+            } else {
+                fraction(lower[step], upper[step], &mut buckets)
+            };
+        }
+        frame.push(histogram.labels.clone(), histogram.drop_name, &out);
+    }
+    finish(evaluation, frame)
+}
+
+fn finish(evaluation: &Evaluation<'_>, frame: Frame) -> Result<Frame, QueryError> {
+    let frame = frame.drop_empty_rows();
+    if evaluation.options.features.delayed_name_removal {
+        return Ok(frame);
+    }
+    frame.merge_same_labels()
+}
+
+/// ` for metric name "…"`, or nothing when it has no name.
+fn for_metric(name: &str) -> String {
+    if name.is_empty() {
+        String::new()
+    } else {
+        format!(" for metric name {}", crate::parser::quote::quote(name))
+    }
+}
+
+/// The series of one histogram.
+struct Histogram {
+    labels: Labels,
+    drop_name: bool,
+    name: String,
+    /// Upper bound and row of each bucket.
+    rows: Vec<(f64, usize)>,
+}
+
+impl Histogram {
+    fn buckets(&self, input: &Frame, step: usize, out: &mut Vec<Bucket>) {
+        out.clear();
+        out.extend(self.rows.iter().filter_map(|(upper, row)| {
+            let count = input.row(*row)[step];
+            (!is_absent(count)).then_some(Bucket {
+                upper: *upper,
+                count,
+            })
+        }));
+    }
+}
+
+/// Puts the bucket series of each histogram together, warning of those whose bound does not parse.
+fn collect(evaluation: &mut Evaluation<'_>, input: &Frame, span: Span) -> Vec<Histogram> {
+    let delayed = evaluation.options.features.delayed_name_removal;
+    let mut histograms: Vec<Histogram> = Vec::new();
+    let mut known: HashMap<Labels, usize, _> = HashMap::with_hasher(hasher());
+    for (row, head) in input.heads.iter().enumerate() {
+        let bound = head.labels.get(BUCKET_LABEL).unwrap_or_default();
+        let Some(upper) = parse_bound(bound) else {
+            if input.row(row).iter().all(|cell| is_absent(*cell)) {
+                continue;
+            }
+            let quoted = crate::parser::quote::quote(bound);
+            evaluation.notes.warn(
+                format!(
+                    "bucket label \"le\" is missing or has a malformed value of {quoted}{}",
+                    for_metric(head.labels.metric_name())
+                ),
+                span,
+            );
+            continue;
+        };
+        let mut builder = head.labels.to_builder();
+        builder.remove(BUCKET_LABEL);
+        let with_name = builder.build();
+        let labels = if delayed {
+            with_name
+        } else {
+            without_name(&with_name)
+        };
+        let key = if delayed {
+            labels.clone()
+        } else {
+            // Histograms of two names are two histograms, even when their results clash.
+            with_name_of(&head.labels, &labels)
+        };
+        let index = *known.entry(key).or_insert_with(|| {
+            histograms.push(Histogram {
+                labels,
+                drop_name: delayed,
+                name: head.labels.metric_name().to_owned(),
+                rows: Vec::new(),
+            });
+            histograms.len() - 1
+        });
+        histograms[index].rows.push((upper, row));
+    }
+    histograms
+}
+
+fn with_name_of(source: &Labels, labels: &Labels) -> Labels {
+    let mut builder = labels.to_builder();
+    builder.set(METRIC_NAME, source.metric_name());
+    builder.build()
+}
+
+/// A bound as Go's float parser reads it, the common notations.
+fn parse_bound(text: &str) -> Option<f64> {
+    let plain = !text.is_empty() && !text.starts_with(char::is_whitespace);
+    plain.then(|| text.parse().ok()).flatten()
+}
+
+/// Adds up buckets with the same bound; they are sorted by it.
+fn coalesce(buckets: &mut Vec<Bucket>) {
+    buckets.dedup_by(|bucket, kept| {
+        let same = bucket.upper == kept.upper;
+        if same {
+            kept.count += bucket.count;
+        }
+        same
+    });
+}
+
+/// Makes counts rise with the bounds; whether a real fall had to be repaired.
+fn repair(buckets: &mut [Bucket]) -> bool {
+    let mut forced = false;
+    let mut before = buckets[0].count;
+    for bucket in &mut buckets[1..] {
+        if bucket.count == before {
+            continue;
+        }
+        if nearly_equal(before, bucket.count) {
+            bucket.count = before;
+        } else if bucket.count < before {
+            bucket.count = before;
+            forced = true;
+        } else {
+            before = bucket.count;
+        }
+    }
+    forced
+}
+
+fn nearly_equal(a: f64, b: f64) -> bool {
+    if a.is_nan() || b.is_nan() {
+        return a.is_nan() && b.is_nan();
+    }
+    let (sum, difference) = (a.abs() + b.abs(), (a - b).abs());
+    if a == 0.0 || b == 0.0 || sum < f64::MIN_POSITIVE {
+        return difference < TOLERANCE * f64::MIN_POSITIVE;
+    }
+    difference / sum.min(f64::MAX) < TOLERANCE
+}
+
+/// Sorts, joins and repairs; `false` when no quantile can be told.
+fn prepare(buckets: &mut Vec<Bucket>) -> Option<bool> {
+    buckets.sort_by(|a, b| a.upper.total_cmp(&b.upper));
+    if buckets.last()?.upper != f64::INFINITY {
+        return None;
+    }
+    coalesce(buckets);
+    let forced = repair(buckets);
+    Some(forced)
+}
+
+fn quantile(ratio: f64, buckets: &mut Vec<Bucket>) -> (f64, bool) {
+    if ratio.is_nan() {
+        return (f64::NAN, false);
+    }
+    if ratio < 0.0 {
+        return (f64::NEG_INFINITY, false);
+    }
+    if ratio > 1.0 {
+        return (f64::INFINITY, false);
+    }
+    let Some(forced) = prepare(buckets) else {
+        return (f64::NAN, false);
+    };
+    let last = buckets.len() - 1;
+    let observations = buckets[last].count;
+    if last == 0 || observations == 0.0 {
+        return (f64::NAN, false);
+    }
+    if observations.is_nan() {
+        return (f64::NAN, forced);
+    }
+    let rank = ratio * observations;
+    let index = buckets[..last].partition_point(|bucket| !(bucket.count >= rank));
+    if index == last {
+        return (buckets[last - 1].upper, forced);
+    }
+    let Bucket { upper, count } = buckets[index];
+    if index == 0 {
+        if upper <= 0.0 {
+            return (upper, forced);
+        }
+        return (upper * (rank / count), forced);
+    }
+    let below = buckets[index - 1];
+    let place = (rank - below.count) / (count - below.count);
+    (below.upper + (upper - below.upper) * place, forced)
+}
+
+fn fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
+    if prepare(buckets).is_none() {
+        return f64::NAN;
+    }
+    let last = buckets.len() - 1;
+    let count = buckets[last].count;
+    if last == 0 || count == 0.0 || lower.is_nan() || upper.is_nan() {
+        return f64::NAN;
+    }
+    if lower >= upper {
+        return 0.0;
+    }
+    // Observations up to a value, interpolated inside its bucket.
+    let rank = |value: f64| {
+        let mut below = Bucket {
+            upper: if buckets[0].upper > 0.0 {
+                0.0
+            } else {
+                f64::NEG_INFINITY
+            },
+            count: 0.0,
+        };
+        for bucket in buckets.iter() {
+            if below.upper >= value {
+                return below.count;
+            }
+            if value < bucket.upper {
+                let width = bucket.upper - below.upper;
+                if width.is_infinite() {
+                    // An open bucket cannot be divided: nothing of the first, all before the last.
+                    return below.count;
+                }
+                let share = (value - below.upper) / width;
+                return below.count + (bucket.count - below.count) * share;
+            }
+            below = *bucket;
+        }
+        count
+    };
+    (rank(upper) - rank(lower)) / count
+}

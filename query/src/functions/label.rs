@@ -1,0 +1,116 @@
+//! `label_replace`, `label_join`, and the labels of `absent`.
+
+use narthex_storage::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Regex};
+
+use crate::{
+    Grid, QueryError,
+    eval::{Evaluation, Frame, same_labels},
+    parser::{Expr, ExprKind},
+};
+
+/// `label_replace(v, destination, replacement, source, regex)`
+pub(crate) fn replace(
+    evaluation: &mut Evaluation<'_>,
+    args: &[Expr],
+    grid: Grid,
+) -> Result<Frame, QueryError> {
+    let mut texts = Vec::with_capacity(4);
+    for arg in &args[1..] {
+        texts.push(evaluation.text(arg, grid)?);
+    }
+    let [destination, replacement, source, pattern] = &texts[..] else {
+        return Err(crate::eval::internal("label_replace takes four texts"));
+    };
+    let regex = Regex::new(pattern).map_err(|_| {
+        QueryError::Execution(format!(
+            "invalid regular expression in label_replace(): {pattern}"
+        ))
+    })?;
+    check_name(destination, "destination label name in label_replace()")?;
+    let mut frame = evaluation.vector(&args[0], grid)?;
+    for head in &mut frame.heads {
+        let value = head.labels.get(source).unwrap_or_default();
+        if let Some(value) = regex.expand(value, replacement) {
+            head.labels = with_label(&head.labels, destination, &value);
+            if destination == METRIC_NAME {
+                head.drop_name = false;
+            }
+        }
+    }
+    finish(evaluation, frame)
+}
+
+/// `label_join(v, destination, separator, source…)`
+pub(crate) fn join(
+    evaluation: &mut Evaluation<'_>,
+    args: &[Expr],
+    grid: Grid,
+) -> Result<Frame, QueryError> {
+    let mut texts = Vec::with_capacity(args.len());
+    for arg in &args[1..] {
+        texts.push(evaluation.text(arg, grid)?);
+    }
+    let [destination, separator, sources @ ..] = &texts[..] else {
+        return Err(crate::eval::internal("label_join takes at least two texts"));
+    };
+    for source in sources {
+        check_name(source, "source label name in label_join()")?;
+    }
+    check_name(destination, "destination label name in label_join()")?;
+    let mut frame = evaluation.vector(&args[0], grid)?;
+    for head in &mut frame.heads {
+        let values: Vec<&str> = sources
+            .iter()
+            .map(|source| head.labels.get(source).unwrap_or_default())
+            .collect();
+        head.labels = with_label(&head.labels, destination, &values.join(separator));
+        if destination == METRIC_NAME {
+            head.drop_name = false;
+        }
+    }
+    finish(evaluation, frame)
+}
+
+fn finish(evaluation: &Evaluation<'_>, frame: Frame) -> Result<Frame, QueryError> {
+    if !evaluation.options.features.delayed_name_removal && frame.has_same_labels() {
+        return Err(same_labels());
+    }
+    Ok(frame)
+}
+
+fn with_label(labels: &Labels, name: &str, value: &str) -> Labels {
+    let mut builder = labels.to_builder();
+    builder.set(name, value);
+    builder.build()
+}
+
+/// Any text but the empty one can be a label name.
+fn check_name(name: &str, what: &str) -> Result<(), QueryError> {
+    if name.is_empty() {
+        return Err(QueryError::Execution(format!("invalid {what}: {name}")));
+    }
+    Ok(())
+}
+
+/// The labels that `absent` can tell from its argument: those that the selector demands once.
+pub(crate) fn of_absent(expr: &Expr) -> Labels {
+    let (ExprKind::VectorSelector(selector) | ExprKind::MatrixSelector { selector, .. }) =
+        &expr.without_parens().kind
+    else {
+        return Labels::empty();
+    };
+    let mut builder = LabelsBuilder::default();
+    let mut seen: Vec<&str> = Vec::new();
+    for matcher in &selector.matchers {
+        if matcher.name() == METRIC_NAME {
+            continue;
+        }
+        if matcher.op() == MatchOp::Equal && !seen.contains(&matcher.name()) {
+            builder.set(matcher.name(), matcher.value());
+            seen.push(matcher.name());
+        } else {
+            builder.remove(matcher.name());
+        }
+    }
+    builder.build()
+}

@@ -1,0 +1,65 @@
+//! Functions of one number.
+
+use super::FunctionId;
+
+/// The function of each value, if `id` is one without further arguments.
+pub(crate) fn unary(id: FunctionId) -> Option<fn(f64) -> f64> {
+    Some(match id {
+        FunctionId::Abs => f64::abs,
+        FunctionId::Ceil => f64::ceil,
+        FunctionId::Floor => f64::floor,
+        FunctionId::Exp => f64::exp,
+        FunctionId::Ln => f64::ln,
+        FunctionId::Log2 => f64::log2,
+        FunctionId::Log10 => f64::log10,
+        FunctionId::Sqrt => f64::sqrt,
+        FunctionId::Sgn => |value| {
+            if value < 0.0 {
+                -1.0
+            } else if value > 0.0 {
+                1.0
+            } else {
+                value
+            }
+        },
+        FunctionId::Acos => f64::acos,
+        FunctionId::Acosh => f64::acosh,
+        FunctionId::Asin => f64::asin,
+        FunctionId::Asinh => f64::asinh,
+        FunctionId::Atan => f64::atan,
+        FunctionId::Atanh => f64::atanh,
+        FunctionId::Cos => f64::cos,
+        FunctionId::Cosh => f64::cosh,
+        FunctionId::Sin => f64::sin,
+        FunctionId::Sinh => f64::sinh,
+        FunctionId::Tan => f64::tan,
+        FunctionId::Tanh => f64::tanh,
+        FunctionId::Deg => |value| value * 180.0 / std::f64::consts::PI,
+        FunctionId::Rad => |value| value * std::f64::consts::PI / 180.0,
+        _ => return None,
+    })
+}
+
+/// The lesser; NaN if one of them is.
+pub(crate) fn lesser(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.min(b)
+    }
+}
+
+/// The greater; NaN if one of them is.
+pub(crate) fn greater(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.max(b)
+    }
+}
+
+/// `value` rounded to a multiple of `nearest`, halves upwards.
+pub(crate) fn round(value: f64, nearest: f64) -> f64 {
+    let inverse = 1.0 / nearest;
+    (value * inverse + 0.5).floor() / inverse
+}

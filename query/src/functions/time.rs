@@ -1,0 +1,107 @@
+//! Calendar functions: fields of a time in UTC.
+
+use super::FunctionId;
+
+/// The fields that a function can ask for.
+pub(crate) fn field(id: FunctionId) -> Option<fn(f64) -> f64> {
+    Some(match id {
+        FunctionId::Minute => |seconds| ((whole(seconds).rem_euclid(3600)) / 60) as f64,
+        FunctionId::Hour => |seconds| ((whole(seconds).rem_euclid(86_400)) / 3600) as f64,
+        FunctionId::DayOfWeek => |seconds| (days(seconds) + 4).rem_euclid(7) as f64,
+        FunctionId::DayOfMonth => |seconds| date(days(seconds)).2 as f64,
+        FunctionId::DayOfYear => |seconds| {
+            let day = days(seconds);
+            let (year, _, _) = date(day);
+            (day - days_before_year(year) + 1) as f64
+        },
+        FunctionId::DaysInMonth => |seconds| {
+            let (year, month, _) = date(days(seconds));
+            days_in_month(year, month) as f64
+        },
+        FunctionId::Month => |seconds| date(days(seconds)).1 as f64,
+        FunctionId::Year => |seconds| date(days(seconds)).0 as f64,
+        _ => return None,
+    })
+}
+
+/// Whole seconds, the fraction cut off. Not a number counts as 0, huge values as the largest that
+/// calendars can name.
+fn whole(seconds: f64) -> i64 {
+    (seconds as i64).clamp(-(1 << 55), 1 << 55)
+}
+
+/// Whole days since the epoch.
+fn days(seconds: f64) -> i64 {
+    whole(seconds).div_euclid(86_400)
+}
+
+/// Year, month (1 to 12) and day (1 to 31) of the Gregorian calendar.
+///
+/// Eras of 400 years have 146,097 days; years are counted from March, so that the leap day is the
+/// last.
+fn date(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+/// Days from the epoch to the first day of a year.
+fn days_before_year(year: i64) -> i64 {
+    let past = year - 1;
+    past * 365 + past.div_euclid(4) - past.div_euclid(100) + past.div_euclid(400) - 719_162
+}
+
+fn days_in_month(year: i64, month: i64) -> i64 {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_known_times() {
+        let all = |seconds: f64| {
+            [
+                FunctionId::Year,
+                FunctionId::Month,
+                FunctionId::DayOfMonth,
+                FunctionId::Hour,
+                FunctionId::Minute,
+                FunctionId::DayOfWeek,
+                FunctionId::DayOfYear,
+                FunctionId::DaysInMonth,
+            ]
+            .map(|id| field(id).unwrap()(seconds))
+        };
+        // 1970-01-01 was a Thursday.
+        assert_eq!(all(0.0), [1970.0, 1.0, 1.0, 0.0, 0.0, 4.0, 1.0, 31.0]);
+        // 2024-02-29T23:59:30Z, a Thursday.
+        assert_eq!(
+            all(1_709_251_170.0),
+            [2024.0, 2.0, 29.0, 23.0, 59.0, 4.0, 60.0, 29.0]
+        );
+        // 1969-12-31T23:59:59Z, a Wednesday.
+        assert_eq!(
+            all(-1.0),
+            [1969.0, 12.0, 31.0, 23.0, 59.0, 3.0, 365.0, 31.0]
+        );
+    }
+}

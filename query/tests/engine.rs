@@ -1,0 +1,261 @@
+//! The engine over a store in memory; expected values are calculated by hand.
+
+use std::time::Duration;
+
+use narthex_query::{
+    Answer, Engine, EngineOptions, Features, Grid, QueryContext, QueryError, Value,
+    testscript::MemoryStore,
+};
+use narthex_storage::{Budget, Labels, SystemClock, stale_marker};
+
+fn labels(text: &str) -> Labels {
+    Labels::from_pairs(text.split(',').filter_map(|pair| pair.split_once('=')))
+}
+
+/// `requests_total` of three instances at 15 s over ten minutes: rises of 1, 2 and 3 a second.
+fn store() -> MemoryStore {
+    let mut store = MemoryStore::default();
+    for (instance, job, slope) in [("a", "x", 1.0), ("b", "x", 2.0), ("c", "y", 3.0)] {
+        let labels = labels(&format!(
+            "__name__=requests_total,instance={instance},job={job}"
+        ));
+        for step in 0..=40 {
+            let seconds = step * 15;
+            store.append(&labels, seconds * 1000, 1000.0 + seconds as f64 * slope);
+        }
+    }
+    for (seconds, value) in [(0, 1.0), (15, 2.0), (30, stale_marker()), (60, 3.0)] {
+        store.append(&labels("__name__=gauge"), seconds * 1000, value);
+    }
+    store
+}
+
+fn run(
+    store: &MemoryStore,
+    call: impl FnOnce(&Engine, &QueryContext<'_>, &MemoryStore) -> Result<Answer, QueryError>,
+) -> Result<Answer, QueryError> {
+    let budget = Budget::unlimited();
+    let clock = SystemClock::new();
+    let context = QueryContext {
+        budget: &budget,
+        deadline: None,
+        clock: &clock,
+        lookback: None,
+    };
+    let options = EngineOptions {
+        features: Features {
+            experimental_functions: true,
+            delayed_name_removal: false,
+        },
+        ..EngineOptions::default()
+    };
+    call(&Engine::new(options), &context, store)
+}
+
+/// A value without the rounding of its last bits.
+fn near(value: f64) -> f64 {
+    (value * 1e9).round() / 1e9
+}
+
+/// Each series of an answer as one line.
+fn print(answer: Result<Answer, QueryError>) -> String {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return format!("error: {error}"),
+    };
+    let mut lines = match answer.value {
+        Value::Scalar(sample) => vec![format!("{}", sample.value)],
+        Value::String { value, .. } => vec![value],
+        Value::Vector(samples) => samples
+            .iter()
+            .map(|element| format!("{} {}", element.labels, near(element.sample.value)))
+            .collect(),
+        Value::Matrix(series) => series
+            .iter()
+            .map(|series| {
+                let samples: Vec<String> = series
+                    .samples
+                    .iter()
+                    .map(|sample| format!("{}@{}", near(sample.value), sample.time / 1000))
+                    .collect();
+                format!("{} {}", series.labels, samples.join(" "))
+            })
+            .collect(),
+    };
+    lines.extend(answer.warnings);
+    lines.extend(answer.infos);
+    lines.join("\n")
+}
+
+#[track_caller]
+fn at(seconds: i64, query: &str, expected: &str) {
+    let answer = run(&store(), |engine, context, store| {
+        engine.instant(store, query, seconds * 1000, context)
+    });
+    assert_eq!(print(answer), expected, "{query}");
+}
+
+#[track_caller]
+fn over(start: i64, end: i64, step: i64, query: &str, expected: &str) {
+    let grid = Grid {
+        start: start * 1000,
+        end: end * 1000,
+        step_ms: step * 1000,
+    };
+    let answer = run(&store(), |engine, context, store| {
+        engine.range(store, query, grid, context)
+    });
+    assert_eq!(print(answer), expected, "{query}");
+}
+
+#[test]
+fn selectors_end_at_staleness_markers_and_after_the_lookback() {
+    over(
+        0,
+        75,
+        15,
+        "gauge",
+        "{__name__=\"gauge\"} 1@0 2@15 3@60 3@75",
+    );
+    at(359, "gauge", "{__name__=\"gauge\"} 3");
+    at(360, "gauge", "");
+    at(60, "gauge[45s]", "{__name__=\"gauge\"} 3@60");
+    at(60, "gauge[1m]", "{__name__=\"gauge\"} 2@15 3@60");
+    at(75, "gauge offset 1m", "{__name__=\"gauge\"} 2");
+    over(
+        0,
+        60,
+        30,
+        "gauge @ 15",
+        "{__name__=\"gauge\"} 2@0 2@30 2@60",
+    );
+}
+
+#[test]
+fn rates_and_sums_by_label() {
+    at(
+        600,
+        "sum by (job) (rate(requests_total[5m]))",
+        "{job=\"x\"} 3\n{job=\"y\"} 3",
+    );
+    over(
+        300,
+        360,
+        60,
+        "sum(increase(requests_total[1m]))",
+        "{} 360@300 360@360",
+    );
+    at(
+        60,
+        "rate(gauge[1m])",
+        "{} 0.02\nPromQL info: metric might not be a counter, name does not end in \
+         _total/_sum/_count/_bucket: \"gauge\" (1:6)",
+    );
+}
+
+#[test]
+fn operators_match_series_by_labels() {
+    at(
+        0,
+        "requests_total / on (job) group_left sum by (job) (requests_total)",
+        "{instance=\"a\", job=\"x\"} 0.5\n{instance=\"b\", job=\"x\"} 0.5\n{instance=\"c\", job=\"y\"} 1",
+    );
+    at(
+        0,
+        "requests_total * on (job) requests_total",
+        "error: found duplicate series for the match group {job=\"x\"} on the right hand-side of the \
+         operation: [{__name__=\"requests_total\", instance=\"b\", job=\"x\"}, \
+         {__name__=\"requests_total\", instance=\"a\", job=\"x\"}];many-to-many matching not \
+         allowed: matching labels must be unique on one side",
+    );
+    at(
+        0,
+        "requests_total * on (job) sum by (job) (requests_total)",
+        "error: multiple matches for labels: many-to-one matching must be explicit \
+         (group_left/group_right)",
+    );
+    over(
+        0,
+        60,
+        60,
+        "requests_total > 1150 or gauge",
+        "{__name__=\"gauge\"} 1@0 3@60\n\
+         {__name__=\"requests_total\", instance=\"c\", job=\"y\"} 1180@60",
+    );
+    at(0, "1 + 2 * 3 ^ 2", "19");
+    at(
+        0,
+        "{__name__=~\"gauge|requests_total\",job!=\"x\"} * 2",
+        "{} 2\n{instance=\"c\", job=\"y\"} 2000",
+    );
+}
+
+#[test]
+fn subqueries_stand_on_multiples_of_their_step() {
+    at(100, "max_over_time(vector(time())[1m:30s])", "{} 90");
+    at(
+        100,
+        "time()[1m:30s]",
+        "error: 1:1: parse error: subquery is only allowed on instant vector, got scalar instead",
+    );
+    at(100, "vector(time())[1m:30s]", "{} 60@60 90@90");
+}
+
+#[test]
+fn limits_and_cancellation_end_a_query() {
+    let ended = |options: EngineOptions, cancel: bool, deadline: Option<Duration>| {
+        let budget = Budget::unlimited();
+        if cancel {
+            budget.cancel();
+        }
+        let clock = SystemClock::new();
+        let context = QueryContext {
+            budget: &budget,
+            deadline,
+            clock: &clock,
+            lookback: None,
+        };
+        Engine::new(options)
+            .instant(&store(), "sum(rate(requests_total[5m]))", 600_000, &context)
+            .map(|answer| answer.value)
+    };
+    let few = EngineOptions {
+        samples_max: 10,
+        ..EngineOptions::default()
+    };
+    assert_eq!(
+        ended(few, false, None),
+        Err(QueryError::Execution(
+            "query processing would load too many samples into memory in query execution"
+                .to_owned()
+        ))
+    );
+    assert_eq!(
+        ended(EngineOptions::default(), true, None),
+        Err(QueryError::Canceled("expression evaluation"))
+    );
+    assert_eq!(
+        ended(EngineOptions::default(), false, Some(Duration::ZERO)),
+        Err(QueryError::Timeout("expression evaluation"))
+    );
+}
+
+#[test]
+fn the_highest_tree_is_evaluated_on_a_small_stack() {
+    let chain = |joint: &str| vec!["requests_total"; 249].join(joint);
+    let nested = format!("{}gauge{}", "abs(".repeat(240), ")".repeat(240));
+    let queries = [chain(" + "), chain(" or "), nested];
+    std::thread::Builder::new()
+        .stack_size(2 << 20)
+        .spawn(move || {
+            for query in queries {
+                let answer = run(&store(), |engine, context, store| {
+                    engine.instant(store, &query, 0, context)
+                });
+                assert!(answer.is_ok(), "{answer:?}");
+            }
+        })
+        .unwrap()
+        .join()
+        .unwrap();
+}
