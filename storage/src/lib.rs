@@ -15,7 +15,11 @@
 mod appender;
 mod clock;
 mod codec;
+mod db;
 mod error;
+mod head;
+mod index;
+mod layout;
 mod mmap;
 mod model;
 mod querier;
@@ -23,12 +27,16 @@ mod segment;
 #[cfg(test)]
 mod test_support;
 mod vfs;
+mod wal;
 
 pub use appender::{
     Appendable, Appender, Column, Commit, RowBuilder, SeriesRef, TargetAppender, TargetKey,
 };
 pub use clock::{Clock, SystemClock};
+pub use db::{Db, DbOptions, DbStats, OpenReport, WalFsync};
 pub use error::{AppendError, Corruption, IoError, OpenError, ReadError, Refusal};
+pub use index::{Cardinality, CardinalityLists};
+pub use layout::ForeignData;
 pub use mmap::Mapped;
 pub use model::{
     InvalidLabels, Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, Regex, RegexError,
@@ -39,3 +47,4 @@ pub use querier::{
     Shape, Wants,
 };
 pub use vfs::{AppendFile, DirEntry, Fs, RealFs};
+pub use wal::Damage;

@@ -1,0 +1,288 @@
+//! The store: open, append, read, maintain, close.
+//!
+//! A [`Db`] owns the folder `narthex` below the data path and the file `lock` beside it, and never
+//! touches anything else there. It starts no thread: whoever owns it calls [`Db::maintain`] every few
+//! seconds.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use crate::{
+    AppendError, Appendable, Appender, Clock, Fs, OpenError, Querier, Queryable, ReadError,
+    TargetAppender, TargetKey, TimeRange, Timestamp,
+    head::{Head, HeadAppender, HeadQuerier, HeadTargetAppender, Replay},
+    index::{CardinalityLists, Index},
+    layout::{self, ForeignData, Layout},
+    wal::{self, ClosedSegment, Damage, Wal},
+};
+
+/// A log segment is closed at this size, in bytes.
+const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+/// … or at this age, if it is not empty.
+const SEGMENT_AGE_MAX: Duration = Duration::from_secs(3600);
+/// A log segment that is no longer needed stays so long.
+const SEGMENT_KEPT_FOR: Duration = Duration::from_secs(600);
+
+/// When the log is made durable; see `docs/wal.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WalFsync {
+    /// When a log segment ends.
+    #[default]
+    Segment,
+    /// Before every commit returns.
+    Commit,
+}
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct DbOptions {
+    /// The data path; the store keeps everything in its folder `narthex`.
+    pub path: PathBuf,
+    /// The file system.
+    pub fs: Arc<dyn Fs>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// How long samples are kept, in milliseconds, counted back from the store's newest sample.
+    /// `None`: for ever.
+    pub retention_time_ms: Option<i64>,
+    /// How many bytes the store may keep on disk. `None`: without limit.
+    pub retention_size_bytes: Option<u64>,
+    /// When the log is made durable.
+    pub wal_fsync: WalFsync,
+    /// The most series there may be. `None`: without limit.
+    pub series_max: Option<usize>,
+    /// Whether to take the lock file.
+    pub lock: bool,
+}
+
+impl DbOptions {
+    /// A store at `path` with everything else at its default: no retention, no limits, locked.
+    pub fn new(path: impl Into<PathBuf>, fs: Arc<dyn Fs>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            path: path.into(),
+            fs,
+            clock,
+            retention_time_ms: None,
+            retention_size_bytes: None,
+            wal_fsync: WalFsync::Segment,
+            series_max: None,
+            lock: true,
+        }
+    }
+}
+
+/// What was found when a store was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Log segments that were read.
+    pub wal_segments: u64,
+    /// Parts of the log that were not applied, oldest first.
+    pub wal_damage: Vec<Damage>,
+    /// Data of a Prometheus server in the same data path, which is neither read nor touched.
+    pub foreign: Option<ForeignData>,
+}
+
+/// The store's figures now, counters since it was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DbStats {
+    /// Series there are.
+    pub series: u64,
+    /// Distinct label pairs there are.
+    pub label_pairs: u64,
+    /// The oldest sample's time, in milliseconds; `None` in an empty store.
+    pub min_time: Option<Timestamp>,
+    /// The newest sample's time, in milliseconds; `None` in an empty store.
+    pub max_time: Option<Timestamp>,
+    /// Samples accepted.
+    pub samples_appended: u64,
+    /// Series created.
+    pub series_created: u64,
+    /// Series dropped because they had no sample left.
+    pub series_removed: u64,
+    /// Samples refused as out of order.
+    pub refused_out_of_order: u64,
+    /// Samples refused as out of bounds.
+    pub refused_out_of_bounds: u64,
+    /// Samples refused as too old for an out-of-order window.
+    pub refused_too_old: u64,
+    /// Samples refused as duplicates.
+    pub refused_duplicate: u64,
+    /// Series refused by the limit.
+    pub refused_series_limit: u64,
+    /// Label sets refused.
+    pub refused_invalid_labels: u64,
+    /// Bytes of the log.
+    pub wal_bytes: u64,
+    /// The number of the log segment that is written.
+    pub wal_segment: u64,
+    /// Writes that the file system refused.
+    pub wal_write_failures: u64,
+    /// Log segments found damaged when the store was opened.
+    pub wal_corruptions: u64,
+    /// Log segments removed.
+    pub wal_truncations: u64,
+}
+
+/// See the module. Shared behind an [`Arc`].
+#[derive(Debug)]
+pub struct Db {
+    head: Arc<Head>,
+    retention_time_ms: Option<i64>,
+    retention_size_bytes: Option<u64>,
+    wal_corruptions: u64,
+    maintenance: Mutex<()>,
+    /// Held for the life of the store.
+    _lock: Option<Box<dyn std::fmt::Debug + Send + Sync>>,
+}
+
+impl Db {
+    /// Opens the store, creating it when there is none, and reads its log.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing was changed then but a torn end of the log cut off.
+    pub fn open(options: DbOptions) -> Result<(Self, OpenReport), OpenError> {
+        let DbOptions { fs, clock, .. } = &options;
+        let layout = Layout::new(&options.path);
+        let foreign = layout::foreign_data(&**fs, &options.path)?;
+        let lock = layout.prepare(&**fs, options.lock)?;
+        let mut replay = Replay::new(Index::default());
+        let mut closed = Vec::new();
+        let mut last_in = std::collections::BTreeMap::new();
+        let segments = wal::read_folder(&**fs, &layout.wal, |segment, record| {
+            replay.apply(segment, record)?;
+            last_in.insert(segment, replay.sequence());
+            Ok(())
+        })?;
+        let mut number = 0;
+        let mut report = OpenReport {
+            foreign,
+            wal_segments: segments.len() as u64,
+            ..OpenReport::default()
+        };
+        let mut last_commit = 0;
+        for segment in segments {
+            number = segment.number;
+            last_commit = last_in
+                .get(&number)
+                .copied()
+                .unwrap_or_default()
+                .max(last_commit);
+            let removed = segment.bytes == 0 && segment.damage.is_some();
+            report.wal_damage.extend(segment.damage);
+            if !removed {
+                closed.push(ClosedSegment {
+                    path: segment.path,
+                    last_commit,
+                    bytes: segment.bytes,
+                    closed_at: clock.monotonic(),
+                });
+            }
+        }
+        let wal = Wal::begin(
+            Arc::clone(fs),
+            Arc::clone(clock),
+            layout.wal.clone(),
+            number + 1,
+            closed,
+            options.wal_fsync == WalFsync::Commit,
+            SEGMENT_BYTES_MAX,
+        )?;
+        let db = Self {
+            head: Arc::new(Head::new(replay, wal, options.series_max)),
+            retention_time_ms: options.retention_time_ms,
+            retention_size_bytes: options.retention_size_bytes,
+            wal_corruptions: report.wal_damage.len() as u64,
+            maintenance: Mutex::default(),
+            _lock: lock,
+        };
+        Ok((db, report))
+    }
+
+    /// Retention, the log's housekeeping, and another try for what a full disk did not take. To be
+    /// called every few seconds; cheap when there is nothing to do.
+    ///
+    /// # Errors
+    /// [`AppendError`] when the file system refused; the next call tries again.
+    pub fn maintain(&self) -> Result<(), AppendError> {
+        let _one = self
+            .maintenance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.head.flush_backlog()?;
+        if let (Some(keep_ms), Some((oldest, newest))) =
+            (self.retention_time_ms, self.head.time_range())
+        {
+            let cutoff = newest.saturating_sub(keep_ms);
+            if oldest < cutoff {
+                self.head.drop_before(cutoff);
+            }
+        }
+        self.head
+            .maintain_wal(SEGMENT_AGE_MAX, SEGMENT_KEPT_FOR)
+            .map_err(AppendError::Io)
+    }
+
+    /// Makes the log durable and refuses every later commit; reading goes on.
+    ///
+    /// # Errors
+    /// [`AppendError`] when the file system refused.
+    pub fn close(&self) -> Result<(), AppendError> {
+        self.head.close()
+    }
+
+    /// The store's figures.
+    pub fn stats(&self) -> DbStats {
+        let counters = &self.head.counters;
+        let (wal_bytes, wal_segment) = self.head.wal_size();
+        let range = self.head.time_range();
+        let (series, label_pairs) = {
+            let index = self.head.read_index();
+            (index.len() as u64, index.label_pairs() as u64)
+        };
+        let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        DbStats {
+            series,
+            label_pairs,
+            min_time: range.map(|(min, _)| min),
+            max_time: range.map(|(_, max)| max),
+            samples_appended: get(&counters.samples_appended),
+            series_created: get(&counters.series_created),
+            series_removed: get(&counters.series_removed),
+            refused_out_of_order: get(&counters.out_of_order),
+            refused_out_of_bounds: get(&counters.out_of_bounds),
+            refused_too_old: get(&counters.too_old),
+            refused_duplicate: get(&counters.duplicate),
+            refused_series_limit: get(&counters.series_limit),
+            refused_invalid_labels: get(&counters.invalid_labels),
+            wal_bytes,
+            wal_segment,
+            wal_write_failures: get(&counters.wal_write_failures),
+            wal_corruptions: self.wal_corruptions,
+            wal_truncations: get(&counters.wal_truncations),
+        }
+    }
+
+    /// The largest contributors to the index, at most `limit` a list. Walks the whole index.
+    pub fn cardinality(&self, limit: usize) -> CardinalityLists {
+        self.head.read_index().cardinality(limit)
+    }
+}
+
+impl Queryable for Db {
+    fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, ReadError> {
+        Ok(Box::new(HeadQuerier::new(&self.head, range)))
+    }
+}
+
+impl Appendable for Db {
+    fn target(&self, key: &TargetKey) -> Result<Box<dyn TargetAppender>, AppendError> {
+        Ok(Box::new(HeadTargetAppender::new(&self.head, key)?))
+    }
+
+    fn appender(&self) -> Box<dyn Appender> {
+        Box::new(HeadAppender::new(&self.head))
+    }
+}

@@ -1,0 +1,100 @@
+//! A growing set of column numbers.
+
+/// Columns as a bitmap; a column beyond its end is absent.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Bits(Vec<u64>);
+
+impl Bits {
+    pub(crate) fn contains(&self, column: u32) -> bool {
+        contains(&self.0, column)
+    }
+
+    pub(crate) fn insert(&mut self, column: u32) {
+        let word = column as usize / 64;
+        if word >= self.0.len() {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (column % 64);
+    }
+
+    pub(crate) fn remove(&mut self, column: u32) {
+        if let Some(word) = self.0.get_mut(column as usize / 64) {
+            *word &= !(1 << (column % 64));
+        }
+    }
+
+    /// The 64 columns from `64 * index`.
+    pub(crate) fn word(&self, index: usize) -> u64 {
+        self.0.get(index).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn words(&self) -> &[u64] {
+        &self.0
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
+    /// Adds every column of the range.
+    pub(crate) fn insert_range(&mut self, columns: std::ops::Range<u32>) {
+        if columns.is_empty() {
+            return;
+        }
+        let last = (columns.end - 1) as usize / 64;
+        if last >= self.0.len() {
+            self.0.resize(last + 1, 0);
+        }
+        let first = columns.start as usize / 64;
+        for word in first..=last {
+            let base = word as u64 * 64;
+            let from = u64::from(columns.start).saturating_sub(base);
+            let to = (u64::from(columns.end) - base).min(64);
+            let upper = if to == 64 { u64::MAX } else { (1 << to) - 1 };
+            self.0[word] |= upper & !((1u64 << from) - 1);
+        }
+    }
+}
+
+/// Whether the bitmap holds the column.
+pub(crate) fn contains(words: &[u64], column: u32) -> bool {
+    words
+        .get(column as usize / 64)
+        .is_some_and(|word| word >> (column % 64) & 1 == 1)
+}
+
+/// The columns of a bitmap, ascending.
+pub(crate) fn ones(words: &[u64]) -> impl Iterator<Item = u32> + '_ {
+    words.iter().enumerate().flat_map(|(index, word)| {
+        let mut rest = *word;
+        std::iter::from_fn(move || {
+            if rest == 0 {
+                return None;
+            }
+            let bit = rest.trailing_zeros();
+            rest &= rest - 1;
+            Some(index as u32 * 64 + bit)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_equal_single_insertions() {
+        for (start, end) in [(0, 0), (0, 1), (3, 64), (63, 65), (64, 128), (5, 200)] {
+            let mut range = Bits::default();
+            range.insert_range(start..end);
+            assert_eq!(
+                ones(range.words()).collect::<Vec<_>>(),
+                (start..end).collect::<Vec<_>>()
+            );
+        }
+    }
+}

@@ -1,0 +1,747 @@
+//! The commit protocol.
+//!
+//! Commits that wait at the same time are done by one of them, the leader: under the commit lock it
+//! judges every sample and encodes one record a commit, hands all records to the kernel with one
+//! write, applies them, and makes them visible with one store. So a reader sees a commit whole or
+//! not at all, and only after its record was written.
+//!
+//! When the disk does not take the records, everything staged is undone. Pushed commits fail. Rows,
+//! which nobody could send again, are applied, visible, and kept in a bounded backlog that is written
+//! before anything else; past its limit they fail too.
+
+use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
+
+use super::{
+    Head, Owner, Series, State,
+    bits::{self, Bits},
+    row::Row,
+    series::SoloSample,
+};
+use crate::{
+    AppendError, Commit, Labels, Refusal, RowBuilder, STALE_MARKER_BITS, Sample, Timestamp,
+    error::IoError,
+    wal::{
+        Change, RECORD_BYTES_MAX, RowRecord, WriteFailure, encode_row, encode_series, encode_solo,
+    },
+};
+
+/// How many bytes of visible rows may wait for a full disk.
+const BACKLOG_BYTES_MAX: usize = 64 << 20;
+
+/// What a commit brings.
+#[derive(Debug)]
+pub(super) enum Work {
+    Row { target: u32, row: RowBuilder },
+    Push(Push),
+}
+
+/// A commit of an appender.
+#[derive(Debug)]
+pub(super) struct Push {
+    pub(super) bound: Timestamp,
+    pub(super) series: Vec<Arc<Series>>,
+    pub(super) samples: Vec<(u32, Sample)>,
+    pub(super) all_or_nothing: bool,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Done(Result<Commit, AppendError>),
+    /// The caller broke the contract of `RowBuilder::same`.
+    NotInPreviousRow(u32),
+}
+
+/// Commits that wait for a leader.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: Vec<Arc<Request>>,
+    leading: bool,
+    poisoned: bool,
+}
+
+#[derive(Debug)]
+struct Request(Mutex<(Option<Work>, Option<Outcome>)>);
+
+impl Request {
+    fn lock(&self) -> std::sync::MutexGuard<'_, (Option<Work>, Option<Outcome>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends leadership also when the leader panics, so that nobody waits for ever.
+struct Leading<'a>(&'a Head);
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.leading = false;
+        queue.poisoned |= std::thread::panicking();
+        self.0.wake.notify_all();
+    }
+}
+
+/// A row that was judged but not applied.
+struct StagedRow {
+    target: u32,
+    time: Timestamp,
+    /// The open block is full: the row begins the next.
+    roll: bool,
+    record: RowRecord,
+    /// Presence in the row, markers included.
+    present: Bits,
+    real: Bits,
+    /// Columns and bits that differ from what the block has.
+    to_block: Vec<(u32, u64)>,
+    /// Columns and bits that differ from what the log has.
+    to_log: Vec<(u32, u64)>,
+    /// The caller's values.
+    current: Vec<(u32, u64)>,
+    tracked: Bits,
+    solo: Vec<(Arc<Series>, Sample)>,
+    commit: Commit,
+}
+
+struct StagedPush {
+    number: u64,
+    samples: Vec<(Arc<Series>, Sample)>,
+    commit: Commit,
+}
+
+enum Staged {
+    Row(Box<StagedRow>),
+    Push(StagedPush),
+}
+
+/// Newest samples before the batch, to be put back when the disk does not take it.
+type Undo = Vec<(Arc<Series>, (Timestamp, u64))>;
+
+enum Verdict {
+    Keep,
+    Same,
+    Refuse(Refusal),
+}
+
+fn judge(last: (Timestamp, u64), time: Timestamp, bits: u64) -> Verdict {
+    if time > last.0 {
+        Verdict::Keep
+    } else if time < last.0 {
+        Verdict::Refuse(Refusal::OutOfOrder)
+    } else if bits == last.1 {
+        Verdict::Same
+    } else {
+        Verdict::Refuse(Refusal::Duplicate)
+    }
+}
+
+impl Head {
+    /// Does one commit, or waits until another thread has done it.
+    pub(super) fn commit(&self, work: Work) -> (Option<Work>, Outcome) {
+        let request = Arc::new(Request(Mutex::new((Some(work), None))));
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.waiting.push(Arc::clone(&request));
+        loop {
+            if let (work, Some(outcome)) = &mut *request.lock() {
+                let outcome = std::mem::replace(outcome, Outcome::NotInPreviousRow(0));
+                return (work.take(), outcome);
+            }
+            if queue.poisoned {
+                return (None, Outcome::Done(Err(AppendError::Poisoned)));
+            }
+            if queue.leading {
+                queue = self
+                    .wake
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            queue.leading = true;
+            let batch = std::mem::take(&mut queue.waiting);
+            drop(queue);
+            let leading = Leading(self);
+            self.lead(&batch);
+            drop(leading);
+            queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lead(&self, batch: &[Arc<Request>]) {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        // Pushed samples come first: they make the series they share with a target judge for
+        // itself, which rows of the same batch then see.
+        let mut order: Vec<&Arc<Request>> = batch.iter().collect();
+        order.sort_by_key(|request| matches!(request.lock().0, Some(Work::Row { .. })));
+        let sequence = state.sequence;
+        let mut undo = Undo::new();
+        let mut records = Vec::new();
+        let mut staged = Vec::new();
+        for request in &order {
+            let mut slot = request.lock();
+            match self.stage(state, &slot.0, &mut records, &mut undo) {
+                Ok(work) => staged.push((*request, work)),
+                Err(outcome) => slot.1 = Some(outcome),
+            }
+        }
+        let failure = if records.is_empty() {
+            None
+        } else {
+            state.wal.write(&records).err()
+        };
+        match failure {
+            None => {
+                for (request, work) in staged {
+                    let commit = self.publish(state, work);
+                    request.lock().1 = Some(Outcome::Done(Ok(commit)));
+                }
+            }
+            Some(failure) => {
+                self.counters
+                    .wal_write_failures
+                    .fetch_add(1, Ordering::Relaxed);
+                revert(undo);
+                state.sequence = sequence;
+                state.poisoned |= matches!(failure, WriteFailure::Unknown(_));
+                let (WriteFailure::Clean(error) | WriteFailure::Unknown(error)) = failure;
+                for (request, _) in staged {
+                    self.commit_to_backlog(state, request, &error);
+                }
+            }
+        }
+        self.visible.store(state.sequence, Ordering::Release);
+    }
+
+    /// Applies a row that the disk did not take; everything else fails.
+    fn commit_to_backlog(&self, state: &mut State, request: &Request, error: &IoError) {
+        let mut slot = request.lock();
+        let is_row = matches!(slot.0, Some(Work::Row { .. }));
+        if state.poisoned || !is_row || state.wal.backlog.len() >= BACKLOG_BYTES_MAX {
+            let refusal = failure(error, state.poisoned, state.wal.backlog.len());
+            slot.1 = Some(Outcome::Done(Err(refusal)));
+            return;
+        }
+        let mut undo = Undo::new();
+        let mut records = Vec::new();
+        slot.1 = Some(match self.stage(state, &slot.0, &mut records, &mut undo) {
+            Ok(work) => {
+                state.wal.backlog.extend_from_slice(&records);
+                Outcome::Done(Ok(self.publish(state, work)))
+            }
+            Err(outcome) => outcome,
+        });
+    }
+
+    /// Judges a commit and appends its records to `records`.
+    fn stage(
+        &self,
+        state: &mut State,
+        work: &Option<Work>,
+        records: &mut Vec<u8>,
+        undo: &mut Undo,
+    ) -> Result<Staged, Outcome> {
+        if state.closed || state.poisoned {
+            let error = if state.closed {
+                AppendError::Closed
+            } else {
+                AppendError::Poisoned
+            };
+            return Err(Outcome::Done(Err(error)));
+        }
+        let before = records.len();
+        let mark = undo.len();
+        let sequence = state.sequence;
+        let staged = match work {
+            Some(Work::Row { target, row }) => self
+                .stage_row(state, *target, row, records, undo)
+                .map(|row| Staged::Row(Box::new(row)))?,
+            Some(Work::Push(push)) => Staged::Push(self.stage_push(state, push, records, undo)),
+            None => unreachable!("work is taken only once it is done"),
+        };
+        if records.len() - before > RECORD_BYTES_MAX {
+            records.truncate(before);
+            revert(undo.split_off(mark));
+            state.sequence = sequence;
+            state.wal.epoch += 1;
+            return Err(Outcome::Done(Err(AppendError::Full {
+                buffered_bytes: state.wal.backlog.len() as u64,
+            })));
+        }
+        Ok(staged)
+    }
+
+    fn stage_push(
+        &self,
+        state: &mut State,
+        push: &Push,
+        records: &mut Vec<u8>,
+        undo: &mut Undo,
+    ) -> StagedPush {
+        let mark = undo.len();
+        let mut commit = Commit::default();
+        let mut samples = Vec::with_capacity(push.samples.len());
+        for (index, (series, sample)) in push.samples.iter().enumerate() {
+            let series = &push.series[*series as usize];
+            if let Owner::Target { index, column } = series.owner() {
+                state.targets[index as usize].share(column, series);
+            }
+            let bits = sample.value.to_bits();
+            let verdict = if sample.time < push.bound || sample.time == Timestamp::MIN {
+                Verdict::Refuse(Refusal::OutOfBounds)
+            } else {
+                judge(series.last(), sample.time, bits)
+            };
+            match verdict {
+                Verdict::Keep => {
+                    undo.push((Arc::clone(series), series.last()));
+                    series.set_last((sample.time, bits));
+                    samples.push((Arc::clone(series), *sample));
+                    commit.accepted += 1;
+                }
+                Verdict::Same => commit.accepted += 1,
+                Verdict::Refuse(refusal) => {
+                    self.counters.refused(refusal);
+                    commit.refused.push((index as u32, refusal));
+                }
+            }
+        }
+        if push.all_or_nothing && !commit.refused.is_empty() {
+            revert(undo.split_off(mark));
+            samples.clear();
+            commit.accepted = 0;
+        }
+        if !samples.is_empty() {
+            state.sequence += 1;
+            let epoch = state.wal.epoch;
+            define(records, epoch, samples.iter().map(|(series, _)| series));
+            let numbered: Vec<(u32, Sample)> = samples
+                .iter()
+                .map(|(series, sample)| (series.id, *sample))
+                .collect();
+            encode_solo(records, state.sequence, &numbered);
+        }
+        StagedPush {
+            number: state.sequence,
+            samples,
+            commit,
+        }
+    }
+
+    fn stage_row(
+        &self,
+        state: &mut State,
+        target: u32,
+        row: &RowBuilder,
+        records: &mut Vec<u8>,
+        undo: &mut Undo,
+    ) -> Result<StagedRow, Outcome> {
+        let bound = self.bound();
+        let epoch = state.wal.epoch;
+        let writer = &mut state.targets[target as usize];
+        let mut now = Bits::default();
+        for range in &row.same {
+            if let Some(column) = range
+                .clone()
+                .find(|column| !writer.tracked.contains(*column))
+            {
+                return Err(Outcome::NotInPreviousRow(column));
+            }
+            now.insert_range(range.clone());
+        }
+        let mut commit = Commit::default();
+        let counters = &self.counters;
+        let mut refuse = |commit: &mut Commit, index: usize, refusal| {
+            counters.refused(refusal);
+            commit.refused.push((index as u32, refusal));
+        };
+        for (column, _) in &row.at {
+            if let Some(Some(series)) = writer.columns.get(column.0 as usize) {
+                let series = Arc::clone(series);
+                writer.share(column.0, &series);
+            }
+        }
+
+        let time = row.time;
+        let in_bounds = time >= bound && time != Timestamp::MIN;
+        let as_row = in_bounds && time > writer.last_row_time;
+        // No series of the target can have a sample at or after this time, shared ones apart.
+        let fast = as_row && time > writer.floor;
+        let roll = writer.open.as_ref().is_none_or(|open| open.is_full());
+        let reset = writer.log_epoch != epoch;
+
+        // Candidates: what is set, and what is the same but needs more than a bit in the row.
+        let mut candidates: Vec<(u32, u64, usize)> = Vec::with_capacity(row.set.len() + 16);
+        let mut present = Bits::default();
+        for (index, (column, value)) in row.set.iter().enumerate() {
+            if now.contains(column.0)
+                || !matches!(writer.columns.get(column.0 as usize), Some(Some(_)))
+            {
+                refuse(&mut commit, index, Refusal::Duplicate);
+                continue;
+            }
+            now.insert(column.0);
+            candidates.push((column.0, value.to_bits(), index));
+        }
+        let mut same_index = row.set.len() + row.at.len();
+        for range in &row.same {
+            for column in range.clone() {
+                let clean = fast
+                    && !roll
+                    && !reset
+                    && writer.in_block.contains(column)
+                    && writer.in_log.contains(column)
+                    && !writer.shared.contains(column)
+                    && writer.current[column as usize] == writer.stored[column as usize];
+                if clean {
+                    present.insert(column);
+                    commit.accepted += 1;
+                } else {
+                    candidates.push((column, writer.current[column as usize], same_index));
+                }
+                same_index += 1;
+            }
+        }
+        let mut real = present.clone();
+        if !candidates.is_sorted_by_key(|(column, ..)| *column) {
+            candidates.sort_unstable_by_key(|(column, ..)| *column);
+        }
+        let vanished: Vec<u32> = if as_row {
+            bits::ones(writer.tracked.words())
+                .filter(|column| !now.contains(*column))
+                .collect()
+        } else {
+            Vec::new()
+        };
+
+        let mut stored: Vec<(u32, u64)> = Vec::with_capacity(candidates.len() + vanished.len());
+        let mut solo = Vec::new();
+        for (column, bits, index) in &candidates {
+            let series = writer.columns[*column as usize]
+                .as_ref()
+                .expect("tracked and set columns are bound");
+            let shared = writer.shared.contains(*column);
+            let verdict = if !in_bounds {
+                Verdict::Refuse(Refusal::OutOfBounds)
+            } else if fast && !shared {
+                Verdict::Keep
+            } else {
+                judge(writer.last_of(*column, series), time, *bits)
+            };
+            match verdict {
+                Verdict::Keep => {
+                    commit.accepted += 1;
+                    if shared || !as_row {
+                        undo.push((Arc::clone(series), series.last()));
+                        series.set_last((time, *bits));
+                    }
+                    if as_row {
+                        present.insert(*column);
+                        real.insert(*column);
+                        stored.push((*column, *bits));
+                    } else {
+                        let value = f64::from_bits(*bits);
+                        solo.push((Arc::clone(series), Sample { time, value }));
+                    }
+                }
+                Verdict::Same => commit.accepted += 1,
+                Verdict::Refuse(refusal) => refuse(&mut commit, *index, refusal),
+            }
+        }
+        for column in vanished {
+            let Some(Some(series)) = writer.columns.get(column as usize) else {
+                continue;
+            };
+            if time > writer.last_of(column, series).0 {
+                undo.push((Arc::clone(series), series.last()));
+                series.set_last((time, STALE_MARKER_BITS));
+                present.insert(column);
+                stored.push((column, STALE_MARKER_BITS));
+            }
+        }
+        stored.sort_unstable_by_key(|(column, _)| *column);
+        for (index, (column, sample)) in row.at.iter().enumerate() {
+            let index = row.set.len() + index;
+            let Some(Some(series)) = writer.columns.get(column.0 as usize) else {
+                refuse(&mut commit, index, Refusal::Duplicate);
+                continue;
+            };
+            let bits = sample.value.to_bits();
+            // A sample of this column in the same row was judged above, so `last` is right.
+            let verdict = if sample.time < bound || sample.time == Timestamp::MIN {
+                Verdict::Refuse(Refusal::OutOfBounds)
+            } else {
+                judge(series.last(), sample.time, bits)
+            };
+            match verdict {
+                Verdict::Keep => {
+                    commit.accepted += 1;
+                    undo.push((Arc::clone(series), series.last()));
+                    series.set_last((sample.time, bits));
+                    solo.push((Arc::clone(series), *sample));
+                }
+                Verdict::Same => commit.accepted += 1,
+                Verdict::Refuse(refusal) => refuse(&mut commit, index, refusal),
+            }
+        }
+
+        let has_row = !present.is_empty();
+        let in_block = |column: u32| !roll && writer.in_block.contains(column);
+        let in_log = |column: u32| !reset && writer.in_log.contains(column);
+        let value_of = |column: u32| writer.stored[column as usize];
+        let to_block: Vec<(u32, u64)> = stored
+            .iter()
+            .filter(|(column, bits)| !in_block(*column) || value_of(*column) != *bits)
+            .copied()
+            .collect();
+        let to_log: Vec<(u32, u64)> = stored
+            .iter()
+            .filter(|(column, bits)| !in_log(*column) || value_of(*column) != *bits)
+            .copied()
+            .collect();
+        let bindings: Vec<(u32, u32)> = stored
+            .iter()
+            .filter(|(column, _)| !in_log(*column))
+            .map(|(column, _)| (*column, series_of(writer.columns.get(*column as usize))))
+            .collect();
+        let changed = to_log
+            .iter()
+            .map(|(column, bits)| {
+                let base = if in_log(*column) {
+                    value_of(*column)
+                } else {
+                    0
+                };
+                (*column, Change::between(base, *bits))
+            })
+            .collect();
+        let same_presence = !reset && equal_words(&writer.present, present.words());
+        let mut record = RowRecord {
+            commit: 0,
+            target,
+            reset: (reset && has_row).then(|| writer.target.key.0.clone()),
+            time,
+            bindings,
+            present: (has_row && !same_presence).then(|| runs(present.words())),
+            changed,
+            solo: solo
+                .iter()
+                .map(|(series, sample)| (series.id, *sample))
+                .collect(),
+            has_row,
+        };
+        let tracked = if as_row {
+            now.clone()
+        } else {
+            let mut union = writer.tracked.clone();
+            for column in bits::ones(now.words()) {
+                union.insert(column);
+            }
+            union
+        };
+        let current = candidates
+            .iter()
+            .map(|(column, bits, _)| (*column, *bits))
+            .collect();
+        if has_row || !solo.is_empty() {
+            state.sequence += 1;
+            record.commit = state.sequence;
+            let bound_series = record.bindings.iter().filter_map(|(column, _)| {
+                writer
+                    .columns
+                    .get(*column as usize)
+                    .and_then(Option::as_ref)
+            });
+            define(
+                records,
+                epoch,
+                bound_series.chain(solo.iter().map(|(series, _)| series)),
+            );
+            encode_row(records, &record);
+        }
+        Ok(StagedRow {
+            target,
+            time,
+            roll,
+            record,
+            present,
+            real,
+            to_block,
+            to_log,
+            current,
+            tracked,
+            solo,
+            commit,
+        })
+    }
+
+    /// Applies what was staged and written.
+    fn publish(&self, state: &mut State, staged: Staged) -> Commit {
+        let commit = match staged {
+            Staged::Push(push) => {
+                self.publish_solo(push.number, &push.samples);
+                push.commit
+            }
+            Staged::Row(row) => self.publish_row(state, *row),
+        };
+        self.counters
+            .samples_appended
+            .fetch_add(u64::from(commit.accepted), Ordering::Relaxed);
+        commit
+    }
+
+    fn publish_solo(&self, number: u64, samples: &[(Arc<Series>, Sample)]) {
+        for (series, sample) in samples {
+            series.sources().fresh.push(SoloSample {
+                commit: number,
+                time: sample.time,
+                value: sample.value,
+            });
+            self.saw(sample.time);
+            if series.becomes_live() {
+                self.write_index().mark_live(series.id);
+            }
+        }
+    }
+
+    fn publish_row(&self, state: &mut State, row: StagedRow) -> Commit {
+        let writer = &mut state.targets[row.target as usize];
+        for (column, bits) in row.current {
+            writer.current[column as usize] = bits;
+        }
+        writer.tracked = row.tracked;
+        if row.record.has_row {
+            if row.roll {
+                writer.roll();
+            }
+            if row.record.reset.is_some() {
+                writer.in_log.clear();
+                writer.log_epoch = state.wal.epoch;
+            }
+            if row.record.present.is_some() {
+                writer.present = row.present.words().into();
+            }
+            let fresh: Vec<u32> = row
+                .to_block
+                .iter()
+                .filter(|(column, _)| !writer.in_block.contains(*column))
+                .filter_map(|(column, _)| writer.columns[*column as usize].as_ref())
+                .filter(|series| series.becomes_live())
+                .map(|series| series.id)
+                .collect();
+            let present = Arc::clone(&writer.present);
+            writer.open(&mut state.next_block).push(Row::new(
+                row.record.commit,
+                row.time,
+                present,
+                &row.to_block,
+            ));
+            for (column, bits) in row.to_block.iter().chain(&row.to_log) {
+                writer.stored[*column as usize] = *bits;
+                writer.in_block.insert(*column);
+                writer.in_log.insert(*column);
+            }
+            writer.real = row.real;
+            writer.last_row_time = row.time;
+            self.saw(row.time);
+            if !fresh.is_empty() {
+                let mut index = self.write_index();
+                for id in fresh {
+                    index.mark_live(id);
+                }
+            }
+        }
+        writer.release_retired();
+        self.publish_solo(row.record.commit, &row.solo);
+        row.commit
+    }
+
+    /// Tries once more to write what waits for the disk.
+    pub(crate) fn flush_backlog(&self) -> Result<(), AppendError> {
+        let mut state = self.state();
+        if state.wal.backlog.is_empty() || state.poisoned {
+            return Ok(());
+        }
+        let epoch = state.wal.epoch;
+        let result = state.wal.write(&[]);
+        match result {
+            Ok(()) => Ok(()),
+            Err(WriteFailure::Clean(error)) => {
+                // The backlog's own definitions stay valid: nothing was written in between.
+                state.wal.epoch = epoch;
+                Err(failure(&error, false, state.wal.backlog.len()))
+            }
+            Err(WriteFailure::Unknown(error)) => {
+                state.poisoned = true;
+                Err(failure(&error, true, 0))
+            }
+        }
+    }
+
+    /// Writes what waits, makes the log durable and refuses every later commit.
+    pub(crate) fn close(&self) -> Result<(), AppendError> {
+        self.flush_backlog()?;
+        let mut state = self.state();
+        state.closed = true;
+        state.wal.sync().map_err(AppendError::Io)
+    }
+}
+
+fn series_of(column: Option<&Option<Arc<Series>>>) -> u32 {
+    column
+        .and_then(Option::as_ref)
+        .map_or(super::row::NO_SERIES, |series| series.id)
+}
+
+fn revert(undo: Undo) {
+    for (series, last) in undo.into_iter().rev() {
+        series.set_last(last);
+    }
+}
+
+/// Defines the series that the log does not know in this epoch.
+fn define<'a>(records: &mut Vec<u8>, epoch: u64, series: impl Iterator<Item = &'a Arc<Series>>) {
+    let mut new: Vec<(u32, &Labels)> = Vec::new();
+    for series in series {
+        if !series.is_logged(epoch) {
+            series.set_logged(epoch);
+            new.push((series.id, &series.labels));
+        }
+    }
+    if !new.is_empty() {
+        encode_series(records, &new);
+    }
+}
+
+/// Bitmaps compared without trailing zeros.
+fn equal_words(a: &[u64], b: &[u64]) -> bool {
+    let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    let (head, tail) = long.split_at(short.len());
+    head == short && tail.iter().all(|word| *word == 0)
+}
+
+/// A bitmap as (first, count).
+fn runs(words: &[u64]) -> Vec<(u32, u32)> {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for column in bits::ones(words) {
+        match runs.last_mut() {
+            Some((first, count)) if *first + *count == column => *count += 1,
+            _ => runs.push((column, 1)),
+        }
+    }
+    runs
+}
+
+fn failure(error: &IoError, poisoned: bool, buffered_bytes: usize) -> AppendError {
+    if poisoned {
+        return AppendError::Poisoned;
+    }
+    match error.source.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => AppendError::Full {
+            buffered_bytes: buffered_bytes as u64,
+        },
+        kind => AppendError::Io(IoError {
+            action: error.action,
+            path: error.path.clone(),
+            source: kind.into(),
+        }),
+    }
+}

@@ -1,0 +1,277 @@
+//! Building a head from log records.
+//!
+//! Nothing is judged again: what is in the log was accepted. Rows and solo samples that a segment
+//! file already holds are skipped by their commit numbers.
+
+use std::sync::Arc;
+
+use super::{
+    HashMap, Series,
+    bits::{self, Bits},
+    row::Row,
+    series::SoloSample,
+    target::TargetWriter,
+};
+use crate::{
+    STALE_MARKER_BITS, Sample, TargetKey, Timestamp,
+    index::Index,
+    wal::{Record, RowRecord},
+};
+
+/// A column number beyond this in a record is damage.
+const COLUMNS_MAX: u32 = 1 << 26;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    parts: Parts,
+    /// The log segment being read; definitions do not reach beyond one.
+    segment: u64,
+    series: HashMap<u32, Arc<Series>>,
+    targets: HashMap<u32, LoggedTarget>,
+    /// For each target key, the last commit that is sealed.
+    sealed_rows: HashMap<String, u64>,
+    /// For each series, the last commit of a solo sample that is sealed.
+    sealed_solo: HashMap<u32, u64>,
+}
+
+/// What a replay leaves.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) index: Index,
+    pub(super) targets: Vec<TargetWriter>,
+    pub(super) by_key: HashMap<TargetKey, u32>,
+    pub(super) sequence: u64,
+    pub(super) next_block: u64,
+    pub(super) newest: Timestamp,
+    pub(super) oldest: Timestamp,
+}
+
+/// A target as the log's records describe it.
+#[derive(Debug)]
+struct LoggedTarget {
+    writer: u32,
+    columns: HashMap<u32, Arc<Series>>,
+    values: Vec<u64>,
+    present: Bits,
+}
+
+impl Replay {
+    /// Begins with the series of the segment files.
+    pub(crate) fn new(index: Index) -> Self {
+        Self {
+            parts: Parts {
+                index,
+                targets: Vec::new(),
+                by_key: HashMap::default(),
+                sequence: 0,
+                next_block: 0,
+                newest: Timestamp::MIN,
+                oldest: Timestamp::MAX,
+            },
+            segment: 0,
+            series: HashMap::default(),
+            targets: HashMap::default(),
+            sealed_rows: HashMap::default(),
+            sealed_solo: HashMap::default(),
+        }
+    }
+
+    pub(crate) fn index(&mut self) -> &mut Index {
+        &mut self.parts.index
+    }
+
+    /// Says that the rows of a target up to a commit are in a segment file.
+    pub(crate) fn rows_are_sealed(&mut self, key: &str, commit: u64) {
+        let sealed = self.sealed_rows.entry(key.to_owned()).or_default();
+        *sealed = commit.max(*sealed);
+        self.parts.sequence = self.parts.sequence.max(commit);
+    }
+
+    /// Says that the solo samples of a series up to a commit are in a segment file.
+    pub(crate) fn solo_is_sealed(&mut self, series: u32, commit: u64) {
+        let sealed = self.sealed_solo.entry(series).or_default();
+        *sealed = commit.max(*sealed);
+        self.parts.sequence = self.parts.sequence.max(commit);
+    }
+
+    /// Says that there are sealed samples in this time.
+    pub(crate) fn saw(&mut self, time: Timestamp) {
+        self.parts.newest = self.parts.newest.max(time);
+        self.parts.oldest = self.parts.oldest.min(time);
+    }
+
+    /// The last commit seen.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.parts.sequence
+    }
+
+    /// Applies a record of log segment `segment`; the error says what was expected instead.
+    pub(crate) fn apply(&mut self, segment: u64, record: Record) -> Result<(), &'static str> {
+        if segment != self.segment {
+            self.segment = segment;
+            self.series.clear();
+            self.targets.clear();
+        }
+        match record {
+            Record::Series(series) => {
+                for (id, labels) in series {
+                    let series = self.parts.index.insert(id, &labels);
+                    self.series.insert(id, series);
+                }
+                Ok(())
+            }
+            Record::Solo { commit, samples } => self.solo(commit, &samples),
+            Record::Row(row) => self.row(&row),
+        }
+    }
+
+    fn solo(&mut self, commit: u64, samples: &[(u32, Sample)]) -> Result<(), &'static str> {
+        for (id, _) in samples {
+            if !self.series.contains_key(id) {
+                return Err("a series that is defined");
+            }
+        }
+        self.parts.sequence = self.parts.sequence.max(commit);
+        for (id, sample) in samples {
+            let series = &self.series[id];
+            series.raise_last((sample.time, sample.value.to_bits()));
+            if self
+                .sealed_solo
+                .get(&series.id)
+                .copied()
+                .unwrap_or_default()
+                >= commit
+            {
+                continue;
+            }
+            series.sources().fresh.push(SoloSample {
+                commit,
+                time: sample.time,
+                value: sample.value,
+            });
+            if series.becomes_live() {
+                self.parts.index.mark_live(series.id);
+            }
+            self.parts.newest = self.parts.newest.max(sample.time);
+            self.parts.oldest = self.parts.oldest.min(sample.time);
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, row: &RowRecord) -> Result<(), &'static str> {
+        if let Some(key) = &row.reset {
+            let key = TargetKey(key.clone());
+            let parts = &mut self.parts;
+            let writer = *parts.by_key.entry(key.clone()).or_insert_with(|| {
+                let index = parts.targets.len() as u32;
+                parts.targets.push(TargetWriter::new(index, key));
+                index
+            });
+            parts.targets[writer as usize].dissolve();
+            self.targets.insert(
+                row.target,
+                LoggedTarget {
+                    writer,
+                    columns: HashMap::default(),
+                    values: Vec::new(),
+                    present: Bits::default(),
+                },
+            );
+        }
+        if !row.has_row {
+            return self.solo(row.commit, &row.solo);
+        }
+        let target = self
+            .targets
+            .get_mut(&row.target)
+            .ok_or("a target that is defined")?;
+        let writer = &mut self.parts.targets[target.writer as usize];
+        for (column, id) in &row.bindings {
+            if *column > COLUMNS_MAX {
+                return Err("a column within limits");
+            }
+            let series = self.series.get(id).ok_or("a series that is defined")?;
+            if target.values.len() <= *column as usize {
+                target.values.resize(*column as usize + 1, 0);
+            }
+            target.values[*column as usize] = 0;
+            target.columns.insert(*column, Arc::clone(series));
+            writer.rebind(*column, series);
+        }
+        if let Some(present) = &row.present {
+            target.present.clear();
+            for (first, count) in present {
+                let end = first
+                    .checked_add(*count)
+                    .filter(|end| *end <= COLUMNS_MAX)
+                    .ok_or("a column within limits")?;
+                target.present.insert_range(*first..end);
+            }
+        }
+        for (column, change) in &row.changed {
+            let value = target
+                .values
+                .get_mut(*column as usize)
+                .ok_or("a column that is bound")?;
+            *value = change.apply(*value).ok_or("a value that fits the last")?;
+        }
+        if bits::ones(target.present.words()).any(|column| !target.columns.contains_key(&column)) {
+            return Err("a column that is bound");
+        }
+        let sealed = self
+            .sealed_rows
+            .get(&writer.target.key.0)
+            .copied()
+            .unwrap_or_default();
+        self.parts.sequence = self.parts.sequence.max(row.commit);
+        if writer.open.as_ref().is_none_or(|open| open.is_full()) {
+            writer.roll();
+        }
+        let mut to_block = Vec::new();
+        writer.real.clear();
+        for column in bits::ones(target.present.words()) {
+            let bits = target.values[column as usize];
+            if !writer.in_block.contains(column) || writer.stored[column as usize] != bits {
+                to_block.push((column, bits));
+            }
+            if bits == STALE_MARKER_BITS {
+                target.columns[&column].raise_last((row.time, bits));
+            } else {
+                writer.real.insert(column);
+            }
+        }
+        writer.last_row_time = row.time;
+        for (column, bits) in &to_block {
+            writer.stored[*column as usize] = *bits;
+        }
+        if row.commit > sealed {
+            for (column, _) in &to_block {
+                let series = &target.columns[column];
+                if !writer.in_block.contains(*column) && series.becomes_live() {
+                    self.parts.index.mark_live(series.id);
+                }
+            }
+            writer.open(&mut self.parts.next_block).push(Row::new(
+                row.commit,
+                row.time,
+                target.present.words().into(),
+                &to_block,
+            ));
+            for (column, _) in &to_block {
+                writer.in_block.insert(*column);
+            }
+            self.parts.newest = self.parts.newest.max(row.time);
+            self.parts.oldest = self.parts.oldest.min(row.time);
+        }
+        self.solo(row.commit, &row.solo)
+    }
+
+    /// Ends the replay: no target is live, every series knows its newest sample.
+    pub(super) fn finish(mut self) -> Parts {
+        for writer in &mut self.parts.targets {
+            writer.dissolve();
+        }
+        self.parts
+    }
+}

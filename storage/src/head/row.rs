@@ -1,0 +1,186 @@
+//! Rows: the samples that one target appended at one time, and blocks of them.
+//!
+//! A row stores only the values that differ from the last one stored for their column in the same
+//! block, so every column's first value in a block is stored. A block is append-only with one writer
+//! (under the commit lock) and any number of readers, who see `len` rows and skip those whose commit
+//! is later than their snapshot.
+
+use std::sync::{
+    Arc, OnceLock, PoisonError, RwLock,
+    atomic::{AtomicU32, Ordering},
+};
+
+use super::bits;
+use crate::Timestamp;
+
+/// A block is full at so many rows …
+pub(crate) const ROWS_MAX: usize = 120;
+/// … or at so many bytes a column …
+const BYTES_PER_COLUMN_MAX: usize = 160;
+/// … but not before so many rows.
+const ROWS_MIN: usize = 24;
+/// A column that belongs to no series.
+pub(crate) const NO_SERIES: u32 = u32::MAX;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) commit: u64,
+    pub(crate) time: Timestamp,
+    /// The columns that have a value at this time, staleness markers included.
+    pub(crate) present: Arc<[u64]>,
+    /// A bitmap of the columns stored here; the number of stored columns before each word, two
+    /// words' counts in one; the bits of the stored values by column.
+    slab: Box<[u64]>,
+    words: u32,
+}
+
+impl Row {
+    /// Builds a row; `stored` are columns and bits, ascending by column.
+    pub(crate) fn new(
+        commit: u64,
+        time: Timestamp,
+        present: Arc<[u64]>,
+        stored: &[(u32, u64)],
+    ) -> Self {
+        let words = stored
+            .last()
+            .map_or(0, |(column, _)| *column as usize / 64 + 1);
+        let values_at = words + words.div_ceil(2);
+        let mut slab = vec![0u64; values_at + stored.len()].into_boxed_slice();
+        for (index, (column, bits)) in stored.iter().enumerate() {
+            slab[*column as usize / 64] |= 1 << (column % 64);
+            slab[values_at + index] = *bits;
+        }
+        let mut before = 0u64;
+        for word in 0..words {
+            slab[words + word / 2] |= before << (word % 2 * 32);
+            before += u64::from(slab[word].count_ones());
+        }
+        Self {
+            commit,
+            time,
+            present,
+            slab,
+            words: words as u32,
+        }
+    }
+
+    pub(crate) fn has(&self, column: u32) -> bool {
+        bits::contains(&self.present, column)
+    }
+
+    /// The bits stored here for the column, if any are.
+    pub(crate) fn stored(&self, column: u32) -> Option<u64> {
+        let words = self.words as usize;
+        let word = column as usize / 64;
+        if word >= words {
+            return None;
+        }
+        let bitmap = self.slab[word];
+        if bitmap >> (column % 64) & 1 == 0 {
+            return None;
+        }
+        let before = self.slab[words + word / 2] >> (word % 2 * 32) & 0xffff_ffff;
+        let rank = before + u64::from((bitmap & ((1 << (column % 64)) - 1)).count_ones());
+        Some(self.slab[words + words.div_ceil(2) + rank as usize])
+    }
+
+    fn bytes(&self) -> usize {
+        self.slab.len() * 8 + size_of::<Self>() + 32
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct RowBlock {
+    /// Unique within the process.
+    pub(crate) id: u64,
+    slots: Box<[OnceLock<Row>]>,
+    len: AtomicU32,
+    bytes: AtomicU32,
+    /// The series of each column; a column changes its series only between blocks.
+    columns: RwLock<Vec<u32>>,
+}
+
+impl RowBlock {
+    pub(crate) fn new(id: u64, columns: Vec<u32>) -> Self {
+        Self {
+            id,
+            slots: (0..ROWS_MAX).map(|_| OnceLock::new()).collect(),
+            len: AtomicU32::new(0),
+            bytes: AtomicU32::new(0),
+            columns: RwLock::new(columns),
+        }
+    }
+
+    pub(crate) fn push(&self, row: Row) {
+        let len = self.len.load(Ordering::Relaxed);
+        self.bytes.fetch_add(row.bytes() as u32, Ordering::Relaxed);
+        self.slots[len as usize]
+            .set(row)
+            .expect("one writer, and each slot is written once");
+        self.len.store(len + 1, Ordering::Release);
+    }
+
+    pub(crate) fn rows(&self) -> impl DoubleEndedIterator<Item = &Row> + Clone {
+        let len = self.len.load(Ordering::Acquire) as usize;
+        self.slots[..len]
+            .iter()
+            .map(|slot| slot.get().expect("slots below len are written"))
+    }
+
+    pub(crate) fn first(&self) -> Option<&Row> {
+        self.slots[0].get()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        let len = self.len.load(Ordering::Relaxed) as usize;
+        let columns = self.read_columns().len().max(1);
+        len == ROWS_MAX
+            || (len >= ROWS_MIN
+                && self.bytes.load(Ordering::Relaxed) as usize >= BYTES_PER_COLUMN_MAX * columns)
+    }
+
+    /// Gives the column to a series. Before that the column belongs to none in this block.
+    pub(crate) fn bind(&self, column: u32, series: u32) {
+        let mut columns = self.columns.write().unwrap_or_else(PoisonError::into_inner);
+        if columns.len() <= column as usize {
+            columns.resize(column as usize + 1, NO_SERIES);
+        }
+        columns[column as usize] = series;
+    }
+
+    pub(crate) fn series_of(&self, column: u32) -> Option<u32> {
+        self.read_columns().get(column as usize).copied()
+    }
+
+    pub(crate) fn columns(&self) -> Vec<u32> {
+        self.read_columns().clone()
+    }
+
+    fn read_columns(&self) -> std::sync::RwLockReadGuard<'_, Vec<u32>> {
+        self.columns.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_finds_its_stored_values_by_rank() {
+        let stored: Vec<(u32, u64)> = [0, 5, 63, 64, 200, 201, 255]
+            .into_iter()
+            .map(|column| (column, u64::from(column) * 10 + 1))
+            .collect();
+        let row = Row::new(1, 0, Arc::new([]), &stored);
+        for column in 0..300 {
+            let expected = stored
+                .iter()
+                .find(|(candidate, _)| *candidate == column)
+                .map(|(_, bits)| *bits);
+            assert_eq!(row.stored(column), expected, "column {column}");
+        }
+    }
+}

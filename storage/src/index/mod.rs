@@ -1,0 +1,293 @@
+//! The inverted index: label sets to series, label pairs to bitmaps of series.
+//!
+//! It knows which series exist and which of them have at least one sample (`live`); it knows nothing
+//! of samples, time or files. Always holds: a series is in `by_labels`, `by_id` and the bitmap of
+//! each of its pairs, or in none of them; a pair without series is not in `names`.
+
+mod matching;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use croaring::Bitmap;
+
+use crate::{Labels, METRIC_NAME, Matcher, head::Series};
+
+type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+
+/// A value's series.
+type Values = BTreeMap<Box<str>, Bitmap>;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    by_labels: HashMap<Labels, Arc<Series>>,
+    by_id: HashMap<u32, Arc<Series>>,
+    names: BTreeMap<Box<str>, Values>,
+    /// Every series.
+    all: Bitmap,
+    /// The series that have, or had since they were created, a committed sample.
+    live: Bitmap,
+    next_id: u32,
+    label_pairs: usize,
+}
+
+/// A name with a count or a size, for the cardinality lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cardinality {
+    /// A metric name, label name, or `name=value` pair.
+    pub name: String,
+    /// How many series, values or bytes.
+    pub value: u64,
+}
+
+/// The largest contributors to the index, each list largest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CardinalityLists {
+    /// Series by metric name.
+    pub series_by_metric_name: Vec<Cardinality>,
+    /// Values by label name.
+    pub values_by_label_name: Vec<Cardinality>,
+    /// Bytes of label values (each counted once for every series that has it) by label name.
+    pub bytes_by_label_name: Vec<Cardinality>,
+    /// Series by label pair, written `name=value`.
+    pub series_by_label_pair: Vec<Cardinality>,
+}
+
+impl Index {
+    /// The number of series.
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// The number of distinct label pairs.
+    pub(crate) fn label_pairs(&self) -> usize {
+        self.label_pairs
+    }
+
+    /// The series with exactly these labels.
+    pub(crate) fn get(&self, labels: &Labels) -> Option<&Arc<Series>> {
+        self.by_labels.get(labels)
+    }
+
+    /// The series with this number.
+    pub(crate) fn by_id(&self, id: u32) -> Option<&Arc<Series>> {
+        self.by_id.get(&id)
+    }
+
+    /// Every series, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Series>> {
+        self.by_id.values()
+    }
+
+    /// Adds a series that is not there yet, under the next free number.
+    pub(crate) fn create(&mut self, labels: &Labels) -> Arc<Series> {
+        let id = self.next_id;
+        self.insert(id, labels)
+    }
+
+    /// Adds a series under a number read from disk; an equal label set keeps the number it has.
+    pub(crate) fn insert(&mut self, id: u32, labels: &Labels) -> Arc<Series> {
+        self.next_id = self.next_id.max(id.saturating_add(1));
+        if let Some(series) = self.by_labels.get(labels) {
+            return Arc::clone(series);
+        }
+        let series = Arc::new(Series::new(id, labels.clone()));
+        self.by_labels.insert(labels.clone(), Arc::clone(&series));
+        self.by_id.insert(id, Arc::clone(&series));
+        self.all.add(id);
+        for (name, value) in labels.iter() {
+            if !self.names.contains_key(name) {
+                self.names.insert(name.into(), Values::new());
+            }
+            let values = self.names.get_mut(name).expect("inserted above");
+            if let Some(postings) = values.get_mut(value) {
+                postings.add(id);
+            } else {
+                values.insert(value.into(), Bitmap::of(&[id]));
+                self.label_pairs += 1;
+            }
+        }
+        series
+    }
+
+    /// Says that the series has a sample now.
+    pub(crate) fn mark_live(&mut self, id: u32) {
+        self.live.add(id);
+    }
+
+    /// Forgets a series.
+    pub(crate) fn remove(&mut self, series: &Series) {
+        if self.by_id.remove(&series.id).is_none() {
+            return;
+        }
+        self.by_labels.remove(&series.labels);
+        self.all.remove(series.id);
+        self.live.remove(series.id);
+        for (name, value) in series.labels.iter() {
+            let Some(values) = self.names.get_mut(name) else {
+                continue;
+            };
+            if let Some(postings) = values.get_mut(value) {
+                postings.remove(series.id);
+                if postings.is_empty() {
+                    values.remove(value);
+                    self.label_pairs -= 1;
+                }
+            }
+            if values.is_empty() {
+                self.names.remove(name);
+            }
+        }
+    }
+
+    /// The live series that pass every matcher, in label order.
+    pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<Arc<Series>> {
+        let mut series: Vec<Arc<Series>> = self
+            .matching(matchers)
+            .iter()
+            .filter_map(|id| self.by_id.get(&id))
+            .map(Arc::clone)
+            .collect();
+        series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        series
+    }
+
+    /// The largest contributors, at most `limit` a list. Walks the whole index.
+    pub(crate) fn cardinality(&self, limit: usize) -> CardinalityLists {
+        let mut metrics = Vec::new();
+        let mut values_by_name = Vec::new();
+        let mut bytes_by_name = Vec::new();
+        let mut pairs = Vec::new();
+        for (name, values) in &self.names {
+            let mut bytes = 0;
+            for (value, postings) in values {
+                let series = postings.cardinality();
+                bytes += value.len() as u64 * series;
+                pairs.push((format!("{name}={value}"), series));
+                if &**name == METRIC_NAME {
+                    metrics.push((value.to_string(), series));
+                }
+            }
+            values_by_name.push((name.to_string(), values.len() as u64));
+            bytes_by_name.push((name.to_string(), bytes));
+        }
+        CardinalityLists {
+            series_by_metric_name: largest(metrics, limit),
+            values_by_label_name: largest(values_by_name, limit),
+            bytes_by_label_name: largest(bytes_by_name, limit),
+            series_by_label_pair: largest(pairs, limit),
+        }
+    }
+}
+
+/// The `limit` largest, largest first, equal ones by name.
+fn largest(mut list: Vec<(String, u64)>, limit: usize) -> Vec<Cardinality> {
+    list.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    list.truncate(limit);
+    list.into_iter()
+        .map(|(name, value)| Cardinality { name, value })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MatchOp;
+
+    fn index(sets: &[&[(&str, &str)]]) -> Index {
+        let mut index = Index::default();
+        for set in sets {
+            let id = index.create(&Labels::from_pairs(set.iter().copied())).id;
+            index.mark_live(id);
+        }
+        index
+    }
+
+    /// Every combination of operators and values against a plain filter over all series.
+    #[test]
+    fn selection_equals_a_filter_over_all_series() {
+        let index = index(&[
+            &[("__name__", "a")],
+            &[("__name__", "a"), ("x", "1")],
+            &[("__name__", "a"), ("x", "2"), ("y", "1")],
+            &[("__name__", "b"), ("x", "10")],
+            &[("x", "1"), ("y", "2")],
+        ]);
+        let mut all: Vec<Labels> = index.iter().map(|series| series.labels.clone()).collect();
+        all.sort();
+        let mut matchers = Vec::new();
+        for name in ["__name__", "x", "missing"] {
+            for value in ["", "1", "a", "2"] {
+                matchers.push(Matcher::equal(name, value));
+                matchers.push(Matcher::new(name, MatchOp::NotEqual, value).unwrap());
+            }
+            for pattern in [".*", ".+", "1|2", "1.*", "a|", "()"] {
+                for op in [MatchOp::Regex, MatchOp::NotRegex] {
+                    // Patterns that the regular expression module refuses are its own business.
+                    matchers.extend(Matcher::new(name, op, pattern).ok());
+                }
+            }
+        }
+        for first in &matchers {
+            for second in &matchers {
+                let both = [first.clone(), second.clone()];
+                let expected: Vec<Labels> = all
+                    .iter()
+                    .filter(|labels| both.iter().all(|matcher| matcher.matches_labels(labels)))
+                    .cloned()
+                    .collect();
+                let found: Vec<Labels> = index
+                    .select(&both)
+                    .iter()
+                    .map(|series| series.labels.clone())
+                    .collect();
+                assert_eq!(found, expected, "{first} {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_removed_series_leaves_no_trace() {
+        let mut index = index(&[&[("a", "1"), ("b", "1")], &[("a", "1")]]);
+        let first = Arc::clone(
+            index
+                .get(&Labels::from_pairs([("a", "1"), ("b", "1")]))
+                .unwrap(),
+        );
+        index.remove(&first);
+        assert_eq!(index.len(), 1);
+        assert_eq!(index.label_pairs(), 1);
+        assert_eq!(index.label_names(&[], None), ["a"]);
+        assert_eq!(index.label_values("b", &[], None), Vec::<String>::new());
+        let next = index.create(&Labels::from_pairs([("c", "1")]));
+        assert_eq!(next.id, 2, "numbers are never used twice");
+    }
+
+    #[test]
+    fn a_series_without_a_sample_is_not_found() {
+        let mut index = index(&[&[("a", "1")]]);
+        index.create(&Labels::from_pairs([("a", "2")]));
+        assert_eq!(index.label_values("a", &[], None), ["1"]);
+        assert_eq!(index.select(&[Matcher::equal("a", "2")]).len(), 0);
+    }
+
+    #[test]
+    fn cardinality_lists_are_largest_first() {
+        let index = index(&[
+            &[("__name__", "m"), ("x", "1")],
+            &[("__name__", "m"), ("x", "22")],
+            &[("__name__", "n"), ("x", "1")],
+        ]);
+        let lists = index.cardinality(1);
+        let one = |name: &str, value| {
+            vec![Cardinality {
+                name: name.to_owned(),
+                value,
+            }]
+        };
+        assert_eq!(lists.series_by_metric_name, one("m", 2));
+        assert_eq!(lists.values_by_label_name, one("__name__", 2));
+        assert_eq!(lists.bytes_by_label_name, one("x", 4));
+        assert_eq!(lists.series_by_label_pair, one("__name__=m", 2));
+    }
+}
