@@ -219,7 +219,7 @@ impl<'a> Reader<'a> {
                 let known = match self.find(series) {
                     Some(known) => known,
                     None => {
-                        let known = row.resolve(series, parser)?;
+                        let known = row.resolve(parser)?;
                         self.fresh.insert(series, known);
                         known
                     }

@@ -22,6 +22,8 @@ mod report;
 mod rows;
 mod scrape_loop;
 mod target;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 pub use manager::{ScrapeManager, ScrapeOptions};

@@ -356,15 +356,15 @@ impl RowWriter<'_> {
     ///
     /// # Errors
     /// Labels that are invalid or break a limit, which fails the body.
-    pub(super) fn resolve(&mut self, series: &[u8], parser: &Parser<'_>) -> Result<Known, String> {
-        let outcome = self.column_of(series, parser);
+    pub(super) fn resolve(&mut self, parser: &Parser<'_>) -> Result<Known, String> {
+        let outcome = self.column_of(parser);
         if outcome.is_err() {
             self.counts.scraped += 1;
         }
         outcome
     }
 
-    fn column_of(&mut self, series: &[u8], parser: &Parser<'_>) -> Result<Known, String> {
+    fn column_of(&mut self, parser: &Parser<'_>) -> Result<Known, String> {
         let config = &self.settings.job.config;
         let exposed = parser.labels().map_err(|problem| problem.to_string())?;
         let mut labels = attach(
@@ -381,7 +381,7 @@ impl RowWriter<'_> {
         if labels.is_empty() {
             return Ok(Known::Dropped);
         }
-        check(&labels, series, self.settings)?;
+        check(&labels, self.settings)?;
         match self.appender.column(&labels) {
             Ok(column) => {
                 if !self.columns.is_recent(column) {
@@ -442,7 +442,7 @@ fn attach(
 }
 
 /// Names and limits, in Prometheus's words.
-fn check(labels: &Labels, series: &[u8], settings: &Settings) -> Result<(), String> {
+fn check(labels: &Labels, settings: &Settings) -> Result<(), String> {
     let config = &settings.job.config;
     let name = labels.metric_name();
     if name.is_empty() {
@@ -458,8 +458,7 @@ fn check(labels: &Labels, series: &[u8], settings: &Settings) -> Result<(), Stri
         return Err(format!("invalid metric name or label names: {labels}"));
     }
     let limits = &config.limits;
-    let text = String::from_utf8_lossy(series);
-    let metric: String = text.chars().take(50).collect();
+    let metric: String = name.chars().take(50).collect();
     let count = labels.len() as u64;
     if limits.labels > 0 && count > limits.labels {
         return Err(format!(

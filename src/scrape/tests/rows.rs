@@ -1,0 +1,341 @@
+//! Bodies into rows, without a network: what is kept, what is refused, what the cache may not change.
+
+use std::{collections::BTreeMap, env, sync::Arc};
+
+use bytes::Bytes;
+use narthex_storage::{Labels, METRIC_NAME, STALE_MARKER_BITS};
+use proptest::prelude::*;
+
+use super::store::{MemoryStore, Series};
+use crate::{
+    config::{ScrapeConfig, ScrapeLimits, TargetGroup},
+    relabel::{Action, RelabelConfig},
+    scrape::{
+        client::ScrapeClient,
+        content_type::Exposed,
+        exposition::{Entry, Format, Parser},
+        pool::{ScrapeJob, Settings},
+        rows::{Counts, Rows},
+        target::{Relabelled, relabel_group},
+    },
+};
+
+fn settings(change: impl FnOnce(&mut ScrapeConfig)) -> Settings {
+    let mut config = ScrapeConfig::new("j");
+    change(&mut config);
+    let group = TargetGroup {
+        targets: vec![Labels::from_pairs([("__address__", "h:1")])],
+        ..TargetGroup::default()
+    };
+    let Some(Relabelled::Active(spec)) = relabel_group(&config, &group).pop() else {
+        panic!("the target is scraped");
+    };
+    let client = ScrapeClient::new(&config).unwrap();
+    Settings {
+        job: Arc::new(ScrapeJob { config, client }),
+        spec: *spec,
+        forced_error: None,
+    }
+}
+
+/// Feeds bodies at 1000, 2000, …; answers each one's counts or error.
+struct Feed {
+    settings: Settings,
+    store: MemoryStore,
+    rows: Rows,
+    time: i64,
+}
+
+impl Feed {
+    fn new(change: impl FnOnce(&mut ScrapeConfig)) -> Self {
+        let store = MemoryStore::default();
+        let rows = Rows::open(&store, "k").unwrap();
+        Self {
+            settings: settings(change),
+            store,
+            rows,
+            time: 0,
+        }
+    }
+
+    fn body(&mut self, body: &str) -> Result<Counts, String> {
+        self.time += 1000;
+        let mut counts = Counts::default();
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let format = Exposed {
+            format: Format::Text,
+        };
+        let outcome = self
+            .rows
+            .fill(&self.settings, self.time, &body, format, &mut counts);
+        self.rows.commit(&self.settings, None, &mut counts).unwrap();
+        outcome.map(|()| counts)
+    }
+}
+
+fn counts(scraped: u64, kept: u64, added: u64) -> Counts {
+    Counts {
+        scraped,
+        kept,
+        added,
+        ..Counts::default()
+    }
+}
+
+#[test]
+fn a_vanished_series_ends_with_a_marker_and_a_bad_body_ends_all() {
+    let mut feed = Feed::new(|_| {});
+    assert_eq!(feed.body("a 1\nb 1\n"), Ok(counts(2, 2, 2)));
+    assert_eq!(feed.body("a 1\n"), Ok(counts(1, 1, 0)));
+    let error = feed.body("a 5\nx y\n").unwrap_err();
+    assert_eq!(
+        error,
+        "strconv.ParseFloat: parsing \"y\": invalid syntax while parsing: \"x y\""
+    );
+    assert_eq!(feed.body("a 2\nb 2\n"), Ok(counts(2, 2, 1)));
+    assert_eq!(
+        feed.store.text(),
+        "{__name__=\"a\", instance=\"h:1\", job=\"j\"} 1@1000 1@2000 stale@3000 2@4000\n\
+         {__name__=\"b\", instance=\"h:1\", job=\"j\"} 1@1000 stale@2000 2@4000\n"
+    );
+}
+
+#[test]
+fn the_second_sample_of_a_series_in_a_body_is_refused_and_counted() {
+    let mut feed = Feed::new(|_| {});
+    let expected = Counts {
+        duplicate: 1,
+        ..counts(2, 2, 1)
+    };
+    assert_eq!(feed.body("a 1\na 2\n"), Ok(expected));
+    // The line that was refused stands first now, and its text is known.
+    assert_eq!(feed.body("b 1\na 2\n"), Ok(counts(2, 2, 1)));
+    let a = "{__name__=\"a\", instance=\"h:1\", job=\"j\"}";
+    assert_eq!(feed.store.series()[a], [(1000, 1.0), (2000, 2.0)]);
+}
+
+#[test]
+fn unchanged_lines_are_repeated_without_reading_their_value() {
+    let mut feed = Feed::new(|_| {});
+    feed.body("a 1\nb 2\nc 3\n").unwrap();
+    feed.body("a 1\nb 2\nc 4\n").unwrap();
+    assert_eq!(feed.store.repeated(), 2);
+    // The row before is that of a refused body: nothing can be repeated.
+    feed.body("a\n").unwrap_err();
+    feed.body("a 1\nb 2\nc 4\n").unwrap();
+    assert_eq!(feed.store.repeated(), 2);
+}
+
+#[test]
+fn limits_fail_the_body_in_prometheus_words() {
+    type Change = fn(&mut ScrapeLimits);
+    let cases: [(Change, &str, &str); 4] = [
+        (
+            |limits| limits.samples = 2,
+            "a 1\nb 1\nc 1\n",
+            "sample limit exceeded",
+        ),
+        (
+            |limits| limits.labels = 3,
+            "metric_name{b=\"c\",d=\"e\"} 1\n",
+            "label_limit exceeded (metric: metric_name, number of labels: 5, limit: 3)",
+        ),
+        (
+            |limits| limits.label_name_bytes = 10,
+            "metric_name{bbbbbbbbbbbbbbbb=\"c\"} 1\n",
+            "label_name_length_limit exceeded (metric: metric_name, label name: bbbbbbbbbbbbbbbb, length: 16, limit: 10)",
+        ),
+        (
+            |limits| limits.label_value_bytes = 11,
+            "metric_name{b=\"cccccccccccc\"} 1\n",
+            "label_value_length_limit exceeded (metric: metric_name, label name: b, value: \"cccccccccccc\", length: 12, limit: 11)",
+        ),
+    ];
+    for (change, body, expected) in cases {
+        let mut feed = Feed::new(|config| change(&mut config.limits));
+        assert_eq!(feed.body(body), Err(expected.to_owned()));
+        assert_eq!(feed.store.text(), "");
+    }
+    let mut feed = Feed::new(|config| config.limits.samples = 2);
+    assert_eq!(feed.body("a 1\nb 1\n"), Ok(counts(2, 2, 2)));
+}
+
+#[test]
+fn clashing_labels_move_aside_unless_honoured() {
+    let keep = |honor: bool, body: &str| {
+        let mut feed = Feed::new(|config| config.honor_labels = honor);
+        feed.body(body).unwrap();
+        feed.store.series().into_keys().next().unwrap()
+    };
+    assert_eq!(
+        keep(false, "a{exported_job=\"z\",job=\"q\"} 1\n"),
+        r#"{__name__="a", exported_exported_job="q", exported_job="z", instance="h:1", job="j"}"#
+    );
+    assert_eq!(
+        keep(true, "a{job=\"x\",instance=\"\"} 1\n"),
+        r#"{__name__="a", job="x"}"#
+    );
+}
+
+#[test]
+fn relabelling_drops_and_merges_series() {
+    let rule = |action, regex: &str| RelabelConfig {
+        source_labels: vec![METRIC_NAME.to_owned()],
+        regex: Some(narthex_storage::Regex::new(regex).unwrap()),
+        action,
+        ..RelabelConfig::default()
+    };
+    let mut feed = Feed::new(|config| {
+        let mut drop_label = rule(Action::LabelDrop, "x");
+        drop_label.source_labels.clear();
+        config.metric_relabel_configs = vec![rule(Action::Drop, "b"), drop_label];
+    });
+    let merged = Counts {
+        duplicate: 1,
+        ..counts(3, 2, 2)
+    };
+    assert_eq!(
+        feed.body("a{x=\"1\"} 1\nb 1\na{x=\"2\"} 2\n"),
+        Ok(merged.clone())
+    );
+    let again = Counts { added: 0, ..merged };
+    assert_eq!(feed.body("a{x=\"1\"} 1\nb 1\na{x=\"2\"} 2\n"), Ok(again));
+    assert_eq!(
+        feed.store.text(),
+        "{__name__=\"a\", instance=\"h:1\", job=\"j\"} 1@1000 1@2000\n"
+    );
+    let mut feed = Feed::new(|config| {
+        let mut nameless = rule(Action::LabelDrop, METRIC_NAME);
+        nameless.source_labels.clear();
+        config.metric_relabel_configs = vec![nameless];
+    });
+    let error = "missing metric name (__name__ label)";
+    assert_eq!(feed.body("a 1\n"), Err(error.to_owned()));
+}
+
+#[test]
+fn explicit_timestamps_are_kept_ignored_or_tracked() {
+    let mut feed = Feed::new(|_| {});
+    feed.body("a 1 500\n").unwrap();
+    feed.body("b 1\n").unwrap();
+    let text = feed.store.text();
+    assert!(
+        text.starts_with("{__name__=\"a\", instance=\"h:1\", job=\"j\"} 1@500\n"),
+        "{text}"
+    );
+    let mut feed = Feed::new(|config| config.honor_timestamps = false);
+    feed.body("a 1 500\n").unwrap();
+    let text = feed.store.text();
+    assert!(text.ends_with("} 1@1000\n"), "{text}");
+    let mut feed = Feed::new(|config| config.track_timestamps_staleness = true);
+    feed.body("a 1 500\n").unwrap();
+    feed.body("a 2 600\n").unwrap();
+    feed.body("b 1\n").unwrap();
+    feed.body("b 1\n").unwrap();
+    let text = feed.store.text();
+    assert!(text.contains(" 1@500 2@600 stale@3000\n"), "{text}");
+}
+
+/// What a server without any cache would hold after these bodies.
+fn naive(bodies: &[String]) -> Series {
+    let mut series: Series = BTreeMap::new();
+    let mut previous: Vec<String> = Vec::new();
+    for (index, body) in bodies.iter().enumerate() {
+        let time = 1000 * (index as i64 + 1);
+        let mut parser = Parser::new(body.as_bytes(), Format::Text);
+        let mut samples: Vec<(String, f64, Option<i64>)> = Vec::new();
+        let mut texts: BTreeMap<Vec<u8>, String> = BTreeMap::new();
+        let mut failed = false;
+        loop {
+            match parser.next_entry() {
+                Ok(Some(Entry::Sample {
+                    value,
+                    time,
+                    series,
+                })) => {
+                    let mut labels = parser.labels().unwrap().to_builder();
+                    labels.set("instance", "h:1").set("job", "j");
+                    let labels = labels.build().to_string();
+                    let labels = texts.entry(series.to_vec()).or_insert(labels).clone();
+                    samples.push((labels, value, time));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => {
+                    failed = true;
+                    break;
+                }
+            }
+        }
+        if failed {
+            samples.clear();
+        }
+        let mut present: Vec<String> = Vec::new();
+        for (labels, value, own) in &samples {
+            if own.is_none() && !present.contains(labels) {
+                present.push(labels.clone());
+                let kept = series.entry(labels.clone()).or_default();
+                if kept.last().is_none_or(|(last, _)| *last < time) {
+                    kept.push((time, *value));
+                }
+            }
+        }
+        for labels in previous.iter().filter(|labels| !present.contains(labels)) {
+            let kept = series.get_mut(labels).unwrap();
+            kept.push((time, f64::from_bits(STALE_MARKER_BITS)));
+        }
+        previous = present;
+    }
+    series
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(
+        env::var("NARTHEX_PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(96)
+    ))]
+
+    /// Lines that come, go, move, repeat and change give what reading each body afresh gives.
+    #[test]
+    fn the_line_cache_changes_nothing(
+        bodies in proptest::collection::vec(
+            proptest::collection::vec((0_usize..14, 0_u8..3), 0..12), 1..8
+        ),
+    ) {
+        let lines = [
+            "a", "b", "c", "d{x=\"1\"}", "d{x=\"2\"}", "e{le=\"1\"}", "f", "# TYPE e histogram",
+            "# HELP a b", "{\"a\"}", "a{x=\"\"}", "# TYPE e gauge", "ab", "# x",
+        ];
+        let bodies: Vec<String> = bodies.iter().map(|body| {
+            let mut text = String::new();
+            for (line, value) in body {
+                let line = lines[*line];
+                match line.starts_with('#') {
+                    true => text.push_str(&format!("{line}\n")),
+                    false => text.push_str(&format!("{line} {value}\n")),
+                }
+            }
+            // Now and then the last line has no line break, or the body is malformed.
+            match body.len() {
+                5 => text.trim_end().to_owned(),
+                7 => format!("{text}a x\n"),
+                _ => text,
+            }
+        }).collect();
+        // What a text means is fixed by its first reading; bounds that change kind between bodies
+        // are left out here.
+        let has_kinds = bodies.iter().any(|body| body.contains("# TYPE"));
+        let bodies: Vec<String> = bodies.iter().map(|body| match has_kinds {
+            true => body.replace("e{le=\"1\"}", "e"),
+            false => body.clone(),
+        }).collect();
+        let mut feed = Feed::new(|_| {});
+        for body in &bodies {
+            let _failed = feed.body(body);
+        }
+        let bits = |series: Series| -> BTreeMap<String, Vec<(i64, u64)>> {
+            let samples = |samples: Vec<(i64, f64)>| samples.into_iter().map(|(time, value)| (time, value.to_bits())).collect();
+            series.into_iter().map(|(labels, all)| (labels, samples(all))).collect()
+        };
+        prop_assert_eq!(bits(feed.store.series()), bits(naive(&bodies)));
+    }
+}
