@@ -368,10 +368,7 @@ fn describe(error: &hyper_util::client::legacy::Error, url: &Url) -> String {
             return tls::describe(problem);
         }
         if let Some(io) = current.downcast_ref::<io::Error>() {
-            if let Some(problem) = io
-                .get_ref()
-                .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-            {
+            if let Some(problem) = tls_error(io) {
                 return tls::describe(problem);
             }
             if io.raw_os_error().is_some() {
@@ -405,6 +402,15 @@ fn describe(error: &hyper_util::client::legacy::Error, url: &Url) -> String {
         cause = current.source();
     }
     last
+}
+
+/// The TLS failure inside an I/O error, however often it was wrapped.
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    let inner = error.get_ref()?;
+    match inner.downcast_ref::<rustls::Error>() {
+        Some(problem) => Some(problem),
+        None => tls_error(inner.downcast_ref::<io::Error>()?),
+    }
 }
 
 fn describe_body(error: &hyper::Error) -> String {

@@ -12,6 +12,7 @@
 //! **Limits.** A body has at most 256 MiB uncompressed, or `body_size_limit`; bodies above 64 MiB
 //! are not kept between scrapes; ten redirects; the timeout holds for the whole exchange.
 
+mod body_appender;
 mod client;
 mod content_type;
 pub mod exposition;
@@ -26,6 +27,7 @@ mod target;
 mod tests;
 mod tls;
 
+pub use body_appender::BodyAppender;
 pub use manager::{ScrapeManager, ScrapeOptions};
 pub use report::{MetricMetadata, PoolReport, TargetHealth, TargetReport, TargetStatus};
 
