@@ -96,7 +96,8 @@ fn scrape_parse(criterion: &mut Criterion) {
     group.bench_function("cold", |bencher| {
         bencher.iter_with_large_drop(|| {
             let mut rows = appender();
-            rows.append(&first, Format::Text, 1).expect("it is well formed");
+            rows.append(&first, Format::Text, 1)
+                .expect("it is well formed");
             rows
         });
     });

@@ -57,15 +57,12 @@ impl BodyAppender {
     ///
     /// # Errors
     /// The body is malformed or breaks a limit, or the store failed.
-    pub fn append(
-        &mut self,
-        body: &Bytes,
-        format: Format,
-        time: Timestamp,
-    ) -> anyhow::Result<u64> {
+    pub fn append(&mut self, body: &Bytes, format: Format, time: Timestamp) -> anyhow::Result<u64> {
         let mut counts = Counts::default();
         let exposed = Exposed { format };
-        let filled = self.rows.fill(&self.settings, time, body, exposed, &mut counts);
+        let filled = self
+            .rows
+            .fill(&self.settings, time, body, exposed, &mut counts);
         self.rows.commit(&self.settings, None, &mut counts)?;
         filled.map_err(|problem| anyhow!(problem))?;
         Ok(counts.scraped)

@@ -37,7 +37,7 @@ pub(crate) const BODY_BYTES_MAX: u64 = 256 << 20;
 const REDIRECTS_MAX: usize = 10;
 
 /// Idle connections are closed after this time, as upstream.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// What a target answered.
 #[derive(Debug)]
@@ -374,9 +374,10 @@ fn describe(error: &hyper_util::client::legacy::Error, url: &Url) -> String {
             if io.raw_os_error().is_some() {
                 let place = url.host_str().unwrap_or_default();
                 let port = url.port_or_known_default().unwrap_or_default();
-                let what = match error.is_connect() {
-                    true => format!("dial tcp {place}:{port}: connect: "),
-                    false => "read tcp: ".to_owned(),
+                let what = if error.is_connect() {
+                    format!("dial tcp {place}:{port}: connect: ")
+                } else {
+                    "read tcp: ".to_owned()
                 };
                 return format!("{what}{}", go_io_error(io));
             }
@@ -390,12 +391,9 @@ fn describe(error: &hyper_util::client::legacy::Error, url: &Url) -> String {
                 source.to_string().contains("Name or service not known")
                     || source.to_string().contains("No address associated")
             });
-            let problem = match missing {
-                true => "no such host".to_owned(),
-                false => current
-                    .source()
-                    .map(ToString::to_string)
-                    .unwrap_or_default(),
+            let problem = match current.source() {
+                Some(cause) if !missing => cause.to_string(),
+                _ => "no such host".to_owned(),
             };
             return format!("dial tcp: lookup {host}: {problem}");
         }

@@ -267,7 +267,10 @@ impl<'a> Reader<'a> {
             return Some(*known);
         }
         if self.index.is_none() {
-            let mut all = Index::with_capacity_and_hasher(self.lines.len(), Default::default());
+            let mut all = Index::with_capacity_and_hasher(
+                self.lines.len(),
+                foldhash::fast::RandomState::default(),
+            );
             for (index, line) in self.lines.iter().enumerate() {
                 if known(line).is_some() {
                     all.entry(self.text(*line, line.series_length))

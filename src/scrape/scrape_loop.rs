@@ -76,6 +76,10 @@ pub(super) struct ScrapeLoop {
 
 /// Which conditions were logged and did not end yet.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each condition comes and goes on its own"
+)]
 pub(super) struct Warned {
     duplicate: bool,
     out_of_order: bool,
@@ -216,7 +220,7 @@ impl ScrapeLoop {
             if let Some(last) = last_start.replace(start) {
                 let interval = narthex_query::format_duration(settings.spec.interval);
                 let lengths = self.surroundings.metrics.interval_length.with(&[&interval]);
-                lengths.observe((start - last).as_secs_f64());
+                lengths.observe(start.saturating_sub(last).as_secs_f64());
             }
             let time = schedule.timestamp(clock.now(), &options);
             let Some(fetched) = self.fetch(&settings, start).await else {
@@ -295,9 +299,10 @@ impl ScrapeLoop {
         };
         self.rows = done.rows;
         self.status.update(|status| {
-            status.health = match done.error.is_empty() {
-                true => TargetHealth::Up,
-                false => TargetHealth::Down,
+            status.health = if done.error.is_empty() {
+                TargetHealth::Up
+            } else {
+                TargetHealth::Down
             };
             status.last_error.clone_from(&done.error);
             status.last_scrape = Some(time);
@@ -382,7 +387,7 @@ impl ScrapeLoop {
             match written {
                 Ok(Ok(())) => {}
                 Ok(Err(problem)) => {
-                    warn!(target = %self.key, err = %problem, "Stale commit failed")
+                    warn!(target = %self.key, err = %problem, "Stale commit failed");
                 }
                 Err(panic) => error!(target = %self.key, error = %panic, "Stale commit panicked"),
             }

@@ -129,10 +129,10 @@ fn spec(
         let parsed = parse_duration(text(name));
         let parsed =
             parsed.map_err(|error: DurationError| format!("error parsing {what}: {error}"))?;
-        match parsed.is_zero() {
-            true => Err(format!("{what} cannot be 0")),
-            false => Ok(parsed),
+        if parsed.is_zero() {
+            return Err(format!("{what} cannot be 0"));
         }
+        Ok(parsed)
     };
     let interval = duration(SCRAPE_INTERVAL, "scrape interval")?;
     let timeout = duration(SCRAPE_TIMEOUT, "scrape timeout")?;

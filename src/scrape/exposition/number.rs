@@ -90,7 +90,7 @@ fn canonical_float(value: f64) -> String {
     let scientific = format!("{value:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if exponent < -4 || exponent >= 21 {
+    if !(-4..6).contains(&exponent) {
         let sign = if exponent < 0 { '-' } else { '+' };
         return format!("{mantissa}e{sign}{:02}", exponent.abs());
     }
@@ -143,7 +143,13 @@ mod tests {
             ("+Inf", "+Inf"),
             ("1e3", "1000.0"),
             ("0.25", "0.25"),
-            ("1e-05", "1e-05"),
+            ("0.00001", "1e-05"),
+            ("0.0001", "0.0001"),
+            ("999999", "999999.0"),
+            ("1000000", "1e+06"),
+            ("12345678.9", "1.23456789e+07"),
+            ("1e21", "1e+21"),
+            ("-5", "-5.0"),
             ("x", "x"),
         ] {
             assert_eq!(le(sent), kept);

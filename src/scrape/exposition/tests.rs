@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, env};
+use std::{collections::BTreeMap, env, fmt::Write as _};
 
 use proptest::prelude::*;
 
@@ -16,8 +16,10 @@ struct Case {
     series: Vec<(BTreeMap<String, String>, String)>,
 }
 
+type Samples = Vec<(Labels, f64, Option<i64>)>;
+
 /// Every sample of a body, or why it is refused; the first of a repeated series counts.
-fn parse(body: &[u8], format: Format) -> Result<(usize, Vec<(Labels, f64, Option<i64>)>), String> {
+fn parse(body: &[u8], format: Format) -> Result<(usize, Samples), String> {
     let mut parser = Parser::new(body, format);
     let mut samples: Vec<(Labels, f64, Option<i64>)> = Vec::new();
     let mut scraped = 0;
@@ -223,15 +225,15 @@ proptest! {
         let mut body = String::new();
         let mut expected = Vec::new();
         for (name, pairs, value, time) in &samples {
-            body.push_str(&format!("{{{}", quoted(name)));
+            write!(body, "{{{}", quoted(name)).unwrap();
             for (label, value) in pairs {
-                body.push_str(&format!(",{}={}", quoted(label), quoted(value)));
+                write!(body, ",{}={}", quoted(label), quoted(value)).unwrap();
             }
-            body.push_str(&format!("}} {value:e}"));
+            write!(body, "}} {value:e}").unwrap();
             let time = time.map(|time| time / 1000 * 1000);
             if let Some(time) = time {
                 let shown = if open_metrics { time / 1000 } else { time };
-                body.push_str(&format!(" {shown}"));
+                write!(body, " {shown}").unwrap();
             }
             body.push('\n');
             let all = pairs.iter().map(|(label, value)| (label.as_str(), value.as_str()));

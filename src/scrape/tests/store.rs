@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    fmt::Write as _,
     sync::{Arc, Mutex},
 };
 
@@ -47,11 +48,11 @@ impl MemoryStore {
             }
             out.push_str(&labels);
             for (time, value) in samples {
-                let shown = match is_stale_marker(value) {
-                    true => "stale".to_owned(),
-                    false => value.to_string(),
-                };
-                out.push_str(&format!(" {shown}@{time}"));
+                if is_stale_marker(value) {
+                    write!(out, " stale@{time}").unwrap();
+                } else {
+                    write!(out, " {value}@{time}").unwrap();
+                }
             }
             out.push('\n');
         }
