@@ -1,7 +1,7 @@
 //! A store that keeps every sample in memory and checks the write contract as it goes.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashSet, btree_map::Entry},
     fmt::Write as _,
     sync::{Arc, Mutex},
 };
@@ -96,10 +96,9 @@ fn push(series: &mut Series, labels: &str, time: Timestamp, value: f64) -> Resul
     match samples.last() {
         Some((last, _)) if *last > time => return Err(Refusal::OutOfOrder),
         Some((last, kept)) if *last == time => {
-            return match kept.to_bits() == value.to_bits() {
-                true => Ok(()),
-                false => Err(Refusal::Duplicate),
-            };
+            if kept.to_bits() != value.to_bits() {
+                return Err(Refusal::Duplicate);
+            }
         }
         _ => samples.push((time, value)),
     }
@@ -134,10 +133,11 @@ impl TargetAppender for MemoryTarget {
         }
         let mut commit = Commit::default();
         for (index, (column, value)) in row.values().iter().enumerate() {
-            if present.contains_key(&column.0) {
-                commit.refused.push((index as u32, Refusal::Duplicate));
-            } else {
-                present.insert(column.0, *value);
+            match present.entry(column.0) {
+                Entry::Vacant(free) => {
+                    free.insert(*value);
+                }
+                Entry::Occupied(_) => commit.refused.push((index as u32, Refusal::Duplicate)),
             }
         }
         let markers = self
