@@ -16,6 +16,10 @@ pub enum FloatStyle {
 }
 
 /// Appends `value`: `+Inf`, `-Inf`, `NaN`, `-0`, or its shortest digits.
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "the digits it reads are those it has just printed"
+)]
 pub fn push_float(out: &mut Vec<u8>, value: f64, style: FloatStyle) {
     if !value.is_finite() {
         let text: &[u8] = match value {
@@ -98,6 +102,7 @@ pub fn push_float(out: &mut Vec<u8>, value: f64, style: FloatStyle) {
 }
 
 /// `value` as text; see [`push_float`].
+#[expect(clippy::missing_panics_doc, reason = "floats print in ASCII")]
 pub fn format_float(value: f64, style: FloatStyle) -> String {
     let mut out = Vec::new();
     push_float(&mut out, value, style);

@@ -23,11 +23,15 @@ fn walk(query: String) -> Option<String> {
             Err(error) => Some(error.to_string()),
         }
     });
-    walked.unwrap().join().unwrap()
+    let walked = walked.expect("a thread can be started");
+    walked.join().expect("no walk panics")
 }
 
+/// A query of so many levels.
+type Shape = Box<dyn Fn(usize) -> String>;
+
 /// Shapes that get one level higher with each repetition, and what each level costs.
-fn shapes() -> Vec<(&'static str, Box<dyn Fn(usize) -> String>)> {
+fn shapes() -> Vec<(&'static str, Shape)> {
     let nested = |open: &'static str, inner: &'static str, close: &'static str| {
         Box::new(move |count: usize| {
             format!("{}{inner}{}", open.repeat(count), close.repeat(count))

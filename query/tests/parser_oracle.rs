@@ -98,7 +98,8 @@ fn series() -> impl Strategy<Value = String> {
                 .map(|(label, (_, op, value))| format!("{label} {op}{value}"))
                 .collect();
             let comma = if trailing_comma { "," } else { "" };
-            write!(out, "{{{}{comma} }}", matchers.join(", ")).unwrap();
+            let matchers = matchers.join(", ");
+            write!(out, "{{{matchers}{comma} }}").expect("writing to a string does not fail");
         }
         out
     })

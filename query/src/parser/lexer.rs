@@ -101,6 +101,10 @@ const WORD_LEN_MAX: usize = 12;
 
 /// Reads tokens off a text of less than 4 GiB.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the states of Prometheus's lexer, which combine freely"
+)]
 pub(super) struct Lexer<'a> {
     text: &'a str,
     pos: usize,

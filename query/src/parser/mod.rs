@@ -73,12 +73,12 @@ impl ParseError {
 pub fn line_and_column(text: &str, offset: u32) -> (u32, u32) {
     let offset = (offset as usize).min(text.len());
     let before = text.as_bytes().get(..offset).unwrap_or_default();
-    let lines = before.iter().filter(|byte| **byte == b'\n').count();
+    let lines = before.split(|byte| *byte == b'\n').count();
     let line_start = before
         .iter()
         .rposition(|byte| *byte == b'\n')
         .map_or(0, |index| index + 1);
-    (lines as u32 + 1, (offset - line_start) as u32 + 1)
+    (lines as u32, (offset - line_start) as u32 + 1)
 }
 
 /// Parses and checks a query.

@@ -27,6 +27,10 @@ const LINE_LEN_MAX: usize = 100;
 const INDENT_LEVEL_MAX: usize = 100;
 
 /// The expression in Prometheus's pretty form, without a newline at its end.
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "writing to a string does not fail"
+)]
 pub fn format_query(expr: &Expr) -> String {
     let mut out = String::new();
     pretty(&mut out, expr, 0).expect("writing to a string does not fail");
@@ -53,7 +57,7 @@ fn pretty(out: &mut String, expr: &Expr, level: usize) -> fmt::Result {
     match &expr.kind {
         ExprKind::Aggregate(aggregate) => {
             indent(out, level);
-            write!(out, "{}(\n", Grouping(aggregate))?;
+            writeln!(out, "{}(", Grouping(aggregate))?;
             if let Some(param) = &aggregate.param {
                 pretty(out, param, level + 1)?;
                 out.push_str(",\n");
