@@ -1,5 +1,24 @@
-//! Query scripts and what they run on.
+//! Runs scripts in the language of Prometheus's own PromQL tests: `load`, `clear`, `eval`.
+//!
+//! ```text
+//! load 1m
+//!   requests_total{path="/"} 0+60x10
+//!
+//! eval instant at 5m rate(requests_total[5m])
+//!   {path="/"} 1
+//! ```
+//!
+//! Each `eval` counts once, passed or failed. An instant evaluation must also answer the same in
+//! the middle of a range query, as upstream demands. The engine is set as in upstream's runner:
+//! experimental functions, a lookback of 5 m, subqueries without a step at 1 m, at most 10,000
+//! samples. Series with native histograms or start timestamps are not loaded; an `eval` that
+//! selects one of them fails and names the reason.
 
+mod compare;
 mod memory;
+mod run;
+mod script;
+mod values;
 
 pub use memory::MemoryStore;
+pub use run::{Failure, Report, RunOptions, run};

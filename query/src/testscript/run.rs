@@ -1,0 +1,453 @@
+//! Runs the commands of a script, one after the other.
+
+use std::{fmt, time::Duration};
+
+use narthex_storage::{Budget, Clock, Labels, METRIC_NAME, Matcher, Timestamp};
+
+use super::{
+    compare::{compare, compare_annotations, describe},
+    memory::MemoryStore,
+    script::{CommandKind, Eval, Load, Times, parse_script},
+    values::{SeriesLine, Values},
+};
+use crate::{
+    Answer, Engine, EngineOptions, Features, Grid, QueryContext, QueryError, Value, VectorSample,
+    parser::{Expr, ExprKind, ParserOptions, VectorSelector, parse},
+};
+
+/// The most samples that an evaluation may hold at once.
+const SAMPLES_MAX: u64 = 10_000;
+
+/// How far before and behind its time an instant evaluation is repeated in a range query.
+const AROUND_MS: i64 = 60_000;
+
+/// What is enabled beyond the stable language; by default all that upstream's runner enables and
+/// the engine has.
+#[derive(Debug, Clone, Copy)]
+pub struct RunOptions {
+    /// Experimental functions and aggregators.
+    pub experimental_functions: bool,
+    /// The metric name is dropped at the end of an evaluation, not at each function.
+    pub delayed_name_removal: bool,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            experimental_functions: true,
+            delayed_name_removal: true,
+        }
+    }
+}
+
+/// How a script went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The script's name, as given.
+    pub name: String,
+    /// Evaluations that went as expected.
+    pub passed: usize,
+    /// All evaluations, and lines that are no command.
+    pub total: usize,
+    /// The others, in the order of the script.
+    pub failures: Vec<Failure>,
+}
+
+/// An evaluation that did not go as expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Its line, from 1.
+    pub line: usize,
+    /// Its query; empty for a line that is no command.
+    pub query: String,
+    /// What was expected.
+    pub expected: String,
+    /// What came instead.
+    pub got: String,
+}
+
+/// `NAME: passed/total`
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}/{}", self.name, self.passed, self.total)
+    }
+}
+
+/// Runs a script. It never fails as a whole: what cannot be read or run is a [`Failure`].
+pub fn run(text: &str, name: &str, options: &RunOptions) -> Report {
+    let mut runner = Runner::new(*options);
+    let mut report = Report {
+        name: name.to_owned(),
+        passed: 0,
+        total: 0,
+        failures: Vec::new(),
+    };
+    for command in parse_script(text) {
+        let failed = match command.kind {
+            CommandKind::Clear => {
+                runner = Runner::new(*options);
+                continue;
+            }
+            CommandKind::Load(load) => {
+                runner.load(&load);
+                continue;
+            }
+            CommandKind::Eval(eval) => runner
+                .eval(&eval)
+                .map_err(|difference| (eval.query, difference)),
+            CommandKind::Invalid(problem) => Err((
+                String::new(),
+                Difference {
+                    expected: "a command".to_owned(),
+                    got: problem,
+                },
+            )),
+        };
+        report.total += 1;
+        match failed {
+            Ok(()) => report.passed += 1,
+            Err((query, Difference { expected, got })) => report.failures.push(Failure {
+                line: command.line,
+                query,
+                expected,
+                got,
+            }),
+        }
+    }
+    report
+}
+
+/// What was expected and what came instead.
+struct Difference {
+    expected: String,
+    got: String,
+}
+
+struct Runner {
+    store: MemoryStore,
+    engine: Engine,
+    parser: ParserOptions,
+    /// Series that could not be loaded, and why.
+    refused: Vec<(Labels, &'static str)>,
+}
+
+/// Scripts have no deadline, so nobody reads the time.
+#[derive(Debug)]
+struct StoppedClock;
+
+impl Clock for StoppedClock {
+    fn now(&self) -> Timestamp {
+        0
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl Runner {
+    fn new(options: RunOptions) -> Self {
+        let features = Features {
+            experimental_functions: options.experimental_functions,
+            delayed_name_removal: options.delayed_name_removal,
+        };
+        Self {
+            store: MemoryStore::default(),
+            engine: Engine::new(EngineOptions {
+                samples_max: SAMPLES_MAX,
+                features,
+                ..EngineOptions::default()
+            }),
+            parser: ParserOptions {
+                experimental_functions: options.experimental_functions,
+            },
+            refused: Vec::new(),
+        }
+    }
+
+    fn load(&mut self, load: &Load) {
+        let interval_ms = load.interval.as_millis() as i64;
+        for SeriesLine { labels, values } in &load.series {
+            let values = match values {
+                Values::Floats(values) => values,
+                Values::NotBuilt(reason) => {
+                    self.refused.push((labels.clone(), reason));
+                    continue;
+                }
+            };
+            for (index, value) in values.iter().enumerate() {
+                if let Some(value) = value {
+                    self.store
+                        .append(labels, index as i64 * interval_ms, *value);
+                }
+            }
+            if load.with_nhcb
+                && let Some(base) = labels.metric_name().strip_suffix("_bucket")
+            {
+                let mut native = labels.to_builder();
+                native.set(METRIC_NAME, base).remove("le");
+                self.refused
+                    .push((native.build(), "native histograms are not built yet"));
+            }
+        }
+    }
+
+    /// Why a query cannot be answered: it selects a series that could not be loaded.
+    fn refusal(&self, query: &str) -> Option<String> {
+        let expr = parse(query, self.parser).ok()?;
+        let mut found = None;
+        selectors(&expr, &mut |selector| {
+            let matches = |labels: &Labels| {
+                let passes = |matcher: &Matcher| matcher.matches_labels(labels);
+                selector.matchers.iter().all(passes)
+            };
+            if let Some((labels, reason)) = self.refused.iter().find(|(labels, _)| matches(labels))
+            {
+                found = Some(format!("{reason}: {labels}"));
+            }
+        });
+        found
+    }
+
+    fn eval(&self, eval: &Eval) -> Result<(), Difference> {
+        let fail = |expected: String, got: String| Err(Difference { expected, got });
+        if let Some(problem) = &eval.problem {
+            return fail("expectations that are built".to_owned(), problem.clone());
+        }
+        if let Some(reason) = self.refusal(&eval.query) {
+            return fail("series that are built".to_owned(), reason);
+        }
+        let answer = match (self.answer(&eval.query, eval.times), &eval.expected.fail) {
+            (Ok(answer), None) => answer,
+            (Ok(answer), Some(_)) => {
+                return fail("an error".to_owned(), describe(&answer.value));
+            }
+            (Err(error), None) => return fail("an answer".to_owned(), error.to_string()),
+            (Err(error), Some(messages)) => {
+                let error = error.to_string();
+                let wrong = messages.iter().find(|message| !message.matches(&error));
+                return match wrong {
+                    None => Ok(()),
+                    Some(message) => fail(message.describe(), error),
+                };
+            }
+        };
+        let annotated = compare_annotations("warning", &eval.expected.warn, &answer.warnings)
+            .and_then(|()| compare_annotations("info", &eval.expected.info, &answer.infos));
+        if let Err(expected) = annotated {
+            let found = [answer.warnings, answer.infos].concat();
+            return fail(expected, format!("{found:?}"));
+        }
+        let grid = match (eval.times, eval.expected.matrix_times) {
+            (_, Some(grid)) | (Times::Range(grid), None) => grid,
+            (Times::Instant(time), None) => Grid::instant(time),
+        };
+        if let Err(expected) = compare(&eval.expected, &answer.value, grid) {
+            return fail(expected, describe(&answer.value));
+        }
+        match eval.times {
+            Times::Instant(time) => self.repeat_in_range(eval, time, &answer.value),
+            Times::Range(_) => Ok(()),
+        }
+    }
+
+    fn answer(&self, query: &str, times: Times) -> Result<Answer, QueryError> {
+        let budget = Budget::unlimited();
+        let context = QueryContext {
+            budget: &budget,
+            deadline: None,
+            clock: &StoppedClock,
+            lookback: None,
+        };
+        match times {
+            Times::Instant(time) => self.engine.instant(&self.store, query, time, &context),
+            Times::Range(grid) => self.engine.range(&self.store, query, grid, &context),
+        }
+    }
+
+    /// The middle of a range query must answer as the instant query does, order aside.
+    fn repeat_in_range(
+        &self,
+        eval: &Eval,
+        time: Timestamp,
+        value: &Value,
+    ) -> Result<(), Difference> {
+        // These depend on the query's times.
+        let text = eval.query.to_ascii_lowercase();
+        let is_time_bound = ["range(", "start(", "end(", "step("]
+            .iter()
+            .any(|call| text.contains(call));
+        let is_plain = matches!(value, Value::Scalar(_) | Value::Vector(_));
+        if !is_plain || eval.expected.is_ordered || is_time_bound {
+            return Ok(());
+        }
+        let grid = Grid {
+            start: time - AROUND_MS,
+            end: time + AROUND_MS,
+            step_ms: AROUND_MS,
+        };
+        let fail = |expected: String, got: String| {
+            let expected = format!("in a range query: {expected}");
+            Err(Difference { expected, got })
+        };
+        let series = match self.answer(&eval.query, Times::Range(grid)) {
+            Ok(Answer {
+                value: Value::Matrix(series),
+                ..
+            }) => series,
+            Ok(answer) => return fail("a range vector".to_owned(), describe(&answer.value)),
+            Err(error) => return fail("an answer".to_owned(), error.to_string()),
+        };
+        let mut middle: Vec<VectorSample> = Vec::new();
+        for series in series {
+            let sample = series.samples.iter().find(|sample| sample.time == time);
+            middle.extend(sample.map(|sample| VectorSample {
+                labels: series.labels.clone(),
+                sample: *sample,
+            }));
+        }
+        let middle = match (value, &middle[..]) {
+            (Value::Scalar(_), [only]) => Value::Scalar(only.sample),
+            _ => Value::Vector(middle),
+        };
+        match compare(&eval.expected, &middle, Grid::instant(time)) {
+            Ok(()) => Ok(()),
+            Err(expected) => fail(expected, describe(&middle)),
+        }
+    }
+}
+
+/// Calls `visit` for every selector of a tree.
+fn selectors(expr: &Expr, visit: &mut impl FnMut(&VectorSelector)) {
+    match &expr.kind {
+        ExprKind::Number { .. } | ExprKind::String(_) => {}
+        ExprKind::VectorSelector(selector) | ExprKind::MatrixSelector { selector, .. } => {
+            visit(selector);
+        }
+        ExprKind::Subquery(subquery) => selectors(&subquery.expr, visit),
+        ExprKind::Call { args, .. } => args.iter().for_each(|arg| selectors(arg, visit)),
+        ExprKind::Aggregate(aggregate) => {
+            selectors(&aggregate.expr, visit);
+            if let Some(param) = &aggregate.param {
+                selectors(param, visit);
+            }
+        }
+        ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => selectors(expr, visit),
+        ExprKind::Binary(binary) => {
+            selectors(&binary.lhs, visit);
+            selectors(&binary.rhs, visit);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Loads a counter, runs one evaluation and answers what failed, in one line.
+    fn check(eval: &str, expected: &str) {
+        let text = format!(
+            "load 1m\n  x_total{{a=\"1\"}} 0+60x5\n  x_total{{a=\"2\"}} 1\n  \
+             native {{{{schema:0}}}}\n  started{{}}@st 1\n\n{eval}"
+        );
+        let report = run(&text, "name", &RunOptions::default());
+        let failures: Vec<String> = report
+            .failures
+            .iter()
+            .map(|failure| format!("{}: {} | {}", failure.line, failure.expected, failure.got))
+            .collect();
+        assert_eq!(failures.join("; "), expected, "{eval}");
+        assert_eq!(report.passed + failures.len(), report.total);
+    }
+
+    #[test]
+    fn wrong_answers_fail_with_line_and_values() {
+        check(
+            "eval instant at 1m x_total{a=\"1\"}\n  x_total{a=\"1\"} 60",
+            "",
+        );
+        check(
+            "eval instant at 1m x_total{a=\"1\"}\n  x_total{a=\"1\"} 61",
+            "7: 61 was expected for {__name__=\"x_total\", a=\"1\"} | \
+             {__name__=\"x_total\", a=\"1\"} 60",
+        );
+        check(
+            "eval instant at 1m x_total{a=\"1\"}",
+            "7: unexpected series {__name__=\"x_total\", a=\"1\"} | \
+             {__name__=\"x_total\", a=\"1\"} 60",
+        );
+        check(
+            "eval instant at 1m y\n  y 1",
+            "7: {__name__=\"y\"} was expected | nothing",
+        );
+        check(
+            "eval instant at 1m 2\n  1",
+            "7: the scalar 1 was expected | 2",
+        );
+        check(
+            "eval instant at 1m \"a\"\n  expect string \"b\"",
+            "7: the string \"b\" was expected | \"a\"",
+        );
+        check(
+            "eval range from 0 to 1m step 1m x_total{a=\"1\"}\n  x_total{a=\"1\"} 0 61",
+            "7: 0@0 61@60000 was expected for {__name__=\"x_total\", a=\"1\"} | \
+             {__name__=\"x_total\", a=\"1\"} 0@0 60@60000",
+        );
+        check(
+            "eval instant at 0 sort(x_total)\n  expect ordered\n  x_total{a=\"2\"} 1\n  \
+             x_total{a=\"1\"} 0",
+            "7: {__name__=\"x_total\", a=\"2\"} was expected in the place of \
+             {__name__=\"x_total\", a=\"1\"} | {__name__=\"x_total\", a=\"1\"} 0; \
+             {__name__=\"x_total\", a=\"2\"} 1",
+        );
+    }
+
+    #[test]
+    fn errors_and_annotations_must_come_as_expected() {
+        check("eval instant at 0 1\n  expect fail", "7: an error | 1");
+        check(
+            "eval instant at 0 (",
+            "7: an answer | 1:2: parse error: unclosed left parenthesis",
+        );
+        check(
+            "eval instant at 0 (\n  expect fail msg: other",
+            "7: \"other\" | 1:2: parse error: unclosed left parenthesis",
+        );
+        check(
+            "eval instant at 0 1\n  expect warn\n  1",
+            "7: a warning was expected: any text | []",
+        );
+        let warning = "PromQL warning: quantile value should be between 0 and 1, got 2 (1:10)";
+        check(
+            "eval instant at 0 quantile(2, x_total)\n  expect no_warn\n  {} Inf",
+            &format!("7: no warning was expected | [{warning:?}]"),
+        );
+        check(
+            "eval instant at 0 quantile(2, x_total)\n  expect warn msg: other\n  {} Inf",
+            &format!("7: a warning was expected: \"other\" | [{warning:?}]"),
+        );
+    }
+
+    #[test]
+    fn what_is_not_built_fails_by_name() {
+        let native = "native histograms are not built yet";
+        check(
+            "eval instant at 0 count(native)\n  {} 1",
+            &format!("7: series that are built | {native}: {{__name__=\"native\"}}"),
+        );
+        check(
+            "eval instant at 0 started",
+            "7: series that are built | start timestamps are not built yet: \
+             {__name__=\"started\"}",
+        );
+        check(
+            "eval instant at 0 x_total\n  x {{schema:0}}",
+            &format!("7: expectations that are built | {native}"),
+        );
+        check("nonsense", "7: a command | invalid command \"nonsense\"");
+        check(
+            "eval instant at 0 1\n  expect nonsense",
+            "7: expectations that are built | invalid expectation \"nonsense\"",
+        );
+    }
+}
