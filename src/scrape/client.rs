@@ -19,7 +19,7 @@ use http::{
     },
 };
 use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_rustls::HttpsConnector;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -32,6 +32,9 @@ use crate::config::{HttpClientConfig, NameEscaping, ScrapeConfig, ScrapeProtocol
 
 /// The largest body that is read, uncompressed, whatever the configuration says: 256 MiB.
 pub(crate) const BODY_BYTES_MAX: u64 = 256 << 20;
+
+/// How much room an announced body is given before it comes: 16 MiB.
+const RESERVED_BYTES_MAX: u64 = 16 << 20;
 
 /// Redirects that are followed, as in Go's client.
 const REDIRECTS_MAX: usize = 10;
@@ -234,8 +237,9 @@ impl ScrapeClient {
         };
         let content_type = text(CONTENT_TYPE).unwrap_or_default();
         let is_gzip = text(CONTENT_ENCODING).is_some_and(|encoding| encoding == "gzip");
-        let mut body = Vec::new();
         let mut incoming = response.into_body();
+        let announced = incoming.size_hint().exact().unwrap_or_default();
+        let mut body = Vec::with_capacity(announced.min(RESERVED_BYTES_MAX) as usize);
         while let Some(frame) = incoming.frame().await {
             let frame = frame.map_err(|error| FetchError::Failed(describe_body(&error)))?;
             if let Some(data) = frame.data_ref() {

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Bodies above this size are not kept: every line is read anew.
-const KEPT_BYTES_MAX: usize = 64 << 20;
+pub(super) const KEPT_BYTES_MAX: usize = 64 << 20;
 
 /// How many lines are looked at behind the expected one before all lines are indexed.
 const LOOK_AHEAD: usize = 8;

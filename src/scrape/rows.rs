@@ -23,6 +23,8 @@ pub(super) enum Known {
     Dropped,
     /// The store takes no more series.
     Refused,
+    /// The body has more samples than allowed, so the series is not created.
+    OverLimit,
 }
 
 /// Retired columns are looked for each time this many bodies were read.
@@ -327,6 +329,10 @@ impl RowWriter<'_> {
         let column = match known {
             Known::Column(column) => column,
             Known::Dropped => return false,
+            Known::OverLimit => {
+                self.counts.kept += 1;
+                return false;
+            }
             Known::Refused => {
                 self.counts.kept += 1;
                 self.counts.series_limit += 1;
@@ -382,6 +388,9 @@ impl RowWriter<'_> {
             return Ok(Known::Dropped);
         }
         check(&labels, self.settings)?;
+        if config.limits.samples > 0 && self.counts.kept >= config.limits.samples {
+            return Ok(Known::OverLimit);
+        }
         match self.appender.column(&labels) {
             Ok(column) => {
                 if !self.columns.is_recent(column) {

@@ -21,6 +21,7 @@ use super::{
     ScrapeOptions,
     client::{Answer, FetchError},
     content_type::exposed,
+    line_cache::KEPT_BYTES_MAX,
     pool::Settings,
     report::{ScrapeMetrics, SharedStatus, TargetHealth},
     rows::{Counts, Report, Rows},
@@ -448,7 +449,9 @@ impl Job {
                 exposed(&content_type, config.fallback_scrape_protocol).and_then(|how| {
                     let body = Bytes::from(body);
                     rows.fill(&self.settings, self.time, &body, how, &mut done.counts)?;
-                    done.body = Some((body, how.format));
+                    if body.len() <= KEPT_BYTES_MAX {
+                        done.body = Some((body, how.format));
+                    }
                     Ok(())
                 })
             }

@@ -158,6 +158,12 @@ fn limits_fail_the_body_in_prometheus_words() {
     }
     let mut feed = Feed::new(|config| config.limits.samples = 2);
     assert_eq!(feed.body("a 1\nb 1\n"), Ok(counts(2, 2, 2)));
+    feed.body("a 1\nb 1\nc 1\nd 1\n").unwrap_err();
+    assert_eq!(
+        feed.store.columns(),
+        2,
+        "series beyond the limit are not created"
+    );
 }
 
 #[test]

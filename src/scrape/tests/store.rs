@@ -24,9 +24,14 @@ struct State {
     commits: usize,
     /// Values that were handed over as unchanged.
     repeated: usize,
+    columns: usize,
 }
 
 impl MemoryStore {
+    pub(super) fn columns(&self) -> usize {
+        self.0.lock().unwrap().columns
+    }
+
     pub(super) fn series(&self) -> Series {
         self.0.lock().unwrap().series.clone()
     }
@@ -111,6 +116,7 @@ impl TargetAppender for MemoryTarget {
         let known = self.columns.iter().position(|known| *known == labels);
         let index = known.unwrap_or_else(|| {
             self.columns.push(labels);
+            self.store.0.lock().unwrap().columns += 1;
             self.columns.len() - 1
         });
         Ok(Column(index as u32))
