@@ -2,3 +2,4 @@
 
 mod command_line;
 mod flags;
+pub mod promtool;

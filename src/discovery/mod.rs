@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use tokio::{sync::watch, task::JoinSet};
 
+pub(crate) use file::read_groups;
+
 use crate::{
     clock::AsyncClock,
     config::{DiscoveryConfigs, TargetGroup},

@@ -28,8 +28,10 @@ mod tests;
 mod tls;
 
 pub use body_appender::BodyAppender;
+pub(crate) use client::{FetchError, ScrapeClient};
 pub use manager::{ScrapeManager, ScrapeOptions};
 pub use report::{MetricMetadata, PoolReport, TargetHealth, TargetReport, TargetStatus};
+pub(crate) use target::ScrapeUrl;
 
 /// An error with its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {

@@ -1,0 +1,239 @@
+//! `promtool check config`: is a configuration valid, with the files it names.
+//!
+//! Rule files are looked for and must be YAML; their rules are not checked yet, which is said. What
+//! the server does not support yet is valid here and said in a WARNING line.
+
+use std::{path::Path, time::Duration};
+
+use narthex_query::{format_duration, parse_duration};
+
+use super::{Arguments, Output};
+use crate::{
+    config::{self, Config, DiscoveryConfigs, TlsConfig, support},
+    discovery,
+};
+
+/// The exit code of a lint finding with `--lint-fatal`.
+const LINT_EXIT_CODE: u8 = 3;
+
+/// What the flags ask for.
+struct Options {
+    syntax_only: bool,
+    agent: bool,
+    lint_interval: bool,
+    lint_fatal: bool,
+    lookback: Duration,
+}
+
+pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, String> {
+    let files = arguments.words();
+    if files.is_empty() {
+        return Err("required argument 'config-files' not provided".to_owned());
+    }
+    if let Some(missing) = files.iter().find(|file| !Path::new(file).exists()) {
+        return Err(format!("path '{missing}' does not exist"));
+    }
+    let mut options = Options {
+        syntax_only: arguments.is_set("syntax-only"),
+        agent: arguments.is_set("agent"),
+        lint_interval: false,
+        lint_fatal: arguments.is_set("lint-fatal"),
+        lookback: Duration::from_secs(300),
+    };
+    if let Some(text) = arguments.value("query.lookback-delta") {
+        options.lookback = parse_duration(text).map_err(|error| error.to_string())?;
+    }
+    for name in arguments
+        .value("lint")
+        .unwrap_or("duplicate-rules")
+        .split(',')
+    {
+        match name {
+            "all" | "too-long-scrape-interval" => options.lint_interval = true,
+            "none" => options.lint_interval = false,
+            "duplicate-rules" => {}
+            other => output.print(&format!("WARNING: unknown lint option: {other:?}")),
+        }
+    }
+    let mut failed = false;
+    let mut lint_found = false;
+    for file in files {
+        output.print(&format!("Checking {file}"));
+        let checked = check(file, &options, output);
+        match &checked {
+            Ok((_, rule_files)) => {
+                if !rule_files.is_empty() {
+                    output.print(&format!("  SUCCESS: {} rule files found", rule_files.len()));
+                }
+                output.print(&format!(
+                    " SUCCESS: {file} is valid prometheus config file syntax"
+                ));
+            }
+            Err(message) => {
+                output.complain(&format!("  FAILED: {message}"));
+                failed = true;
+            }
+        }
+        output.print("");
+        if let Ok((config, rule_files)) = checked
+            && !options.syntax_only
+        {
+            lint_found |= lint(&config, &options, output);
+            for rule_file in rule_files {
+                failed |= !check_rule_file(&rule_file, output);
+            }
+        }
+    }
+    Ok(match (failed, lint_found && options.lint_fatal) {
+        (true, _) => 1,
+        (false, true) => LINT_EXIT_CODE,
+        (false, false) => 0,
+    })
+}
+
+/// Checks one file; answers with its configuration and the rule files it names.
+fn check(
+    file: &str,
+    options: &Options,
+    output: &mut Output<'_>,
+) -> Result<(Config, Vec<String>), String> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let config =
+        config::load_file(Path::new(file), &environment).map_err(|error| error.to_string())?;
+    if options.agent {
+        let alerting = &config.alerting;
+        let refused = [
+            (
+                "alerting",
+                alerting.alertmanagers.is_empty() && alerting.alert_relabel_configs.is_empty(),
+            ),
+            ("rule_files", config.rule_files.is_empty()),
+            ("remote_read", config.remote_read.is_empty()),
+        ];
+        if let Some((field, _)) = refused.iter().find(|(_, empty)| !empty) {
+            return Err(format!("field {field} is not allowed in agent mode"));
+        }
+    }
+    let mut rule_files = Vec::new();
+    if !options.syntax_only {
+        for pattern in &config.rule_files {
+            let found = config::matching_files(pattern)?;
+            if found.is_empty() && !pattern.contains('*') {
+                return Err(format!("{pattern:?} does not point to an existing file"));
+            }
+            rule_files.extend(found.iter().map(|path| path.display().to_string()));
+        }
+    }
+    for job in config.jobs() {
+        if let Some(authorization) = &job.http_client.authorization
+            && let Some(file) = &authorization.credentials_file
+            && !options.syntax_only
+        {
+            exists(file).map_err(|error| {
+                format!("error checking authorization credentials or bearer token file {file:?}: {error}")
+            })?;
+        }
+        if !options.syntax_only {
+            check_tls(&job.http_client.tls_config)?;
+            let whose = format!("scrape job {:?}", job.job_name);
+            check_discovered_files(&job.discovery, &whose, output)?;
+        }
+    }
+    if !options.syntax_only {
+        for alertmanager in &config.alerting.alertmanagers {
+            check_discovered_files(&alertmanager.discovery, "alertmanager config", output)?;
+        }
+    }
+    let review = support::review(&config);
+    for sentence in review.fatal {
+        output.print(&format!(
+            "  WARNING: the server does not start with it: {sentence}"
+        ));
+    }
+    for sentence in review.warnings {
+        output.print(&format!("  WARNING: {sentence}"));
+    }
+    Ok((config, rule_files))
+}
+
+fn exists(path: &Path) -> Result<(), String> {
+    match std::fs::metadata(path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!(
+            "stat {}: {}",
+            path.display(),
+            config::io_reason(&error)
+        )),
+    }
+}
+
+fn check_tls(tls: &TlsConfig) -> Result<(), String> {
+    if let Some(file) = &tls.cert_file {
+        exists(file)
+            .map_err(|error| format!("error checking client cert file {file:?}: {error}"))?;
+    }
+    if let Some(file) = &tls.key_file {
+        exists(file)
+            .map_err(|error| format!("error checking client key file {file:?}: {error}"))?;
+    }
+    Ok(())
+}
+
+fn check_discovered_files(
+    configs: &DiscoveryConfigs,
+    whose: &str,
+    output: &mut Output<'_>,
+) -> Result<(), String> {
+    for config in &configs.file_sd_configs {
+        for pattern in &config.files {
+            let shown = pattern.to_string_lossy();
+            let files = config::matching_files(&shown)?;
+            if files.is_empty() {
+                output.print(&format!(
+                    "  WARNING: file {shown:?} for file_sd in {whose} does not exist"
+                ));
+            }
+            for file in files {
+                discovery::read_groups(&file)
+                    .map_err(|error| format!("checking SD file {shown:?}: {error}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Looks for intervals at which every series is stale before its next sample.
+fn lint(config: &Config, options: &Options, output: &mut Output<'_>) -> bool {
+    if !options.lint_interval {
+        return false;
+    }
+    let mut found = false;
+    for job in config.jobs() {
+        if job.scrape_interval >= options.lookback {
+            output.complain(&format!(
+                "  FAILED: too long scrape interval found, data point will be marked as stale - job: {}, interval: {}",
+                job.job_name,
+                format_duration(job.scrape_interval)
+            ));
+            found = true;
+        }
+    }
+    found
+}
+
+/// Checks that a rule file is YAML; answers whether it is.
+fn check_rule_file(file: &str, output: &mut Output<'_>) -> bool {
+    output.print(&format!("Checking {file}"));
+    let path = Path::new(file);
+    let checked = match std::fs::read(path) {
+        Ok(bytes) => config::check_yaml_syntax(&bytes, path).map_err(|error| error.to_string()),
+        Err(error) => Err(format!("open {file}: {}", config::io_reason(&error))),
+    };
+    match &checked {
+        Ok(()) => output.print(
+            "  WARNING: the file is YAML; check rules is not built yet, so its rules are not checked\n",
+        ),
+        Err(message) => output.complain(&format!("  FAILED:\n{file}: {message}")),
+    }
+    checked.is_ok()
+}

@@ -1,0 +1,207 @@
+//! Whole command lines: what is printed where, and the exit code. Expected texts were taken from
+//! promtool 3.5.3, apart from the WARNING lines about what is not built.
+
+use std::{ffi::OsString, fs, path::Path};
+
+use expect_test::{Expect, expect};
+
+/// Runs a command line with `$D` for `folder` and compares everything it says.
+fn check(folder: &Path, line: &str, expected: Expect) {
+    let folder = folder.display().to_string();
+    let arguments: Vec<OsString> = line
+        .split_whitespace()
+        .map(|word| word.replace("$D", &folder).into())
+        .collect();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let code = super::run(&arguments, &mut out, &mut err);
+    let text = |bytes| String::from_utf8(bytes).unwrap().replace(&folder, "$D");
+    let (out, err) = (text(out), text(err));
+    expected.assert_eq(&format!("{out}--- stderr\n{err}--- exit {code}\n"));
+}
+
+#[test]
+fn check_config_prints_what_promtool_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "plain.yml",
+        "scrape_configs: [{job_name: a, scrape_interval: 6m}]\n",
+    );
+    check(
+        folder.path(),
+        "check config $D/plain.yml",
+        expect![[r#"
+        Checking $D/plain.yml
+         SUCCESS: $D/plain.yml is valid prometheus config file syntax
+
+        --- stderr
+        --- exit 0
+    "#]],
+    );
+    check(
+        folder.path(),
+        "check config --lint=too-long-scrape-interval --lint-fatal $D/plain.yml",
+        expect![[r#"
+            Checking $D/plain.yml
+             SUCCESS: $D/plain.yml is valid prometheus config file syntax
+
+            --- stderr
+              FAILED: too long scrape interval found, data point will be marked as stale - job: a, interval: 6m
+            --- exit 3
+        "#]],
+    );
+    write(
+        "bad.yml",
+        "scrape_configs:\n- job_name: a\n  metrics_paht: /x\n",
+    );
+    check(
+        folder.path(),
+        "check config $D/bad.yml $D/plain.yml",
+        expect![[r#"
+        Checking $D/bad.yml
+
+        Checking $D/plain.yml
+         SUCCESS: $D/plain.yml is valid prometheus config file syntax
+
+        --- stderr
+          FAILED: parsing YAML file $D/bad.yml: yaml: unmarshal errors:
+          line 3: field metrics_paht not found in type config.ScrapeConfig
+          --> $D/bad.yml:3:3
+          |
+        3 |   metrics_paht: …
+          |   ^
+        --- exit 1
+    "#]],
+    );
+    write("rules.yml", "groups: []\n");
+    write(
+        "files.yml",
+        "rule_files: [rules.yml]\nscrape_configs: [{job_name: a, file_sd_configs: [{files: ['sd/*.json']}], dns_sd_configs: [{names: [x]}]}]\n",
+    );
+    check(
+        folder.path(),
+        "check config $D/files.yml",
+        expect![[r#"
+        Checking $D/files.yml
+          WARNING: file "$D/sd/*.json" for file_sd in scrape job "a" does not exist
+          WARNING: the server does not start with it: *_sd_configs (dns_sd_configs of job "a") is not supported yet: only static_configs and file_sd_configs find targets yet: write the targets to a file and name it under file_sd_configs, it is watched
+          WARNING: rule_files, alerting has no effect yet: RULES ARE NOT EVALUATED AND NO ALERT IS SENT yet: keep a Prometheus for them
+          SUCCESS: 1 rule files found
+         SUCCESS: $D/files.yml is valid prometheus config file syntax
+
+        Checking $D/rules.yml
+          WARNING: the file is YAML; check rules is not built yet, so its rules are not checked
+
+        --- stderr
+        --- exit 0
+    "#]],
+    );
+    check(
+        folder.path(),
+        "check config --agent $D/files.yml",
+        expect![[r#"
+        Checking $D/files.yml
+
+        --- stderr
+          FAILED: field rule_files is not allowed in agent mode
+        --- exit 1
+    "#]],
+    );
+    fs::remove_file(folder.path().join("rules.yml")).unwrap();
+    check(
+        folder.path(),
+        "check config $D/files.yml",
+        expect![[r#"
+        Checking $D/files.yml
+
+        --- stderr
+          FAILED: "$D/rules.yml" does not point to an existing file
+        --- exit 1
+    "#]],
+    );
+    fs::create_dir(folder.path().join("sd")).unwrap();
+    write("sd/a.json", r#"[{"targets":["a:1"],"foo":1}]"#);
+    write("rules.yml", "groups: []\n");
+    check(
+        folder.path(),
+        "check config $D/files.yml",
+        expect![[r#"
+        Checking $D/files.yml
+
+        --- stderr
+          FAILED: checking SD file "$D/sd/*.json": json: unknown field "foo"
+        --- exit 1
+    "#]],
+    );
+    check(
+        folder.path(),
+        "check config --syntax-only $D/files.yml",
+        expect![[r#"
+        Checking $D/files.yml
+          WARNING: the server does not start with it: *_sd_configs (dns_sd_configs of job "a") is not supported yet: only static_configs and file_sd_configs find targets yet: write the targets to a file and name it under file_sd_configs, it is watched
+          WARNING: rule_files, alerting has no effect yet: RULES ARE NOT EVALUATED AND NO ALERT IS SENT yet: keep a Prometheus for them
+         SUCCESS: $D/files.yml is valid prometheus config file syntax
+
+        --- stderr
+        --- exit 0
+    "#]],
+    );
+}
+
+#[test]
+fn wrong_command_lines_are_refused_in_promtools_words() {
+    let refused = |line: &str, expected: &str| {
+        let arguments: Vec<OsString> = line.split_whitespace().map(Into::into).collect();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = super::run(&arguments, &mut out, &mut err);
+        assert_eq!(
+            (
+                String::from_utf8(out).unwrap().as_str(),
+                String::from_utf8(err).unwrap().as_str(),
+                code
+            ),
+            ("", format!("{expected}\n").as_str(), 1),
+            "{line}"
+        );
+    };
+    refused(
+        "check",
+        "promtool: error: must select a subcommand of 'check', try --help",
+    );
+    refused(
+        "check foo",
+        "promtool: error: expected command but got \"foo\", try --help",
+    );
+    refused(
+        "foo",
+        "promtool: error: expected command but got \"foo\", try --help",
+    );
+    refused(
+        "check ready --foo",
+        "promtool: error: unknown long flag '--foo', try --help",
+    );
+    refused(
+        "check config",
+        "promtool: error: required argument 'config-files' not provided, try --help",
+    );
+    refused(
+        "check config nonexist.yml",
+        "promtool: error: path 'nonexist.yml' does not exist, try --help",
+    );
+    refused(
+        "check ready --url=127.0.0.1:1",
+        "promtool: error: invalid URL: parse \"127.0.0.1:1\": first path segment in URL cannot contain colon, try --help",
+    );
+    refused(
+        "check healthy --url http://127.0.0.1:1",
+        "Get \"http://127.0.0.1:1/-/healthy\": dial tcp 127.0.0.1:1: connect: connection refused",
+    );
+    refused(
+        "tsdb list",
+        "promtool tsdb list is not built yet: use Prometheus's promtool for it",
+    );
+    refused(
+        "promql format sum(",
+        "1:5: parse error: unclosed left parenthesis",
+    );
+}
