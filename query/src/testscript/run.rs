@@ -167,7 +167,15 @@ impl Runner {
 
     fn load(&mut self, load: &Load) {
         let interval_ms = load.interval.as_millis() as i64;
-        for SeriesLine { labels, values } in &load.series {
+        for (index, SeriesLine { labels, values }) in load.series.iter().enumerate() {
+            // Of two lines for one series in a load the last counts.
+            let is_replaced =
+                load.series.iter().skip(index + 1).any(|later| {
+                    later.labels == *labels && matches!(later.values, Values::Floats(_))
+                });
+            if is_replaced && matches!(values, Values::Floats(_)) {
+                continue;
+            }
             let values = match values {
                 Values::Floats(values) => values,
                 Values::NotBuilt(reason) => {
