@@ -1,1 +1,26 @@
-//! The HTTP API under `/api/v1`.
+//! The HTTP API under `/api/v1` and what its answers are made of.
+//!
+//! One [`State`] holds everything the HTTP side reads; [`crate::web::router`] turns it into a
+//! router. Nothing here keeps data of its own but request metrics. What always holds: every answer
+//! is an envelope with an error type out of one total table, every read runs on the bounded blocking
+//! pool and ends when its client goes away.
+
+mod error;
+mod gate;
+mod json;
+mod metrics;
+mod params;
+mod response;
+mod state;
+#[cfg(test)]
+pub(crate) mod test_support;
+pub(crate) mod v1;
+
+pub(crate) use error::{ApiError, ErrorType};
+pub use gate::Gate;
+pub(crate) use gate::Read;
+pub use metrics::HttpMetrics;
+pub(crate) use params::{FORM_BYTES_MAX, Instant, Params, quote};
+pub(crate) use response::{Answer, Success, compress, error_text, respond, text};
+pub use state::{Configuration, Control, HeadStatistics, Readiness, Settings, State, Store};
+pub use v1::targets::{ActiveTarget, DroppedTarget, TargetHealth, TargetMetadata, TargetPool};

@@ -1,1 +1,5 @@
-//! Samples that are pushed to us.
+//! Samples that others push to us.
+
+mod remote_write;
+
+pub(crate) use remote_write::remote_write;

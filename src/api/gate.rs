@@ -1,0 +1,133 @@
+//! Reads run here: on the blocking pool, so many at a time, with a deadline, and no longer than the
+//! client listens.
+//!
+//! Queries wait for one of `--query.max-concurrency` places, label and series reads for one of as
+//! many of their own, so that a dashboard full of slow queries does not keep a person from choosing
+//! a label.
+
+use std::{sync::Arc, time::Duration};
+
+use narthex_storage::Budget;
+use tokio::sync::Semaphore;
+
+use super::{ApiError, ErrorType, State};
+use crate::self_metrics::{Gauge, Registry};
+
+/// Places for reads.
+#[derive(Debug)]
+pub struct Gate {
+    queries: Arc<Semaphore>,
+    lookups: Arc<Semaphore>,
+    bytes_max: u64,
+    running: Gauge,
+}
+
+/// What a read is, which says where it waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// An evaluation.
+    Query,
+    /// Labels, series, statistics.
+    Lookup,
+}
+
+/// Cancels the read when the client goes away: a dropped connection drops the handler, and that
+/// drops this.
+#[derive(Debug)]
+struct CancelOnDrop(Arc<Budget>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl Gate {
+    /// At most `concurrency` queries at a time, each with at most `bytes_max` bytes of columns.
+    pub fn new(concurrency: usize, bytes_max: u64, registry: &Registry) -> Self {
+        registry
+            .gauge(
+                "prometheus_engine_queries_concurrent_max",
+                "The max number of concurrent queries.",
+            )
+            .set(concurrency as f64);
+        Self {
+            queries: Arc::new(Semaphore::new(concurrency)),
+            lookups: Arc::new(Semaphore::new(concurrency)),
+            bytes_max,
+            running: registry.gauge(
+                "prometheus_engine_queries",
+                "The current number of queries being executed or waiting.",
+            ),
+        }
+    }
+
+    /// Runs `work` on the blocking pool once there is a place. It is given its budget and how long
+    /// it waited.
+    ///
+    /// # Errors
+    /// Those of `work`; a timeout when `deadline` (monotonic) passes in the queue.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        state: &State,
+        read: Read,
+        deadline: Duration,
+        work: impl FnOnce(&Budget, Duration) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let places = match read {
+            Read::Query => &self.queries,
+            Read::Lookup => &self.lookups,
+        };
+        let running = (read == Read::Query).then(|| Running::new(&self.running));
+        let began = state.clock.monotonic();
+        let place = tokio::select! {
+            biased;
+            place = Arc::clone(places).acquire_owned() => place.expect("the gate is never closed"),
+            () = state.clock.sleep_until(deadline) => {
+                return Err(ApiError::new(
+                    ErrorType::Timeout,
+                    "query timed out in query queue",
+                ));
+            }
+        };
+        let waited = state.clock.monotonic().saturating_sub(began);
+        if read == Read::Query {
+            state.metrics.queue_seconds.observe(waited.as_secs_f64());
+        }
+        let budget = Arc::new(Budget::new(self.bytes_max));
+        let cancel = CancelOnDrop(Arc::clone(&budget));
+        let work = tokio::task::spawn_blocking(move || {
+            let answer = work(&budget, waited);
+            // The place is given back only now: a client that left does not make room for the next
+            // query before this one has ended.
+            drop((place, running));
+            answer
+        });
+        let answer = work.await.unwrap_or_else(|panic| {
+            tracing::error!(%panic, "a read ended in a panic");
+            Err(ApiError::new(
+                ErrorType::Internal,
+                "unexpected error: the read ended in a panic, the log has its message",
+            ))
+        });
+        drop(cancel);
+        answer
+    }
+}
+
+/// Counts a query from its arrival to its end.
+#[derive(Debug)]
+struct Running(Gauge);
+
+impl Running {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.add(1.0);
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.add(-1.0);
+    }
+}

@@ -1,0 +1,191 @@
+//! What the HTTP side reads of the server.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Debug},
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use narthex_query::Engine;
+use narthex_storage::{Appendable, Labels, Queryable, Regex, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+use url::Url;
+
+use super::{ApiError, ErrorType, Gate, HttpMetrics, TargetPool};
+use crate::{clock::AsyncClock, self_metrics::Registry};
+
+/// Everything the HTTP side reads. The server builds it before the store is open, so that
+/// `/-/healthy` answers while the log is replayed.
+pub struct State {
+    /// What the command line said.
+    pub settings: Settings,
+    /// Now, and how to wait.
+    pub clock: Arc<dyn AsyncClock>,
+    /// The store, set once when it is open and before [`Readiness::set_ready`].
+    pub store: OnceLock<Store>,
+    /// Evaluates queries.
+    pub engine: Arc<Engine>,
+    /// How many queries run at a time.
+    pub gate: Gate,
+    /// Starting, ready or stopping.
+    pub readiness: Readiness,
+    /// The configuration that is in force; replaced whole at a reload.
+    pub configuration: RwLock<Arc<Configuration>>,
+    /// The scrape pools as they are now, ascending by name.
+    pub targets: Box<dyn Fn() -> Vec<TargetPool> + Send + Sync>,
+    /// Where reload and quit requests go.
+    pub control: mpsc::Sender<Control>,
+    /// What `/metrics` prints.
+    pub registry: Registry,
+    /// Counts of this side's own requests, registered in `registry`.
+    pub metrics: HttpMetrics,
+}
+
+impl Debug for State {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("State")
+            .field("settings", &self.settings)
+            .field("readiness", &self.readiness)
+            .finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// The configuration that is in force.
+    pub(crate) fn configuration(&self) -> Arc<Configuration> {
+        Arc::clone(
+            &self
+                .configuration
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// The store; requests come here only when it is open.
+    pub(crate) fn open_store(&self) -> Result<&Store, ApiError> {
+        self.store
+            .get()
+            .ok_or_else(|| ApiError::new(ErrorType::Unavailable, "the store is not open yet"))
+    }
+
+    /// Puts another configuration in force, or notes that a reload failed.
+    pub fn set_configuration(&self, configuration: Configuration) {
+        *self
+            .configuration
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(configuration);
+    }
+}
+
+/// The open store.
+#[derive(Clone)]
+pub struct Store {
+    /// For reading.
+    pub queryable: Arc<dyn Queryable>,
+    /// For remote write.
+    pub appendable: Arc<dyn Appendable>,
+    /// Sizes for `/api/v1/status/tsdb`.
+    pub head: Arc<dyn Fn() -> HeadStatistics + Send + Sync>,
+}
+
+impl Debug for Store {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+/// The size of the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadStatistics {
+    /// Series in the head.
+    pub series: u64,
+    /// Sealed pages and open rows that hold its samples.
+    pub chunks: u64,
+    /// The oldest and the newest sample, when there is one.
+    pub range: Option<(Timestamp, Timestamp)>,
+}
+
+/// What the command line said, as far as HTTP is concerned.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Every flag with its value as text, for `/api/v1/status/flags`.
+    pub flags: BTreeMap<String, String>,
+    /// Where users reach the server; its path is the default of `route_prefix`.
+    pub external_url: Url,
+    /// Before every path: empty, or `/` and words without a slash at the end.
+    pub route_prefix: String,
+    /// Origins that may read answers in a browser, matched whole.
+    pub cors_origin: Regex,
+    /// The title of the pages.
+    pub page_title: String,
+    /// `--web.enable-lifecycle`
+    pub enable_lifecycle: bool,
+    /// `--web.enable-admin-api`
+    pub enable_admin_api: bool,
+    /// `--web.enable-remote-write-receiver`
+    pub enable_remote_write_receiver: bool,
+    /// The longest a query may take.
+    pub query_timeout: Duration,
+    /// How far back an instant selector looks.
+    pub lookback: Duration,
+    /// `15d`, `1GiB` or both, for `/api/v1/status/runtimeinfo`.
+    pub storage_retention: String,
+    /// When the process started.
+    pub started: Timestamp,
+}
+
+/// A configuration in force.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// With defaults filled in and secrets hidden.
+    pub yaml: String,
+    /// `global.external_labels`
+    pub external_labels: Labels,
+    /// When it was loaded.
+    pub loaded: Timestamp,
+    /// Whether the newest attempt to load one went well.
+    pub last_reload_successful: bool,
+}
+
+/// Starting, ready or stopping.
+#[derive(Debug, Default)]
+pub struct Readiness(AtomicU8);
+
+impl Readiness {
+    const READY: u8 = 1;
+    const STOPPING: u8 = 2;
+
+    /// The store is open: from now on requests are answered.
+    pub fn set_ready(&self) {
+        self.0.store(Self::READY, Ordering::Release);
+    }
+
+    /// The server goes down: from now on requests are turned away.
+    pub fn set_stopping(&self) {
+        self.0.store(Self::STOPPING, Ordering::Release);
+    }
+
+    /// Whether requests are answered.
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::READY
+    }
+
+    /// Whether the server goes down.
+    pub fn is_stopping(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::STOPPING
+    }
+}
+
+/// What a client may ask the process to do.
+#[derive(Debug)]
+pub enum Control {
+    /// Load the configuration anew; the answer is what went wrong.
+    Reload(oneshot::Sender<Result<(), String>>),
+    /// Stop.
+    Quit,
+}

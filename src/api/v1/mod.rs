@@ -1,0 +1,113 @@
+//! The endpoints, one file a family.
+
+pub(crate) mod metadata;
+pub(crate) mod query;
+pub(crate) mod rules;
+pub(crate) mod series;
+pub(crate) mod status;
+pub(crate) mod targets;
+
+use std::sync::Arc;
+
+use narthex_query::parser::parse_selector;
+use narthex_storage::Matcher;
+
+use super::{Answer, ApiError, ErrorType, Params, State, Success};
+
+/// An endpoint of `/api/v1` that answers with an envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "named as their paths, which the route table holds"
+)]
+pub(crate) enum Endpoint {
+    AdminTsdb,
+    Alertmanagers,
+    Alerts,
+    BuildInfo,
+    Config,
+    DropSeries,
+    Flags,
+    FormatQuery,
+    LabelNames,
+    LabelValues,
+    Metadata,
+    Notifications,
+    Query,
+    QueryExemplars,
+    QueryRange,
+    Rules,
+    RuntimeInfo,
+    ScrapePools,
+    Series,
+    Targets,
+    TargetsMetadata,
+    TsdbStatus,
+    WalReplay,
+}
+
+/// A request to an endpoint.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// The server.
+    pub(crate) state: Arc<State>,
+    /// Query string and form body.
+    pub(crate) params: Params,
+    /// The path's `:name`, decoded; empty where there is none.
+    pub(crate) name: Vec<u8>,
+}
+
+/// Answers a call.
+pub(crate) async fn answer(endpoint: Endpoint, call: Call) -> Answer {
+    match endpoint {
+        Endpoint::AdminTsdb => admin(&call),
+        Endpoint::Alertmanagers => Ok(rules::alertmanagers()),
+        Endpoint::Alerts => Ok(rules::alerts()),
+        Endpoint::BuildInfo => Ok(status::build_info()),
+        Endpoint::Config => Ok(status::config(&call)),
+        Endpoint::DropSeries => Err(ApiError::new(ErrorType::Internal, "not implemented")),
+        Endpoint::Flags => Ok(status::flags(&call)),
+        Endpoint::FormatQuery => query::format(&call),
+        Endpoint::LabelNames => series::label_names(call).await,
+        Endpoint::LabelValues => series::label_values(call).await,
+        Endpoint::Metadata => metadata::metadata(&call),
+        Endpoint::Notifications => Ok(Success::of("[]")),
+        Endpoint::Query => query::instant(call).await,
+        Endpoint::QueryExemplars => query::exemplars(&call),
+        Endpoint::QueryRange => query::range(call).await,
+        Endpoint::Rules => rules::rules(&call),
+        Endpoint::RuntimeInfo => Ok(status::runtime_info(&call)),
+        Endpoint::ScrapePools => Ok(targets::scrape_pools(&call)),
+        Endpoint::Series => series::series(call).await,
+        Endpoint::Targets => Ok(targets::targets(&call)),
+        Endpoint::TargetsMetadata => metadata::targets_metadata(&call),
+        Endpoint::TsdbStatus => status::tsdb(call).await,
+        Endpoint::WalReplay => Ok(status::wal_replay()),
+    }
+}
+
+fn admin(call: &Call) -> Answer {
+    let message = if call.state.settings.enable_admin_api {
+        "snapshots and deletes are not built yet"
+    } else {
+        "admin APIs disabled"
+    };
+    Err(ApiError::new(ErrorType::Unavailable, message))
+}
+
+/// The selectors of `match[]`, each a list of matchers of which at least one refuses the empty text.
+fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
+    params
+        .all("match[]")
+        .map(|text| {
+            let matchers =
+                parse_selector(text).map_err(|error| ApiError::bad_data(error.to_string()))?;
+            if matchers.iter().all(|matcher| matcher.matches("")) {
+                return Err(ApiError::bad_data(
+                    "match[] must contain at least one non-empty matcher",
+                ));
+            }
+            Ok(matchers)
+        })
+        .collect()
+}

@@ -1,0 +1,294 @@
+//! Evaluations: instant and range queries; also what is said about a query without evaluating it.
+
+use std::time::Duration;
+
+use narthex_query::{
+    FloatStyle, Grid, QueryContext, Value,
+    parser::{ParserOptions, parse},
+};
+use narthex_storage::{Budget, Queryable, Sample};
+
+use super::{Answer, ApiError, Call, Success};
+use crate::api::{
+    Instant, Params, Read, State,
+    json::{Escape, push_integer, push_labels, push_number, push_sample, push_string, push_time},
+    params::parse_nanoseconds,
+};
+
+/// The most points a series of a range query may have.
+const POINTS_MAX: i64 = 11_000;
+
+/// `/api/v1/query`
+pub(crate) async fn instant(call: Call) -> Answer {
+    let params = &call.params;
+    let limit = params.limit()?;
+    let now = Instant::from_milliseconds(call.state.clock.now());
+    let time = params.time_or("time", now)?.evaluation_milliseconds();
+    let asked = Asked::read(params, &call.state, limit)?;
+    evaluate(&call.state, asked, move |engine, store, text, context| {
+        engine.instant(store, text, time, context)
+    })
+    .await
+}
+
+/// `/api/v1/query_range`
+pub(crate) async fn range(call: Call) -> Answer {
+    let params = &call.params;
+    let limit = params.limit()?;
+    let start = params.time("start")?;
+    let end = params.time("end")?;
+    if end < start {
+        return Err(ApiError::parameter(
+            "end",
+            "end timestamp must not be before start time",
+        ));
+    }
+    let step = parse_nanoseconds(params.first("step"))
+        .map_err(|problem| ApiError::parameter("step", problem))?;
+    if step <= 0 {
+        return Err(ApiError::parameter(
+            "step",
+            "zero or negative query resolution step widths are not accepted. Try a positive integer",
+        ));
+    }
+    if end.nanoseconds_since(start) / step > POINTS_MAX {
+        return Err(ApiError::bad_data(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+        ));
+    }
+    let asked = Asked::read(params, &call.state, limit)?;
+    let grid = Grid {
+        start: start.evaluation_milliseconds(),
+        end: end.evaluation_milliseconds(),
+        step_ms: step / 1_000_000,
+    };
+    if grid.step_ms == 0 {
+        return Err(ApiError::parameter(
+            "step",
+            "query resolution step widths below a millisecond are not accepted",
+        ));
+    }
+    evaluate(&call.state, asked, move |engine, store, text, context| {
+        engine.range(store, text, grid, context)
+    })
+    .await
+}
+
+/// What instant and range queries have in common.
+struct Asked {
+    text: String,
+    limit: usize,
+    timeout: Duration,
+    lookback: Option<Duration>,
+    wants_statistics: bool,
+}
+
+impl Asked {
+    fn read(params: &Params, state: &State, limit: usize) -> Result<Self, ApiError> {
+        let mut timeout = state.settings.query_timeout;
+        let text = params.first("timeout");
+        if !text.is_empty() {
+            let asked = parse_nanoseconds(text)
+                .map_err(|problem| ApiError::parameter("timeout", problem))?;
+            match u64::try_from(asked) {
+                Ok(nanoseconds @ 1..) => timeout = timeout.min(Duration::from_nanos(nanoseconds)),
+                _ => return Err(ApiError::parameter("query", "context deadline exceeded")),
+            }
+        }
+        let text = params.first("lookback_delta");
+        let lookback = if text.is_empty() {
+            None
+        } else {
+            let asked = parse_nanoseconds(text).map_err(|problem| {
+                ApiError::bad_data(format!("error parsing lookback delta duration: {problem}"))
+            })?;
+            // As in Prometheus, what is not positive means the default.
+            u64::try_from(asked)
+                .ok()
+                .filter(|nanoseconds| *nanoseconds > 0)
+                .map(Duration::from_nanos)
+        };
+        Ok(Self {
+            text: params.first("query").to_owned(),
+            limit,
+            timeout,
+            lookback,
+            wants_statistics: !params.first("stats").is_empty(),
+        })
+    }
+}
+
+async fn evaluate(
+    state: &std::sync::Arc<State>,
+    asked: Asked,
+    run: impl FnOnce(
+        &narthex_query::Engine,
+        &dyn Queryable,
+        &str,
+        &QueryContext<'_>,
+    ) -> Result<narthex_query::Answer, narthex_query::QueryError>
+    + Send
+    + 'static,
+) -> Answer {
+    let store = state.open_store()?.clone();
+    let deadline = state.clock.monotonic() + asked.timeout;
+    let inner = std::sync::Arc::clone(state);
+    let work = move |budget: &Budget, waited: Duration| {
+        let began = inner.clock.monotonic();
+        let context = QueryContext {
+            budget,
+            deadline: Some(deadline),
+            clock: inner.clock.as_ref(),
+            lookback: asked.lookback,
+        };
+        let answer = run(
+            &inner.engine,
+            store.queryable.as_ref(),
+            &asked.text,
+            &context,
+        )?;
+        let took = inner.clock.monotonic().saturating_sub(began);
+        inner.metrics.observe_query(took, answer.samples_total);
+        let mut success = Success::new();
+        let out = &mut success.body;
+        let is_truncated = push_value(out, &answer.value, asked.limit);
+        if asked.wants_statistics {
+            push_statistics(out, &answer, waited, took);
+        }
+        out.push(b'}');
+        success.warnings = answer.warnings;
+        success.infos = answer.infos;
+        if is_truncated {
+            success.truncated();
+        }
+        Ok(success)
+    };
+    state.gate.run(state, Read::Query, deadline, work).await
+}
+
+/// Appends `{"resultType":…,"result":…` without the closing brace and says whether `limit` cut
+/// series off; 0 is no limit.
+fn push_value(out: &mut Vec<u8>, value: &Value, limit: usize) -> bool {
+    let taken = if limit == 0 { usize::MAX } else { limit };
+    let (kind, series) = match value {
+        Value::Scalar(_) => ("scalar", 0),
+        Value::String { .. } => ("string", 0),
+        Value::Vector(samples) => ("vector", samples.len()),
+        Value::Matrix(series) => ("matrix", series.len()),
+    };
+    out.extend_from_slice(b"{\"resultType\":\"");
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(b"\",\"result\":");
+    match value {
+        Value::Scalar(sample) => push_sample(out, *sample, FloatStyle::Decimal),
+        Value::String { time, value } => {
+            out.push(b'[');
+            push_time(out, *time);
+            out.push(b',');
+            push_string(out, value, Escape::HtmlShort);
+            out.push(b']');
+        }
+        Value::Vector(samples) => {
+            out.push(b'[');
+            for (index, element) in samples.iter().take(taken).enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                out.extend_from_slice(b"{\"metric\":");
+                push_labels(out, &element.labels);
+                out.extend_from_slice(b",\"value\":");
+                push_sample(out, element.sample, FloatStyle::Json);
+                out.push(b'}');
+            }
+            out.push(b']');
+        }
+        Value::Matrix(series) => {
+            out.push(b'[');
+            for (index, series) in series.iter().take(taken).enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                out.extend_from_slice(b"{\"metric\":");
+                push_labels(out, &series.labels);
+                out.extend_from_slice(b",\"values\":");
+                push_samples(out, &series.samples);
+                out.push(b'}');
+            }
+            out.push(b']');
+        }
+    }
+    series > taken
+}
+
+fn push_samples(out: &mut Vec<u8>, samples: &[Sample]) {
+    out.push(b'[');
+    for (index, sample) in samples.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        push_sample(out, *sample, FloatStyle::Json);
+    }
+    out.push(b']');
+}
+
+/// Appends `stats`. Phases that the engine does not time apart count as evaluation.
+fn push_statistics(
+    out: &mut Vec<u8>,
+    answer: &narthex_query::Answer,
+    waited: Duration,
+    took: Duration,
+) {
+    out.extend_from_slice(b",\"stats\":{\"timings\":{");
+    for (name, seconds) in [
+        ("evalTotalTime", took.as_secs_f64()),
+        ("resultSortTime", 0.0),
+        ("queryPreparationTime", 0.0),
+        ("innerEvalTime", took.as_secs_f64()),
+        ("execQueueTime", waited.as_secs_f64()),
+        ("execTotalTime", (waited + took).as_secs_f64()),
+    ] {
+        out.extend_from_slice(format!("\"{name}\":").as_bytes());
+        push_number(out, seconds);
+        out.push(b',');
+    }
+    out.pop();
+    out.extend_from_slice(b"},\"samples\":{\"totalQueryableSamples\":");
+    push_integer(out, answer.samples_total as i64);
+    out.extend_from_slice(b",\"peakSamples\":");
+    push_integer(out, answer.samples_peak as i64);
+    out.extend_from_slice(b"}}");
+}
+
+fn parser_options(state: &State) -> ParserOptions {
+    ParserOptions {
+        experimental_functions: state.engine.options().features.experimental_functions,
+    }
+}
+
+/// `/api/v1/format_query`
+pub(crate) fn format(call: &Call) -> Answer {
+    let expr = parse(call.params.first("query"), parser_options(&call.state))
+        .map_err(|error| ApiError::parameter("query", error))?;
+    let mut success = Success::new();
+    push_string(
+        &mut success.body,
+        &narthex_query::parser::format_query(&expr),
+        Escape::Html,
+    );
+    Ok(success)
+}
+
+/// `/api/v1/query_exemplars`: none are kept, so the list is empty for every query that is one.
+pub(crate) fn exemplars(call: &Call) -> Answer {
+    let params = &call.params;
+    let start = params.time_or("start", Instant::MIN)?;
+    let end = params.time_or("end", Instant::MAX)?;
+    if end < start {
+        return Err(ApiError::bad_data(
+            "end timestamp must not be before start timestamp",
+        ));
+    }
+    parse(params.first("query"), parser_options(&call.state))
+        .map_err(|error| ApiError::bad_data(error.to_string()))?;
+    Ok(Success::of("[]"))
+}

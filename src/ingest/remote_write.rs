@@ -1,0 +1,362 @@
+//! Remote write 1.0, received at `POST /api/v1/write`.
+//!
+//! A request is a snappy block around a protobuf message. Either every sample of it is kept or none:
+//! a single refused sample answers 400, after which senders do not try again. Series whose labels
+//! break a rule are skipped and counted. Exemplars and metadata are read over; native histograms are
+//! refused by name, and so is version 2.0 of the protocol.
+//!
+//! Samples of one series may come in any order within a request, also in several pieces; they are
+//! sorted, and of two with the same time the first counts. (Prometheus drops those that are not in
+//! order, silently.)
+//!
+//! Source: the remote write 1.0 specification; answers observed in Prometheus 3.5.3.
+
+#![deny(clippy::indexing_slicing)]
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::body::Body;
+use http::{HeaderMap, Response, StatusCode, header};
+use narthex_storage::{
+    Budget, InvalidLabels, Labels, MatchOp, Matcher, ReadError, Refusal, Sample, Select, SeriesRef,
+    TimeRange, Wants,
+};
+use prost::Message;
+
+use crate::api::{State, Store, error_text};
+
+/// The largest message after decompression, in bytes; checked before anything is allocated for it.
+const DECODED_BYTES_MAX: usize = 32 << 20;
+
+/// The largest body; a snappy block of the largest message cannot be larger.
+const BODY_BYTES_MAX: usize = 32 + DECODED_BYTES_MAX + DECODED_BYTES_MAX / 6;
+
+/// How far ahead of the clock a sample may lie, in milliseconds.
+const AHEAD_MS_MAX: i64 = 10 * 60 * 1000;
+
+const MESSAGE_V1: &str = "prometheus.WriteRequest";
+const MESSAGE_V2: &str = "io.prometheus.write.v2.Request";
+
+#[derive(Clone, PartialEq, Message)]
+struct WriteRequest {
+    #[prost(message, repeated, tag = "1")]
+    series: Vec<TimeSeries>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TimeSeries {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    samples: Vec<WireSample>,
+    /// Only counted, so their contents stay encoded.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    histograms: Vec<Vec<u8>>,
+}
+
+/// Texts as bytes: whether they are UTF-8 is looked at label by label, so that a bad one costs its
+/// series and not the request.
+#[derive(Clone, PartialEq, Message)]
+struct Label {
+    #[prost(bytes = "vec", tag = "1")]
+    name: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct WireSample {
+    #[prost(double, tag = "1")]
+    value: f64,
+    #[prost(int64, tag = "2")]
+    timestamp: i64,
+}
+
+/// A request that is not accepted: status and sentence.
+#[derive(Debug, PartialEq, Eq)]
+struct Rejected(StatusCode, String);
+
+impl Rejected {
+    fn bad(message: impl Into<String>) -> Self {
+        Self(StatusCode::BAD_REQUEST, message.into())
+    }
+}
+
+/// Answers `POST /api/v1/write`: 204 when everything was kept and handed to the kernel.
+pub(crate) async fn remote_write(
+    state: &Arc<State>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Response<Body> {
+    match receive(state, headers, body).await {
+        Ok(()) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        }
+        Err(Rejected(status, message)) => error_text(status, &message),
+    }
+}
+
+async fn receive(state: &Arc<State>, headers: &HeaderMap, body: Body) -> Result<(), Rejected> {
+    if !state.settings.enable_remote_write_receiver {
+        return Err(Rejected(
+            StatusCode::NOT_FOUND,
+            "remote write receiver needs to be enabled with --web.enable-remote-write-receiver"
+                .to_owned(),
+        ));
+    }
+    check_headers(headers)?;
+    let body = axum::body::to_bytes(body, BODY_BYTES_MAX)
+        .await
+        .map_err(|error| Rejected::bad(format!("the body could not be read: {error}")))?;
+    let store = state
+        .open_store()
+        .map_err(|error| Rejected(error.kind.status(), error.message.into_owned()))?
+        .clone();
+    let time_max = state.clock.now().saturating_add(AHEAD_MS_MAX);
+    let metrics = state.metrics.clone();
+    let work = move || {
+        let batch = Batch::decode(&body)?;
+        if batch.skipped > 0 {
+            metrics.invalid_label_samples.add(batch.skipped);
+            tracing::warn!(samples = batch.skipped, "Invalid metric names or labels");
+        }
+        batch.append(&store, time_max)
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        Err(Rejected(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the request could not be processed".to_owned(),
+        ))
+    })
+}
+
+/// Content type and encoding: missing ones mean remote write 1.0 in snappy.
+fn check_headers(headers: &HeaderMap) -> Result<(), Rejected> {
+    let unsupported = |message| Rejected(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
+    let header = |name| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
+    let content_type = header(header::CONTENT_TYPE);
+    let mut parts = content_type.split(';').map(str::trim);
+    let media_type = parts.next().unwrap_or_default();
+    if !media_type.is_empty() && media_type != "application/x-protobuf" {
+        return Err(unsupported(format!(
+            "expected application/x-protobuf as the first (media) part, got {content_type} content-type"
+        )));
+    }
+    for parameter in parts {
+        let Some((name, value)) = parameter.split_once('=') else {
+            return Err(unsupported(format!(
+                "as per https://www.rfc-editor.org/rfc/rfc9110#parameter expected parameters to be key-values, got {parameter} in {content_type} content-type"
+            )));
+        };
+        if name != "proto" {
+            continue;
+        }
+        match value {
+            MESSAGE_V1 => {}
+            MESSAGE_V2 => {
+                return Err(unsupported(format!(
+                    "{MESSAGE_V2} protobuf message is not accepted by this server; only accepts {MESSAGE_V1}"
+                )));
+            }
+            unknown => {
+                return Err(unsupported(format!(
+                    "got {content_type} content type; unknown remote write protobuf message {unknown}, supported: {MESSAGE_V1}"
+                )));
+            }
+        }
+    }
+    let encoding = header(header::CONTENT_ENCODING);
+    if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("snappy") {
+        return Err(unsupported(format!(
+            "{encoding} encoding (compression) is not accepted by this server; only snappy is acceptable"
+        )));
+    }
+    Ok(())
+}
+
+/// The samples of a request.
+#[derive(Debug, Default, PartialEq)]
+struct Batch {
+    series: Vec<(Labels, Vec<Sample>)>,
+    /// Samples of series whose labels break a rule.
+    skipped: u64,
+}
+
+impl Batch {
+    /// Decompresses and decodes a body.
+    fn decode(body: &[u8]) -> Result<Self, Rejected> {
+        let corrupt = |_| Rejected::bad("snappy: corrupt input");
+        let decoded_bytes = snap::raw::decompress_len(body).map_err(corrupt)?;
+        if decoded_bytes > DECODED_BYTES_MAX {
+            return Err(Rejected::bad(format!(
+                "snappy: decoded length {decoded_bytes} exceeds limit {DECODED_BYTES_MAX}"
+            )));
+        }
+        let message = snap::raw::Decoder::new()
+            .decompress_vec(body)
+            .map_err(corrupt)?;
+        let request = WriteRequest::decode(message.as_slice())
+            .map_err(|error| Rejected::bad(format!("proto: {error}")))?;
+        if request
+            .series
+            .iter()
+            .any(|series| !series.histograms.is_empty())
+        {
+            return Err(Rejected::bad(
+                "native histograms are not stored by this version: set send_native_histograms to false in the sender's remote_write",
+            ));
+        }
+        let mut batch = Self::default();
+        for series in request.series {
+            let samples = series.samples.iter().map(|sample| Sample {
+                time: sample.timestamp,
+                value: sample.value,
+            });
+            match labels(&series.labels) {
+                Ok(labels) => batch.series.push((labels, samples.collect())),
+                Err(_) => batch.skipped += samples.len() as u64,
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Appends everything, or nothing and says why.
+    fn append(self, store: &Store, time_max: i64) -> Result<(), Rejected> {
+        let mut appender = store.appendable.appender();
+        // Pieces of one series come together, in the order of its first piece.
+        let mut index: HashMap<SeriesRef, usize> = HashMap::new();
+        let mut collected: Vec<(SeriesRef, Labels, Vec<Sample>)> = Vec::new();
+        for (labels, samples) in self.series {
+            if samples.iter().any(|sample| sample.time > time_max) {
+                return Err(Rejected::bad(
+                    "out of bounds: timestamp is too far in the future",
+                ));
+            }
+            if samples.is_empty() {
+                continue;
+            }
+            let series = match appender.series(&labels) {
+                Ok(series) => series,
+                Err(refusal) => return Err(Rejected::bad(refusal.to_string())),
+            };
+            let known = index.get(&series).and_then(|at| collected.get_mut(*at));
+            if let Some((_, _, known)) = known {
+                known.extend(samples);
+            } else {
+                index.insert(series, collected.len());
+                collected.push((series, labels, samples));
+            }
+        }
+        for (series, _, samples) in &mut collected {
+            samples.sort_by_key(|sample| sample.time);
+            samples.dedup_by_key(|sample| sample.time);
+            appender.samples(*series, samples);
+        }
+        let commit = appender.commit(true).map_err(|error| {
+            tracing::error!(%error, "Error appending remote write");
+            Rejected(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+        })?;
+        let Some((position, refusal)) = commit.refused.first() else {
+            return Ok(());
+        };
+        let refused = collected
+            .iter()
+            .flat_map(|(_, labels, samples)| samples.iter().map(move |sample| (labels, sample)))
+            .nth(*position as usize);
+        let message = refused.map_or_else(
+            || refusal.to_string(),
+            |(labels, sample)| describe(*refusal, labels, *sample, store),
+        );
+        tracing::error!(
+            error = %message,
+            series = refused.map(|(labels, _)| tracing::field::display(labels)),
+            timestamp = refused.map(|(_, sample)| sample.time),
+            "Out of order sample from remote write"
+        );
+        Err(Rejected::bad(message))
+    }
+}
+
+/// Prometheus's words for a refusal; a duplicate names both values.
+fn describe(refusal: Refusal, labels: &Labels, sample: Sample, store: &Store) -> String {
+    if refusal == Refusal::Duplicate
+        && let Ok(Some(existing)) = value_at(store, labels, sample.time)
+    {
+        let number = |value| narthex_query::format_float(value, narthex_query::FloatStyle::General);
+        return format!(
+            "duplicate sample for timestamp {}; overrides not allowed: existing {}, new value {}",
+            sample.time,
+            number(existing),
+            number(sample.value),
+        );
+    }
+    refusal.to_string()
+}
+
+/// The value that a series has at `time`.
+fn value_at(store: &Store, labels: &Labels, time: i64) -> Result<Option<f64>, ReadError> {
+    let range = TimeRange::new(time, time);
+    let matchers: Vec<Matcher> = labels
+        .iter()
+        .filter_map(|(name, value)| Matcher::new(name, MatchOp::Equal, value).ok())
+        .collect();
+    let budget = Budget::unlimited();
+    let querier = store.queryable.querier(range)?;
+    let request = Select {
+        matchers: &matchers,
+        range,
+        limit: None,
+        wants: Wants::Samples,
+    };
+    let selection = querier.select(&request, &budget)?;
+    let series = selection.series();
+    let Some(index) = series.iter().position(|series| series.labels == *labels) else {
+        return Ok(None);
+    };
+    let mut scan = selection.scan(range, &budget);
+    scan.seek(index)?;
+    while let Some(run) = scan.next_run()? {
+        let (mut times, mut values) = (vec![0; run.len()], vec![0.0; run.len()]);
+        run.times(&mut times)?;
+        run.values(&mut values)?;
+        let found = times.iter().zip(&values).find(|(at, _)| **at == time);
+        if let Some((_, value)) = found {
+            return Ok(Some(*value));
+        }
+    }
+    Ok(None)
+}
+
+/// Why a list of labels is not a series.
+#[derive(Debug, PartialEq, Eq)]
+enum BadLabels {
+    NotUtf8,
+    NoMetricName,
+    Invalid(InvalidLabels),
+}
+
+/// A label set from the wire: any order, empty values dropped; names unique and not empty, texts
+/// UTF-8, a metric name among them.
+fn labels(wire: &[Label]) -> Result<Labels, BadLabels> {
+    let mut pairs = Vec::with_capacity(wire.len());
+    for label in wire {
+        let name = std::str::from_utf8(&label.name).map_err(|_| BadLabels::NotUtf8)?;
+        let value = std::str::from_utf8(&label.value).map_err(|_| BadLabels::NotUtf8)?;
+        pairs.push((name, value));
+    }
+    let labels = Labels::try_from_pairs(pairs).map_err(BadLabels::Invalid)?;
+    if labels.metric_name().is_empty() {
+        return Err(BadLabels::NoMetricName);
+    }
+    Ok(labels)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,298 @@
+//! Requests as senders send them. Status codes and sentences are what Prometheus 3.5.3 answers to
+//! the same bytes.
+
+use narthex_storage::stale_marker;
+
+use super::*;
+use crate::api::test_support::{NOW, Reply, Site};
+
+fn label(name: &str, value: &str) -> Label {
+    Label {
+        name: name.as_bytes().to_vec(),
+        value: value.as_bytes().to_vec(),
+    }
+}
+
+fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> TimeSeries {
+    TimeSeries {
+        labels: labels
+            .iter()
+            .map(|(name, value)| label(name, value))
+            .collect(),
+        samples: samples
+            .iter()
+            .map(|(timestamp, value)| WireSample {
+                value: *value,
+                timestamp: *timestamp,
+            })
+            .collect(),
+        histograms: Vec::new(),
+    }
+}
+
+fn body(series: Vec<TimeSeries>) -> Vec<u8> {
+    let message = WriteRequest { series }.encode_to_vec();
+    snap::raw::Encoder::new().compress_vec(&message).unwrap()
+}
+
+async fn push_with(site: &Site, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
+    let mut request = http::Request::post("/api/v1/write");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    site.send(request.body(Body::from(body)).unwrap()).await
+}
+
+async fn push(site: &Site, series: Vec<TimeSeries>) -> (u16, String) {
+    let headers = [
+        ("content-type", "application/x-protobuf"),
+        ("content-encoding", "snappy"),
+    ];
+    let reply = push_with(site, &headers, body(series)).await;
+    (reply.status.as_u16(), reply.text().to_owned())
+}
+
+fn site() -> Site {
+    Site::with(|_| {})
+}
+
+/// What the store holds of a metric: labels and samples as text.
+fn stored(site: &Site, metric: &str) -> Vec<(String, Vec<(i64, u64)>)> {
+    site.store
+        .contents()
+        .iter()
+        .filter(|(labels, _)| labels.metric_name() == metric)
+        .map(|(labels, samples)| {
+            let samples = samples.iter();
+            (
+                labels.to_string(),
+                samples
+                    .map(|sample| (sample.time, sample.value.to_bits()))
+                    .collect(),
+            )
+        })
+        .collect()
+}
+
+fn bits(samples: &[(i64, f64)]) -> Vec<(i64, u64)> {
+    samples
+        .iter()
+        .map(|(time, value)| (*time, value.to_bits()))
+        .collect()
+}
+
+#[tokio::test]
+async fn samples_of_any_age_are_kept_bit_for_bit() {
+    let site = site();
+    let samples = [(0, 1.5), (NOW, stale_marker()), (NOW + 1, f64::NAN)];
+    let sent = series(&[("__name__", "m"), ("a", "b")], &samples);
+    assert_eq!(push(&site, vec![sent]).await, (204, String::new()));
+    assert_eq!(
+        stored(&site, "m"),
+        [(r#"{__name__="m", a="b"}"#.to_owned(), bits(&samples))]
+    );
+}
+
+#[tokio::test]
+async fn a_refused_sample_refuses_the_whole_request() {
+    let site = site();
+    let name = [("__name__", "m")];
+    let first = series(&name, &[(NOW, 1.0), (NOW + 1_000, 2.0)]);
+    assert_eq!(push(&site, vec![first]).await.0, 204);
+    let other = || series(&[("__name__", "other")], &[(NOW, 1.0)]);
+    for (sample, message) in [
+        ((NOW, 3.0), "out of order sample\n".to_owned()),
+        (
+            (NOW + 1_000, 3.0),
+            format!(
+                "duplicate sample for timestamp {}; overrides not allowed: existing 2, new value 3\n",
+                NOW + 1_000
+            ),
+        ),
+        (
+            (NOW + 3_600_000, 3.0),
+            "out of bounds: timestamp is too far in the future\n".to_owned(),
+        ),
+    ] {
+        let sent = vec![other(), series(&name, &[sample])];
+        assert_eq!(push(&site, sent).await, (400, message));
+        assert_eq!(stored(&site, "other"), []);
+    }
+    assert_eq!(
+        stored(&site, "m")[0].1,
+        bits(&[(NOW, 1.0), (NOW + 1_000, 2.0)])
+    );
+    // The newest sample again is no news.
+    let again = series(&name, &[(NOW + 1_000, 2.0)]);
+    assert_eq!(push(&site, vec![again]).await.0, 204);
+}
+
+#[tokio::test]
+async fn pieces_of_a_series_are_put_in_order() {
+    let site = site();
+    let sent = vec![
+        series(
+            &[("__name__", "m"), ("a", "")],
+            &[(NOW, 2.0), (NOW - 1_000, 1.0)],
+        ),
+        series(&[("__name__", "m")], &[(NOW - 2_000, 0.0), (NOW, 9.0)]),
+        series(&[("z", "1"), ("__name__", "unsorted")], &[(NOW, 1.0)]),
+    ];
+    assert_eq!(push(&site, sent).await.0, 204);
+    assert_eq!(
+        stored(&site, "m"),
+        [(
+            r#"{__name__="m"}"#.to_owned(),
+            bits(&[(NOW - 2_000, 0.0), (NOW - 1_000, 1.0), (NOW, 2.0)])
+        )]
+    );
+    assert_eq!(
+        stored(&site, "unsorted")[0].0,
+        r#"{__name__="unsorted", z="1"}"#
+    );
+}
+
+#[tokio::test]
+async fn series_with_invalid_labels_are_skipped_and_counted() {
+    let site = site();
+    let sample = [(NOW, 1.0)];
+    let not_utf8 = TimeSeries {
+        labels: vec![
+            label("__name__", "m"),
+            Label {
+                name: b"a".to_vec(),
+                value: b"\xff".to_vec(),
+            },
+        ],
+        ..series(&[], &sample)
+    };
+    let sent = vec![
+        series(&[("a", "b")], &sample),
+        series(&[("__name__", ""), ("a", "b")], &sample),
+        series(&[("__name__", "m"), ("a", "b"), ("a", "c")], &sample),
+        series(&[("__name__", "m"), ("", "x")], &sample),
+        not_utf8,
+        series(&[("__name__", "m"), ("a-b", "x")], &sample),
+    ];
+    assert_eq!(push(&site, sent).await, (204, String::new()));
+    assert_eq!(
+        stored(&site, "m"),
+        [(r#"{__name__="m", a-b="x"}"#.to_owned(), bits(&sample))]
+    );
+    assert!(
+        site.state
+            .registry
+            .render()
+            .contains("prometheus_api_remote_write_invalid_labels_samples_total 5\n")
+    );
+}
+
+#[tokio::test]
+async fn native_histograms_are_refused_by_name() {
+    let site = site();
+    let histogram = TimeSeries {
+        histograms: vec![vec![]],
+        ..series(&[("__name__", "h")], &[])
+    };
+    let sent = vec![series(&[("__name__", "m")], &[(NOW, 1.0)]), histogram];
+    let (status, message) = push(&site, sent).await;
+    assert_eq!(
+        (status, message.as_str()),
+        (
+            400,
+            "native histograms are not stored by this version: set send_native_histograms to false in the sender's remote_write\n"
+        )
+    );
+    assert_eq!(stored(&site, "m"), []);
+}
+
+#[tokio::test]
+async fn what_does_not_decode_is_refused_before_memory_is_taken() {
+    let site = site();
+    for (bytes, message) in [
+        (&b"\xff\xff\xff\xff\xff"[..], "snappy: corrupt input\n"),
+        (b"\x00\x01\x02", "snappy: corrupt input\n"),
+        (
+            b"\x80\x80\x80\x80\x08\x00a",
+            "snappy: decoded length 2147483648 exceeds limit 33554432\n",
+        ),
+    ] {
+        let reply = push_with(&site, &[], bytes.to_vec()).await;
+        assert_eq!((reply.status.as_u16(), reply.text()), (400, message));
+    }
+    let truncated = snap::raw::Encoder::new()
+        .compress_vec(b"\xff\xff\xff")
+        .unwrap();
+    let reply = push_with(&site, &[], truncated).await;
+    assert_eq!(reply.status, 400);
+    assert!(reply.text().starts_with("proto: "));
+}
+
+#[tokio::test]
+async fn content_types_and_encodings_are_told_apart() {
+    let site = site();
+    let v1 = "application/x-protobuf;proto=prometheus.WriteRequest";
+    for (content_type, encoding, status, message) in [
+        ("", "", 204, ""),
+        ("application/x-protobuf", "Snappy", 204, ""),
+        ("application/x-protobuf; charset=utf-8", "snappy", 204, ""),
+        (v1, "snappy", 204, ""),
+        (
+            "application/json",
+            "snappy",
+            415,
+            "expected application/x-protobuf as the first (media) part, got application/json content-type\n",
+        ),
+        (
+            "application/x-protobuf;proto=foo",
+            "snappy",
+            415,
+            "got application/x-protobuf;proto=foo content type; unknown remote write protobuf message foo, supported: prometheus.WriteRequest\n",
+        ),
+        (
+            "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+            "snappy",
+            415,
+            "io.prometheus.write.v2.Request protobuf message is not accepted by this server; only accepts prometheus.WriteRequest\n",
+        ),
+        (
+            "application/x-protobuf;proto",
+            "snappy",
+            415,
+            "as per https://www.rfc-editor.org/rfc/rfc9110#parameter expected parameters to be key-values, got proto in application/x-protobuf;proto content-type\n",
+        ),
+        (
+            "application/x-protobuf",
+            "gzip",
+            415,
+            "gzip encoding (compression) is not accepted by this server; only snappy is acceptable\n",
+        ),
+    ] {
+        let headers: Vec<(&str, &str)> = [
+            ("content-type", content_type),
+            ("content-encoding", encoding),
+        ]
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
+        let reply = push_with(&site, &headers, body(Vec::new())).await;
+        assert_eq!(
+            (reply.status.as_u16(), reply.text()),
+            (status, message),
+            "{content_type} {encoding}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_receiver_is_off_by_default() {
+    let site = Site::with(|settings| settings.enable_remote_write_receiver = false);
+    let reply = push_with(&site, &[], body(Vec::new())).await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.text()),
+        (
+            404,
+            "remote write receiver needs to be enabled with --web.enable-remote-write-receiver\n"
+        )
+    );
+}

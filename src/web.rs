@@ -1,1 +1,0 @@
-//! Routes outside `/api/v1`.
