@@ -82,7 +82,7 @@ impl ApiError {
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         let kind = match &error {
-            QueryError::Parse(_) => {
+            QueryError::Parse(_) | QueryError::BadData(_) => {
                 return Self::parameter("query", error);
             }
             QueryError::Execution(_) => ErrorType::Execution,
