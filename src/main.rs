@@ -1,6 +1,10 @@
-//! The `narthex` binary.
+//! The `narthex` binary: picks the program by the name it was called by.
+
+use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+fn main() -> ExitCode {
+    narthex::cli::main(std::env::args().collect())
+}

@@ -27,9 +27,9 @@ pub(crate) enum Request {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct CommandLineError {
     /// What is wrong, in Prometheus's words.
-    pub message: String,
+    pub(crate) message: String,
     /// Prometheus's exit code: 1 for the shape of the line, 2 for a bad value.
-    pub code: u8,
+    pub(crate) code: u8,
 }
 
 impl CommandLineError {
@@ -48,7 +48,7 @@ impl CommandLineError {
     }
 
     /// What goes to stderr.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let head = format!("Error parsing command line arguments: {}\n", self.message);
         if self.code == 1 {
             format!("{head}prometheus: error: {}\n", self.message)
@@ -63,12 +63,12 @@ impl CommandLineError {
 pub(crate) struct Values {
     given: BTreeMap<&'static str, Vec<String>>,
     /// One line each, to be logged once logging stands.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Values {
     /// Whether the flag was on the command line.
-    pub fn is_given(&self, name: &str) -> bool {
+    pub(crate) fn is_given(&self, name: &str) -> bool {
         self.given.contains_key(name)
     }
 
@@ -76,7 +76,7 @@ impl Values {
     ///
     /// # Panics
     /// When there is no such flag.
-    pub fn text(&self, name: &str) -> &str {
+    pub(crate) fn text(&self, name: &str) -> &str {
         match self.given.get(name).and_then(|values| values.last()) {
             Some(value) => value,
             None => {
@@ -88,7 +88,7 @@ impl Values {
     }
 
     /// The values of a list, split at commas; its default when it was not given.
-    pub fn list(&self, name: &str) -> Vec<String> {
+    pub(crate) fn list(&self, name: &str) -> Vec<String> {
         let joined = match self.given.get(name) {
             Some(values) => values.join(","),
             None => self.text(name).to_owned(),
@@ -102,34 +102,34 @@ impl Values {
     }
 
     /// Whether a switch is on.
-    pub fn switch(&self, name: &str) -> bool {
+    pub(crate) fn switch(&self, name: &str) -> bool {
         self.text(name) == "true"
     }
 
     /// A duration flag's value.
-    pub fn duration(&self, name: &str) -> Duration {
+    pub(crate) fn duration(&self, name: &str) -> Duration {
         parse_duration(self.text(name)).expect("durations are checked when they are read")
     }
 
     /// A count's value.
-    pub fn count(&self, name: &str) -> u64 {
+    pub(crate) fn count(&self, name: &str) -> u64 {
         self.text(name)
             .parse()
             .expect("counts are checked when they are read")
     }
 
     /// A size's value in bytes.
-    pub fn bytes(&self, name: &str) -> u64 {
+    pub(crate) fn bytes(&self, name: &str) -> u64 {
         parse_bytes(self.text(name)).expect("sizes are checked when they are read")
     }
 
     /// Sets a value that follows from others, as `/api/v1/status/flags` shows it.
-    pub fn set(&mut self, name: &'static str, value: String) {
+    pub(crate) fn set(&mut self, name: &'static str, value: String) {
         self.given.insert(name, vec![value]);
     }
 
     /// All flags with their values as text.
-    pub fn all(&self) -> BTreeMap<String, String> {
+    pub(crate) fn all(&self) -> BTreeMap<String, String> {
         FLAGS
             .iter()
             .map(|flag| {
@@ -143,7 +143,7 @@ impl Values {
     }
 
     /// The names of the given flags that have no effect here.
-    pub fn without_effect(&self) -> Vec<&'static str> {
+    pub(crate) fn without_effect(&self) -> Vec<&'static str> {
         FLAGS
             .iter()
             .filter(|flag| flag.status == Status::NoEffect && self.is_given(flag.name))
@@ -152,7 +152,7 @@ impl Values {
     }
 
     /// Why the server cannot start with these flags, if it cannot.
-    pub fn not_built(&self) -> Option<String> {
+    pub(crate) fn not_built(&self) -> Option<String> {
         FLAGS.iter().find_map(|flag| match flag.status {
             Status::NotBuilt(why) if self.is_given(flag.name) => {
                 let value = self.text(flag.name);
@@ -290,7 +290,7 @@ fn check_value(flag: &Flag, value: &str) -> Result<String, CommandLineError> {
             .map(format_bytes)
             .ok_or_else(|| CommandLineError::value(format!("units: unknown unit  in {value}"))),
         Kind::Count => match value.parse::<f64>() {
-            Ok(number) if number >= 0.0 && number < 9.0e15 => Ok((number as u64).to_string()),
+            Ok(number) if (0.0..9.0e15).contains(&number) => Ok((number as u64).to_string()),
             Ok(_) => Err(CommandLineError::value(format!(
                 "--{} must be between 0 and 9e15, not {value}",
                 flag.name
@@ -344,7 +344,7 @@ fn parse_bytes(text: &str) -> Option<u64> {
 fn format_bytes(bytes: u64) -> String {
     let mut value = bytes;
     let mut power = 0;
-    while value != 0 && value % 1024 == 0 && power + 1 < UNITS.len() {
+    while value != 0 && value.is_multiple_of(1024) && power + 1 < UNITS.len() {
         value /= 1024;
         power += 1;
     }

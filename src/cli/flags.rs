@@ -4,19 +4,21 @@
 //! names, defaults and order are those of Prometheus 3.14 (its own `--help`, and the hidden flags
 //! that `/api/v1/status/flags` lists); what is ours stands at the end.
 
+use std::fmt::Write as _;
+
 /// A flag of the server.
 #[derive(Debug)]
 pub(crate) struct Flag {
     /// Without the leading dashes.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What values it takes.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// The value it has when it is not given, as it is printed.
-    pub default: &'static str,
+    pub(crate) default: &'static str,
     /// What giving it does.
-    pub status: Status,
+    pub(crate) status: Status,
     /// One sentence for `--help`.
-    pub help: &'static str,
+    pub(crate) help: &'static str,
 }
 
 /// What values a flag takes.
@@ -112,7 +114,7 @@ pub(crate) static FLAGS: &[Flag] = &[
     flag("storage.tsdb.wal-segment-size", Bytes, "0B", NoEffect, "Size at which to split the write-ahead log."),
     flag("storage.tsdb.retention.time", Duration, "0s", Works, "How long to retain samples. 15d if neither this nor a size is set."),
     flag("storage.tsdb.retention.size", Bytes, "0B", Works, "Maximum number of bytes the store may take. Units are powers of two: B, KB, MB, GB, TB, PB, EB."),
-    flag("storage.tsdb.no-lockfile", Switch, "false", NoEffect, "Do not create a lock file in the data directory. Here the lock is always taken."),
+    flag("storage.tsdb.no-lockfile", Switch, "false", Works, "Do not create a lock file in the data directory."),
     flag("storage.tsdb.allow-overlapping-compaction", Switch, "true", NoEffect, "Allow compaction of overlapping blocks."),
     flag("storage.tsdb.wal-compression", Switch, "true", NoEffect, "Compress the write-ahead log."),
     flag("storage.tsdb.wal-compression-type", OneOf(&["snappy", "zstd"]), "snappy", NoEffect, "Compression of the write-ahead log."),
@@ -138,8 +140,8 @@ pub(crate) static FLAGS: &[Flag] = &[
     flag("rules.alert.for-grace-period", Duration, "10m", Partly(RULES), "Minimum duration between alert and restored \"for\" state."),
     flag("rules.alert.resend-delay", Duration, "1m", Partly(RULES), "Minimum time before an alert is sent again."),
     flag("rules.max-concurrent-evals", Count, "4", Partly(RULES), "How many independent rules run at the same time."),
-    flag("scrape.adjust-timestamps", Switch, "true", NoEffect, "Align timestamps of scrapes to the schedule when they are within the tolerance."),
-    flag("scrape.timestamp-tolerance", Duration, "2ms", NoEffect, "The tolerance of --scrape.adjust-timestamps."),
+    flag("scrape.adjust-timestamps", Switch, "true", Works, "Align timestamps of scrapes to the schedule when they are within the tolerance."),
+    flag("scrape.timestamp-tolerance", Duration, "2ms", Works, "The tolerance of --scrape.adjust-timestamps."),
     flag("scrape.discovery-reload-interval", Duration, "5s", NoEffect, "How often changed targets are taken over."),
     flag("alertmanager.notification-queue-capacity", Count, "10000", Partly(RULES), "Capacity of the queue of notifications."),
     flag("alertmanager.notification-batch-size", Count, "256", Partly(RULES), "Maximum number of notifications sent together."),
@@ -159,11 +161,11 @@ pub(crate) static FLAGS: &[Flag] = &[
 #[derive(Debug)]
 pub(crate) struct RemovedFlag {
     /// Without the leading dashes; a trailing dot or dash matches everything that starts so.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Whether a value follows.
-    pub takes_value: bool,
+    pub(crate) takes_value: bool,
     /// The flag that took its place, which gets the value.
-    pub replaced_by: Option<&'static str>,
+    pub(crate) replaced_by: Option<&'static str>,
 }
 
 const fn removed(name: &'static str, takes_value: bool) -> RemovedFlag {
@@ -300,7 +302,7 @@ pub(crate) fn help() -> String {
             }
         }
         for line in wrap(&sentence, 48) {
-            text.push_str(&format!("{left:<33}{line}\n"));
+            writeln!(text, "{left:<33}{line}").expect("writing to a string cannot fail");
             left.clear();
         }
     }
@@ -327,7 +329,7 @@ fn wrap(sentence: &str, width: usize) -> Vec<String> {
 }
 
 /// The table of flags in Markdown, as the README quotes it.
-pub fn markdown_table() -> String {
+pub(crate) fn markdown_table() -> String {
     let mut text = String::from("| flag | default | here |\n|---|---|---|\n");
     for flag in FLAGS {
         let here = match flag.status {
@@ -341,7 +343,8 @@ pub fn markdown_table() -> String {
         } else {
             format!("`{}`", flag.default)
         };
-        text.push_str(&format!("| `--{}` | {default} | {here} |\n", flag.name));
+        writeln!(text, "| `--{}` | {default} | {here} |", flag.name)
+            .expect("writing to a string cannot fail");
     }
     text
 }

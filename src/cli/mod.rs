@@ -1,5 +1,70 @@
 //! Command lines: the server, promtool and our own commands.
+//!
+//! One binary is several programs. Called as `promtool`, or with `promtool` as first argument, it is
+//! promtool; promtool's commands are also there directly (`narthex check config …`); everything else
+//! is the server, with Prometheus's flags.
 
 mod command_line;
 mod flags;
+mod promql;
 pub mod promtool;
+mod serve;
+
+use std::{ffi::OsString, path::Path, process::ExitCode};
+
+/// promtool's commands, which are also ours.
+const COMMANDS: [&str; 8] = [
+    "check",
+    "query",
+    "debug",
+    "push",
+    "test",
+    "tsdb",
+    "promql",
+    "label-matchers",
+];
+
+/// Runs the program that the command line names; `arguments` begin with the program's name.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let mut arguments = arguments.into_iter();
+    let program = arguments.next().unwrap_or_default();
+    let program = Path::new(&program).file_name().unwrap_or_default();
+    let arguments: Vec<OsString> = arguments.collect();
+    if program == "promtool" {
+        return run_promtool(&arguments);
+    }
+    let words: Vec<String> = arguments
+        .iter()
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    if program != "prometheus"
+        && let Some(first) = words.first()
+    {
+        if first == "promtool" {
+            return run_promtool(&arguments[1..]);
+        }
+        if first == "promql" && words.get(1).is_some_and(|second| second == "test") {
+            // A closed pipe is the only way that writing fails.
+            return promql::test(&words[2..], &mut std::io::stdout().lock())
+                .unwrap_or(ExitCode::FAILURE);
+        }
+        if COMMANDS.contains(&first.as_str()) {
+            return run_promtool(&arguments);
+        }
+    }
+    serve::run(&words)
+}
+
+fn run_promtool(arguments: &[OsString]) -> ExitCode {
+    let code = promtool::run(
+        arguments,
+        &mut std::io::stdout().lock(),
+        &mut std::io::stderr().lock(),
+    );
+    ExitCode::from(code)
+}
+
+/// The table of flags in Markdown, as the README quotes it.
+pub fn flags_table() -> String {
+    flags::markdown_table()
+}

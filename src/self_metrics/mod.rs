@@ -403,8 +403,17 @@ impl Registry {
 
     /// A value that is set by a collector and only grows, without labels: printed as a counter.
     pub fn counter_gauge(&self, name: &'static str, help: &'static str) -> Gauge {
-        self.family::<Gauge>("counter", name, help, &[], &[])
-            .with(&[])
+        self.counter_gauges(name, help, &[]).with(&[])
+    }
+
+    /// The same by label values.
+    pub fn counter_gauges(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        label_names: &'static [&'static str],
+    ) -> Family<Gauge> {
+        self.family("counter", name, help, label_names, &[])
     }
 
     /// Summaries by label values.

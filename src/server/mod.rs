@@ -1,4 +1,676 @@
 //! Builds the whole server; start and stop order.
+//!
+//! Start: listeners are open before anything else, so that a health check and `/-/ready` (503) are
+//! answered while the store replays its log; then the store, then the configuration, then scraping;
+//! then the server says that it is ready. Stop is the same backwards: not ready, scraping ends with
+//! its staleness markers, running requests are answered, and the store is closed last.
+//!
+//! Everything that a test wants to set is an argument of [`Server::start`]: the clock, the
+//! listeners, the file system. Signals, flags and exit codes belong to `cli`.
 
 mod external_url;
 mod listen;
+mod reload;
+mod store_metrics;
+mod targets;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    hash::BuildHasher as _,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock, RwLock},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow};
+use narthex_query::{Engine, EngineOptions, Features, format_duration};
+use narthex_storage::{Db, DbOptions, Fs, OpenReport, Regex, Timestamp, WalFsync};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+use tracing::{error, info, warn};
+
+pub use listen::bind;
+pub use reload::ConfigSource;
+
+use crate::{
+    api::{Configuration, Control, Gate, HttpMetrics, Readiness, Settings, State, Store},
+    clock::AsyncClock,
+    config::Config,
+    scrape::{ScrapeManager, ScrapeOptions},
+    self_metrics::{Gauge, Registry, register_process},
+    web,
+};
+use listen::{Accepting, Limits};
+
+/// How long a stop waits for requests that are being answered.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// How often the store is given time to seal, to drop what is past retention and to cut its log.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The longest wait for the first scrape of the built-in configuration.
+const FIRST_SELF_SCRAPE: Duration = Duration::from_secs(1);
+
+/// An interval of zero would spin.
+const SHORTEST_AUTO_RELOAD: Duration = Duration::from_secs(1);
+
+/// Reload and quit requests that wait; more than that wait at the sender.
+const CONTROL_QUEUE: usize = 16;
+
+/// Decoded columns that one query may hold, in bytes.
+const QUERY_BYTES_MAX: u64 = 2 << 30;
+
+/// What the command line says about a server.
+#[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each stands for a switch of the command line"
+)]
+pub struct ServerOptions {
+    /// Where the configuration comes from.
+    pub config: ConfigSource,
+    /// How often to look for changes of the configuration, if at all.
+    pub auto_reload: Option<Duration>,
+    /// The data path; ours is `narthex/` in it.
+    pub data_path: PathBuf,
+    /// How long samples are kept, counted back from the newest one; `None` is forever. The
+    /// configuration wins.
+    pub retention_time: Option<Duration>,
+    /// How many bytes the store may take; `None` is any. The configuration wins.
+    pub retention_size_bytes: Option<u64>,
+    /// When the write-ahead log is made durable.
+    pub wal_fsync: WalFsync,
+    /// Whether to take the lock file of the data path.
+    pub lock: bool,
+    /// `--web.external-url` as it was given.
+    pub external_url: String,
+    /// `--web.route-prefix` as it was given.
+    pub route_prefix: String,
+    /// Origins that may read answers in a browser.
+    pub cors_origin: Regex,
+    /// The title of the pages.
+    pub page_title: String,
+    /// Whether `/-/reload` and `/-/quit` are allowed.
+    pub enable_lifecycle: bool,
+    /// Whether the admin endpoints are allowed.
+    pub enable_admin_api: bool,
+    /// Whether remote write is accepted.
+    pub enable_remote_write_receiver: bool,
+    /// Connections open at the same time.
+    pub connections_max: usize,
+    /// Time to read a request, and to keep an idle connection.
+    pub read_timeout: Duration,
+    /// How far back an instant selector looks.
+    pub query_lookback: Duration,
+    /// The longest a query may take.
+    pub query_timeout: Duration,
+    /// Queries that run at the same time, at least 1.
+    pub query_concurrency: usize,
+    /// Samples that one query may hold at once.
+    pub query_samples_max: u64,
+    /// Whether the times of scrapes are snapped to their schedule.
+    pub adjust_timestamps: bool,
+    /// How far a scrape may be from its schedule to be snapped.
+    pub timestamp_tolerance: Duration,
+    /// Whether experimental PromQL functions are on.
+    pub experimental_functions: bool,
+    /// Every flag with its value as text.
+    pub flags: BTreeMap<String, String>,
+    /// When the process started.
+    pub started: Timestamp,
+}
+
+/// A server that listens. [`Server::run`] makes it ready.
+pub struct Server {
+    options: ServerOptions,
+    clock: Arc<dyn AsyncClock>,
+    fs: Arc<dyn Fs>,
+    state: Arc<State>,
+    accepting: Accepting,
+    addresses: Vec<SocketAddr>,
+    scraping: Arc<OnceLock<ScrapeManager>>,
+    reloads: ReloadMetrics,
+    control: (mpsc::Sender<Control>, mpsc::Receiver<Control>),
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Server")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `prometheus_config_*` and `prometheus_ready`.
+#[derive(Debug)]
+struct ReloadMetrics {
+    successful: Gauge,
+    success_seconds: Gauge,
+    ready: Gauge,
+}
+
+/// Reads and reviews a configuration file, without using it.
+///
+/// # Errors
+/// What is wrong, in words for a person.
+pub fn check_config(path: &Path) -> Result<()> {
+    ConfigSource::File(path.to_owned())
+        .load("localhost:9090", "")
+        .map(|_| ())
+}
+
+/// Whether `--web.external-url` can be used.
+///
+/// # Errors
+/// In Prometheus's words.
+pub fn check_external_url(flag: &str) -> Result<()> {
+    external_url::external_url(flag, "localhost", 0).map(|_| ())
+}
+
+impl Server {
+    /// Starts to listen. Until [`Server::run`] has opened the store, requests that need it are
+    /// answered with 503. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When a flag's value is wrong or a listener cannot be used.
+    pub fn start(
+        options: ServerOptions,
+        clock: Arc<dyn AsyncClock>,
+        listeners: Vec<std::net::TcpListener>,
+        fs: Arc<dyn Fs>,
+    ) -> Result<Self> {
+        let addresses = listeners
+            .iter()
+            .map(std::net::TcpListener::local_addr)
+            .collect::<io::Result<Vec<_>>>()?;
+        let first = addresses.first().context("no --web.listen-address")?;
+        let external_url =
+            external_url::external_url(&options.external_url, &host_name(), first.port())?;
+        let route_prefix = external_url::route_prefix(&options.route_prefix, &external_url);
+        let registry = Registry::new();
+        register_process(&registry);
+        register_build_info(&registry);
+        let reloads = ReloadMetrics {
+            successful: registry.gauge(
+                "prometheus_config_last_reload_successful",
+                "Whether the last configuration reload attempt was successful.",
+            ),
+            success_seconds: registry.gauge(
+                "prometheus_config_last_reload_success_timestamp_seconds",
+                "Timestamp of the last successful configuration reload.",
+            ),
+            ready: registry.gauge(
+                "prometheus_ready",
+                "Whether Prometheus startup was fully completed and the server is ready for normal operation.",
+            ),
+        };
+        let scraping = Arc::new(OnceLock::<ScrapeManager>::new());
+        let control = mpsc::channel(CONTROL_QUEUE);
+        let mut flags = options.flags.clone();
+        let shown_prefix = match route_prefix.as_str() {
+            "" => "/".to_owned(),
+            prefix => prefix.to_owned(),
+        };
+        flags.insert("web.route-prefix".to_owned(), shown_prefix);
+        let state = Arc::new(State {
+            settings: Settings {
+                flags,
+                external_url: external_url.clone(),
+                route_prefix,
+                cors_origin: options.cors_origin.clone(),
+                page_title: options.page_title.clone(),
+                enable_lifecycle: options.enable_lifecycle,
+                enable_admin_api: options.enable_admin_api,
+                enable_remote_write_receiver: options.enable_remote_write_receiver,
+                query_timeout: options.query_timeout,
+                lookback: options.query_lookback,
+                storage_retention: retention_text(
+                    options.retention_time,
+                    options.retention_size_bytes,
+                ),
+                started: options.started,
+            },
+            clock: Arc::clone(&clock),
+            store: OnceLock::new(),
+            engine: Arc::new(Engine::new(EngineOptions {
+                lookback: options.query_lookback,
+                samples_max: options.query_samples_max,
+                features: Features {
+                    experimental_functions: options.experimental_functions,
+                    ..Features::default()
+                },
+                ..EngineOptions::default()
+            })),
+            gate: Gate::new(options.query_concurrency, QUERY_BYTES_MAX, &registry),
+            readiness: Readiness::default(),
+            configuration: RwLock::new(Arc::new(Configuration {
+                yaml: String::new(),
+                external_labels: narthex_storage::Labels::empty(),
+                loaded: clock.now(),
+                last_reload_successful: false,
+            })),
+            targets: Box::new({
+                let scraping = Arc::clone(&scraping);
+                let (external_url, own) = (external_url.clone(), *first);
+                move || {
+                    let pools = scraping.get().map(ScrapeManager::pools);
+                    let pools = pools.unwrap_or_default().into_iter();
+                    pools
+                        .map(|pool| targets::target_pool(pool, &external_url, own))
+                        .collect()
+                }
+            }),
+            control: control.0.clone(),
+            metrics: HttpMetrics::new(&registry),
+            registry,
+        });
+        let limits = Limits {
+            connections_max: options.connections_max.max(1),
+            read_timeout: options.read_timeout,
+        };
+        let accepting = Accepting::start(listeners, &web::router(Arc::clone(&state)), limits)?;
+        for address in &addresses {
+            info!(component = "web", %address, "Listening on");
+        }
+        Ok(Self {
+            options,
+            clock,
+            fs,
+            state,
+            accepting,
+            addresses,
+            scraping,
+            reloads,
+            control,
+        })
+    }
+
+    /// The addresses it listens on.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where reload and quit requests go.
+    pub fn control(&self) -> mpsc::Sender<Control> {
+        self.control.0.clone()
+    }
+
+    /// Opens the store, starts scraping, and serves until it is told to quit; then stops in order
+    /// and closes the store.
+    ///
+    /// # Errors
+    /// When the store does not open, the first configuration is bad, or the store fails for good.
+    pub async fn run(mut self) -> Result<()> {
+        let config = self.load().await?;
+        let store = self.open_store(&config).await?;
+        let maintenance = Maintenance::start(Arc::clone(&store), Arc::clone(&self.clock));
+        let outcome = self.serve(&store, config).await;
+        // Stop, in the reverse order of the start.
+        self.state.readiness.set_stopping();
+        self.reloads.ready.set(0.0);
+        if let Some(scraping) = self.scraping.get() {
+            scraping.stop().await;
+            info!("Scrape manager stopped");
+        }
+        let grace = self.clock.sleep_until(self.clock.monotonic() + STOP_GRACE);
+        if !self.accepting.stop(grace).await {
+            warn!("Some requests were still running and were cut");
+        }
+        maintenance.stop().await;
+        tokio::task::spawn_blocking(move || store.close())
+            .await?
+            .context("close the store")?;
+        outcome
+    }
+
+    /// Opens the store on the blocking pool, for replaying a log takes a while.
+    async fn open_store(&self, config: &Config) -> Result<Arc<Db>> {
+        info!("Starting TSDB ...");
+        let options = self.store_options(config);
+        let began = self.clock.monotonic();
+        let (store, report) = tokio::task::spawn_blocking(move || Db::open(options))
+            .await?
+            .context("opening storage failed")?;
+        let store = Arc::new(store);
+        self.say_what_was_found(&report);
+        let took = self.clock.monotonic().saturating_sub(began);
+        info!(
+            segments = report.wal_segments,
+            series = store.stats().series,
+            total_replay_duration = format!("{took:?}"),
+            "WAL replay completed"
+        );
+        info!("TSDB started");
+        store_metrics::register(&self.state.registry, &store);
+        let head = {
+            let store = Arc::clone(&store);
+            Arc::new(move || store_metrics::head(&store))
+        };
+        let opened = Store {
+            queryable: Arc::clone(&store) as _,
+            appendable: Arc::clone(&store) as _,
+            head,
+        };
+        assert!(
+            self.state.store.set(opened).is_ok(),
+            "the store is opened once"
+        );
+        Ok(store)
+    }
+
+    /// Applies the configuration, says that the server is ready, and answers requests to reload and
+    /// to quit until one of the latter.
+    async fn serve(&mut self, store: &Arc<Db>, config: Config) -> Result<()> {
+        let built_in = self.options.config == ConfigSource::BuiltIn;
+        let scraping = ScrapeManager::new(
+            ScrapeOptions {
+                first_scrape_within: built_in.then_some(FIRST_SELF_SCRAPE),
+                offset_seed: host_seed(),
+                adjust_timestamps: self.options.adjust_timestamps,
+                timestamp_tolerance: self.options.timestamp_tolerance,
+            },
+            Arc::clone(store) as _,
+            Arc::clone(&self.clock),
+            &self.state.registry,
+        );
+        assert!(self.scraping.set(scraping).is_ok(), "scraping starts once");
+        let outcome = self.apply(&config);
+        self.note_outcome(&outcome);
+        outcome?;
+        let opened_with = self.retention(&config);
+        drop(config);
+        self.state.readiness.set_ready();
+        self.reloads.ready.set(1.0);
+        info!("Server is ready to receive web requests.");
+        self.say_where();
+        let interval = self.options.auto_reload;
+        if let Some(interval) = interval {
+            info!(
+                interval = format_duration(interval),
+                "Enabled automatic configuration file reloading. Checking for configuration changes every"
+            );
+        }
+        let mut checksum = self.checksum().await?;
+        loop {
+            let next_look = async {
+                match interval {
+                    Some(interval) => {
+                        let at = self.clock.monotonic() + interval.max(SHORTEST_AUTO_RELOAD);
+                        self.clock.sleep_until(at).await;
+                    }
+                    None => std::future::pending().await,
+                }
+            };
+            let request = tokio::select! {
+                request = self.control.1.recv() => request,
+                () = next_look => {
+                    if self.checksum().await? == checksum {
+                        continue;
+                    }
+                    info!("Configuration file change detected, reloading the configuration.");
+                    let (nobody, _) = oneshot::channel();
+                    Some(Control::Reload(nobody))
+                }
+            };
+            match request {
+                Some(Control::Reload(answer)) => {
+                    checksum = self.checksum().await?;
+                    let outcome = self.reload(opened_with).await.map_err(|problem| {
+                        let problem = format!("{problem:#}");
+                        error!(err = problem, "Error reloading config");
+                        problem
+                    });
+                    // Who asked may have gone.
+                    let _gone = answer.send(outcome);
+                }
+                Some(Control::Quit) | None => return Ok(()),
+            }
+        }
+    }
+
+    async fn checksum(&self) -> Result<u64> {
+        let source = self.options.config.clone();
+        Ok(tokio::task::spawn_blocking(move || source.checksum()).await?)
+    }
+
+    /// Loads the configuration and puts it in force, or leaves everything as it is.
+    async fn reload(&self, opened_with: (Option<Duration>, Option<u64>)) -> Result<()> {
+        let config = self.load().await;
+        let outcome = config.and_then(|config| {
+            self.apply(&config)?;
+            if self.retention(&config) != opened_with {
+                warn!("Another retention takes effect at the next start");
+            }
+            Ok(())
+        });
+        self.note_outcome(&outcome);
+        outcome
+    }
+
+    fn note_outcome(&self, outcome: &Result<()>) {
+        match outcome {
+            Ok(()) => {
+                self.reloads.successful.set(1.0);
+                self.reloads
+                    .success_seconds
+                    .set((self.clock.now() / 1000) as f64);
+            }
+            Err(_) => {
+                self.reloads.successful.set(0.0);
+                let old = Configuration::clone(&self.state.configuration());
+                self.state.set_configuration(Configuration {
+                    last_reload_successful: false,
+                    ..old
+                });
+            }
+        }
+    }
+
+    /// The configuration as it stands now, reviewed.
+    async fn load(&self) -> Result<Config> {
+        let name = self.config_name();
+        info!(filename = name, "Loading configuration file");
+        let source = self.options.config.clone();
+        let own_address = listen::reachable(self.addresses[0]);
+        let prefix = self.state.settings.route_prefix.clone();
+        tokio::task::spawn_blocking(move || source.load(&own_address, &prefix))
+            .await?
+            .map_err(|problem| {
+                anyhow!("couldn't load configuration (--config.file={name:?}): {problem}")
+            })
+    }
+
+    /// Puts a configuration in force, or changes nothing.
+    fn apply(&self, config: &Config) -> Result<()> {
+        let scraping = self.scraping.get().context("scraping has not started")?;
+        let began = self.clock.monotonic();
+        scraping.apply(config.jobs())?;
+        self.state.set_configuration(Configuration {
+            yaml: config.to_yaml(),
+            external_labels: config.global.external_labels.clone(),
+            loaded: self.clock.now(),
+            last_reload_successful: true,
+        });
+        let took = self.clock.monotonic().saturating_sub(began);
+        info!(
+            filename = self.config_name(),
+            totalDuration = format!("{took:?}"),
+            "Completed loading of configuration file"
+        );
+        Ok(())
+    }
+
+    fn config_name(&self) -> String {
+        match &self.options.config {
+            ConfigSource::File(path) => path.display().to_string(),
+            ConfigSource::BuiltIn => "(built in)".to_owned(),
+        }
+    }
+
+    /// Retention in force: the configuration's section, where it has one, else the flags'.
+    fn retention(&self, config: &Config) -> (Option<Duration>, Option<u64>) {
+        match &config.storage.retention {
+            Some(section) => (section.time, section.size_bytes),
+            None => (
+                self.options.retention_time,
+                self.options.retention_size_bytes,
+            ),
+        }
+    }
+
+    fn store_options(&self, config: &Config) -> DbOptions {
+        let (time, size_bytes) = self.retention(config);
+        DbOptions {
+            retention_time_ms: time.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX)),
+            retention_size_bytes: size_bytes,
+            wal_fsync: self.options.wal_fsync,
+            lock: self.options.lock,
+            ..DbOptions::new(
+                self.options.data_path.clone(),
+                Arc::clone(&self.fs),
+                Arc::clone(&self.clock) as _,
+            )
+        }
+    }
+
+    /// What a person should know about the data directory.
+    fn say_what_was_found(&self, report: &OpenReport) {
+        for damage in &report.wal_damage {
+            if damage.torn_tail {
+                warn!(
+                    at = %damage.at,
+                    bytes = damage.bytes,
+                    "The write-ahead log ended in a torn record, as a crash leaves it; it was cut off"
+                );
+            } else {
+                error!(
+                    at = %damage.at,
+                    bytes = damage.bytes,
+                    "A part of the write-ahead log is damaged and was not applied"
+                );
+            }
+        }
+        if let Some(foreign) = &report.foreign {
+            let range = foreign
+                .blocks_range
+                .map(|range| format!("{} to {}", format_time(range.min), format_time(range.max)));
+            warn!(
+                path = %self.options.data_path.display(),
+                blocks = foreign.blocks,
+                range = range.unwrap_or_default(),
+                head = foreign.has_head,
+                "This directory holds Prometheus's data, which is not read yet and stays untouched: starting with our own store beside it"
+            );
+        }
+    }
+
+    /// One line for a person who has just started it.
+    fn say_where(&self) {
+        let own = listen::reachable(self.addresses[0]);
+        let prefix = &self.state.settings.route_prefix;
+        info!(
+            "Point a browser at http://{own}{prefix}/ and Grafana's Prometheus data source at http://{own}{prefix}"
+        );
+        if self.options.config == ConfigSource::BuiltIn {
+            info!(
+                target_url = format!("http://{own}{prefix}/metrics"),
+                "No --config.file and no prometheus.yml here: using the built-in configuration, which scrapes this server every 15s"
+            );
+        }
+    }
+}
+
+/// `/api/v1/status/runtimeinfo` prints retention so: `15d`, `1GiB`, or both.
+fn retention_text(time: Option<Duration>, size_bytes: Option<u64>) -> String {
+    match (time, size_bytes) {
+        (Some(time), None) => format_duration(time),
+        (Some(time), Some(bytes)) => format!("{} or {bytes}B", format_duration(time)),
+        (None, Some(bytes)) => format!("{bytes}B"),
+        (None, None) => String::new(),
+    }
+}
+
+fn format_time(time: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(time)
+        .map_or_else(|_| time.to_string(), |time| time.to_string())
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// Two servers with the same targets scrape them at different moments.
+fn host_seed() -> u64 {
+    foldhash::fast::FixedState::default().hash_one(host_name())
+}
+
+fn register_build_info(registry: &Registry) {
+    registry
+        .gauges(
+            "prometheus_build_info",
+            "A metric with a constant '1' value labeled by the version whose behaviour is followed.",
+            &["version"],
+        )
+        .with(&[crate::PROMETHEUS_VERSION])
+        .set(1.0);
+    registry
+        .gauges(
+            "narthex_build_info",
+            "A metric with a constant '1' value labeled by Narthex's own version.",
+            &["version"],
+        )
+        .with(&[env!("CARGO_PKG_VERSION")])
+        .set(1.0);
+}
+
+/// The store's upkeep, at a fixed pace on the blocking pool.
+struct Maintenance {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Maintenance {
+    fn start(store: Arc<Db>, clock: Arc<dyn AsyncClock>) -> Self {
+        let (stop, mut stopped) = watch::channel(false);
+        let task = tokio::spawn(async move {
+            loop {
+                let next = clock.sleep_until(clock.monotonic() + MAINTENANCE_INTERVAL);
+                tokio::select! {
+                    () = next => {}
+                    _ = stopped.wait_for(|stop| *stop) => return,
+                }
+                let store = Arc::clone(&store);
+                match tokio::task::spawn_blocking(move || store.maintain()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(problem)) => {
+                        error!(
+                            err = format!("{:#}", anyhow!(problem)),
+                            "The store's upkeep failed"
+                        );
+                    }
+                    Err(panic) => error!(err = %panic, "The store's upkeep panicked"),
+                }
+            }
+        });
+        Self { stop, task }
+    }
+
+    /// Waits for the run that is under way.
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        if let Err(panic) = self.task.await {
+            error!(err = %panic, "The store's upkeep panicked");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The store's sizes and counts, under Prometheus's names.
+
+use std::sync::Arc;
+
+use narthex_storage::{Db, DbStats};
+
+use crate::{
+    api::HeadStatistics,
+    self_metrics::{Gauge, Registry},
+};
+
+/// What `/api/v1/status/tsdb` shows of the head.
+pub(super) fn head(store: &Db) -> HeadStatistics {
+    let stats = store.stats();
+    HeadStatistics {
+        series: stats.series,
+        // Rows of a target hold a chunk's worth of each of its series.
+        chunks: stats.series,
+        range: stats.min_time.zip(stats.max_time),
+    }
+}
+
+/// A metric and where its value comes from.
+struct Metric {
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    value: Value,
+}
+
+type Value = fn(&DbStats) -> f64;
+
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// An empty store has no times; Prometheus prints the ends of its number range then.
+fn milliseconds(time: Option<i64>, otherwise: i64) -> f64 {
+    time.unwrap_or(otherwise) as f64
+}
+
+static METRICS: &[Metric] = &[
+    Metric {
+        name: "prometheus_tsdb_head_series",
+        help: "Total number of series in the head block.",
+        kind: Kind::Gauge,
+        value: |stats| stats.series as f64,
+    },
+    Metric {
+        name: "prometheus_tsdb_head_series_created_total",
+        help: "Total number of series created in the head",
+        kind: Kind::Counter,
+        value: |stats| stats.series_created as f64,
+    },
+    Metric {
+        name: "prometheus_tsdb_head_series_removed_total",
+        help: "Total number of series removed in the head",
+        kind: Kind::Counter,
+        value: |stats| stats.series_removed as f64,
+    },
+    Metric {
+        name: "prometheus_tsdb_head_min_time",
+        help: "Minimum time bound of the head block. The unit is decided by the library consumer.",
+        kind: Kind::Gauge,
+        value: |stats| milliseconds(stats.min_time, i64::MAX),
+    },
+    Metric {
+        name: "prometheus_tsdb_head_max_time",
+        help: "Maximum timestamp of the head block. The unit is decided by the library consumer.",
+        kind: Kind::Gauge,
+        value: |stats| milliseconds(stats.max_time, i64::MIN),
+    },
+    Metric {
+        name: "prometheus_tsdb_head_min_time_seconds",
+        help: "Minimum time bound of the head block.",
+        kind: Kind::Gauge,
+        value: |stats| milliseconds(stats.min_time, i64::MAX) / 1000.0,
+    },
+    Metric {
+        name: "prometheus_tsdb_head_max_time_seconds",
+        help: "Maximum timestamp of the head block.",
+        kind: Kind::Gauge,
+        value: |stats| milliseconds(stats.max_time, i64::MIN) / 1000.0,
+    },
+    Metric {
+        name: "prometheus_tsdb_lowest_timestamp_seconds",
+        help: "Lowest timestamp value stored in the database.",
+        kind: Kind::Gauge,
+        value: |stats| milliseconds(stats.min_time, i64::MAX) / 1000.0,
+    },
+    Metric {
+        name: "prometheus_tsdb_wal_corruptions_total",
+        help: "Total number of WAL corruptions.",
+        kind: Kind::Counter,
+        value: |stats| stats.wal_corruptions as f64,
+    },
+    Metric {
+        name: "prometheus_tsdb_wal_writes_failed_total",
+        help: "Total number of write log writes that failed.",
+        kind: Kind::Counter,
+        value: |stats| stats.wal_write_failures as f64,
+    },
+    Metric {
+        name: "prometheus_tsdb_wal_truncations_total",
+        help: "Total number of write log truncations attempted.",
+        kind: Kind::Counter,
+        value: |stats| stats.wal_truncations as f64,
+    },
+    Metric {
+        name: "prometheus_tsdb_wal_segment_current",
+        help: "Write log segment index that TSDB is currently writing to.",
+        kind: Kind::Gauge,
+        value: |stats| stats.wal_segment as f64,
+    },
+    Metric {
+        name: "prometheus_tsdb_wal_storage_size_bytes",
+        help: "Size of the write log directory.",
+        kind: Kind::Gauge,
+        value: |stats| stats.wal_bytes as f64,
+    },
+    Metric {
+        name: "narthex_storage_label_pairs",
+        help: "Distinct label pairs of all series.",
+        kind: Kind::Gauge,
+        value: |stats| stats.label_pairs as f64,
+    },
+    Metric {
+        name: "narthex_storage_duplicate_samples_total",
+        help: "Samples refused because the series has another value at that time.",
+        kind: Kind::Counter,
+        value: |stats| stats.refused_duplicate as f64,
+    },
+    Metric {
+        name: "narthex_storage_refused_series_total",
+        help: "Series refused because their labels break a rule or the limit of series is reached.",
+        kind: Kind::Counter,
+        value: |stats| (stats.refused_invalid_labels + stats.refused_series_limit) as f64,
+    },
+];
+
+/// Registers the store's metrics; its figures are looked up at each rendering, once.
+pub(super) fn register(registry: &Registry, store: &Arc<Db>) {
+    let gauges: Vec<(Gauge, Value)> = METRICS
+        .iter()
+        .map(|metric| {
+            let gauge = match metric.kind {
+                Kind::Counter => registry.counter_gauge(metric.name, metric.help),
+                Kind::Gauge => registry.gauge(metric.name, metric.help),
+            };
+            (gauge, metric.value)
+        })
+        .collect();
+    // Prometheus tells floats and histograms apart; there are only floats here yet.
+    let by_type = |name, help| {
+        registry
+            .counter_gauges(name, help, &["type"])
+            .with(&["float"])
+    };
+    let appended = by_type(
+        "prometheus_tsdb_head_samples_appended_total",
+        "Total number of appended samples.",
+    );
+    let out_of_order = by_type(
+        "prometheus_tsdb_out_of_order_samples_total",
+        "Total number of out of order samples ingestion failed attempts due to out of order being disabled.",
+    );
+    let out_of_bounds = by_type(
+        "prometheus_tsdb_out_of_bound_samples_total",
+        "Total number of out of bound samples ingestion failed attempts with out of order support disabled.",
+    );
+    let too_old = by_type(
+        "prometheus_tsdb_too_old_samples_total",
+        "Total number of out of order samples ingestion failed attempts with out of support enabled, but sample outside of time window.",
+    );
+    let store = Arc::clone(store);
+    registry.collect_with(move || {
+        let stats = store.stats();
+        for (gauge, value) in &gauges {
+            gauge.set(value(&stats));
+        }
+        appended.set(stats.samples_appended as f64);
+        out_of_order.set(stats.refused_out_of_order as f64);
+        out_of_bounds.set(stats.refused_out_of_bounds as f64);
+        too_old.set(stats.refused_too_old as f64);
+    });
+}
