@@ -129,14 +129,6 @@ fn refuse(text: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// promtool's commands are refused by name.
-pub(super) fn no_promtool() -> ExitCode {
-    refuse(
-        "promtool's commands are not built yet: use Prometheus's own promtool\n",
-        1,
-    )
-}
-
 /// The text of `--version`: the first line has the shape that scripts look for.
 fn version() -> String {
     format!(

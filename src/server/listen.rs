@@ -74,9 +74,9 @@ fn bind_one(address: &str) -> io::Result<std::net::TcpListener> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// Connections open at the same time, over all listeners.
-    pub connections_max: usize,
+    pub(super) connections_max: usize,
     /// Time to read a request, and to keep a connection without one.
-    pub read_timeout: Duration,
+    pub(super) read_timeout: Duration,
 }
 
 /// The running loops. Dropping it cuts every connection.
@@ -90,7 +90,7 @@ impl Accepting {
     ///
     /// # Errors
     /// When the runtime cannot take a listener.
-    pub fn start(
+    pub(super) fn start(
         listeners: Vec<std::net::TcpListener>,
         router: &Router,
         limits: Limits,
@@ -114,7 +114,7 @@ impl Accepting {
 
     /// Stops accepting, waits until the requests that run are answered or `deadline` completes, and
     /// cuts what is left. Says whether all were answered.
-    pub async fn stop(mut self, deadline: impl Future<Output = ()>) -> bool {
+    pub(super) async fn stop(mut self, deadline: impl Future<Output = ()>) -> bool {
         self.loops.shutdown().await;
         let graceful = Arc::into_inner(self.graceful).expect("only the loops shared it");
         tokio::select! {
