@@ -198,6 +198,52 @@ fn replay_times(bytes: &[u8]) {
     }
 }
 
+/// The fuzz targets' corpus, file by file: does it decode?
+#[test]
+fn the_fuzz_corpus_replays() {
+    use crate::{Fs, RealFs};
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus");
+    let mut verdicts = String::new();
+    for kind in ["page", "times"] {
+        for entry in RealFs.list(&corpus.join(kind)).unwrap() {
+            let bytes = RealFs.read(&corpus.join(kind).join(&entry.name)).unwrap();
+            let verdict = if kind == "page" {
+                replay_page(&bytes);
+                ValuePage::parse(&bytes).map(|page| page.len())
+            } else {
+                replay_times(&bytes);
+                let mut out = Vec::new();
+                decode_times(&bytes, &mut out).map(|()| out.len())
+            };
+            let verdict = match verdict {
+                Ok(len) => len.to_string(),
+                Err(error) => error.to_string(),
+            };
+            verdicts += &[kind, " ", &entry.name, ": ", &verdict, "\n"].concat();
+        }
+    }
+    assert_eq!(verdicts, CORPUS);
+}
+
+const CORPUS: &str = "\
+page constant-decimal: 2
+page constant-integer: 3
+page constant-stale: 1
+page divisor-zero: expected a positive divisor
+page patch-outside: expected a patch within its block and 64 bits
+page patched: 9
+page raw: 1
+page special-outside: expected specials within their page
+page specials: 4
+page steps: 5
+page wide: 2
+page width-over-64: expected a block's width of at most 64 bits
+times falling: expected strictly rising timestamps
+times regular: 4
+times too-many: expected a time column of 1 to 65536 timestamps
+times zero-steps: expected strictly rising timestamps
+";
+
 #[test]
 fn extremes_come_back() {
     let max = i64::MAX;
