@@ -26,6 +26,13 @@ const SEGMENT_AGE_MAX: Duration = Duration::from_secs(3600);
 /// A log segment that is no longer needed stays so long.
 const SEGMENT_KEPT_FOR: Duration = Duration::from_secs(600);
 
+/// What is in memory is sealed when it spans this time, in milliseconds, …
+const SEAL_SPAN_MS: i64 = 3_600_000;
+/// … but not so soon after the last seal, …
+const SEAL_PAUSE: Duration = Duration::from_secs(60);
+/// … unless so many samples came since.
+const SEAL_SAMPLES: u64 = 4_000_000;
+
 /// When the log is made durable; see `docs/wal.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WalFsync {
@@ -79,6 +86,10 @@ impl DbOptions {
 pub struct OpenReport {
     /// Log segments that were read.
     pub wal_segments: u64,
+    /// Files of sealed samples that were mapped.
+    pub segment_files: u64,
+    /// Files, or their ends, that are left out because they are damaged; they stay where they are.
+    pub segment_damage: Vec<Damage>,
     /// Parts of the log that were not applied, oldest first.
     pub wal_damage: Vec<Damage>,
     /// Data of a Prometheus server in the same data path, which is neither read nor touched.
@@ -114,6 +125,10 @@ pub struct DbStats {
     pub refused_series_limit: u64,
     /// Label sets refused.
     pub refused_invalid_labels: u64,
+    /// Files of sealed samples.
+    pub segment_files: u64,
+    /// Their bytes, all mapped.
+    pub segment_bytes: u64,
     /// Bytes of the log.
     pub wal_bytes: u64,
     /// The number of the log segment that is written.
@@ -126,6 +141,15 @@ pub struct DbStats {
     pub wal_truncations: u64,
 }
 
+/// When the last seal was.
+#[derive(Debug)]
+struct Maintenance {
+    /// On the monotonic clock.
+    sealed_at: Duration,
+    /// Samples appended by then.
+    appended: u64,
+}
+
 /// See the module. Shared behind an [`Arc`].
 #[derive(Debug)]
 pub struct Db {
@@ -133,7 +157,11 @@ pub struct Db {
     retention_time_ms: Option<i64>,
     retention_size_bytes: Option<u64>,
     wal_corruptions: u64,
-    maintenance: Mutex<()>,
+    maintenance: Mutex<Maintenance>,
+    fs: Arc<dyn Fs>,
+    clock: Arc<dyn Clock>,
+    /// The folder of sealed files.
+    segments: PathBuf,
     /// Held for the life of the store.
     _lock: Option<Box<dyn std::fmt::Debug + Send + Sync>>,
 }
@@ -149,6 +177,7 @@ impl Db {
         let foreign = layout::foreign_data(&**fs, &options.path)?;
         let lock = layout.prepare(&**fs, options.lock)?;
         let mut replay = Replay::new(Index::default());
+        let (catalog, damage) = crate::head::load(&**fs, &layout.head, &mut replay)?;
         let mut closed = Vec::new();
         let mut last_in = std::collections::BTreeMap::new();
         let segments = wal::read_folder(&**fs, &layout.wal, |segment, record| {
@@ -160,6 +189,8 @@ impl Db {
         let mut report = OpenReport {
             foreign,
             wal_segments: segments.len() as u64,
+            segment_files: catalog.files.len() as u64,
+            segment_damage: damage,
             ..OpenReport::default()
         };
         let mut last_commit = 0;
@@ -191,35 +222,54 @@ impl Db {
             SEGMENT_BYTES_MAX,
         )?;
         let db = Self {
-            head: Arc::new(Head::new(replay, wal, options.series_max)),
+            head: Arc::new(Head::new(replay, catalog, wal, options.series_max)),
             retention_time_ms: options.retention_time_ms,
             retention_size_bytes: options.retention_size_bytes,
             wal_corruptions: report.wal_damage.len() as u64,
-            maintenance: Mutex::default(),
+            maintenance: Mutex::new(Maintenance {
+                sealed_at: clock.monotonic(),
+                appended: 0,
+            }),
+            fs: Arc::clone(fs),
+            clock: Arc::clone(clock),
+            segments: layout.head.clone(),
             _lock: lock,
         };
         Ok((db, report))
     }
 
-    /// Retention, the log's housekeeping, and another try for what a full disk did not take. To be
+    /// Seals what spans an hour, retention, the log's housekeeping, and another try for what a full disk did not take. To be
     /// called every few seconds; cheap when there is nothing to do.
     ///
     /// # Errors
     /// [`AppendError`] when the file system refused; the next call tries again.
     pub fn maintain(&self) -> Result<(), AppendError> {
-        let _one = self
+        let mut maintenance = self
             .maintenance
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         self.head.flush_backlog()?;
-        if let (Some(keep_ms), Some((oldest, newest))) =
-            (self.retention_time_ms, self.head.time_range())
-        {
-            let cutoff = newest.saturating_sub(keep_ms);
-            if oldest < cutoff {
-                self.head.drop_before(cutoff);
+        let now = self.clock.monotonic();
+        let appended = self.head.counters.samples_appended.load(Ordering::Relaxed);
+        let is_due = now.saturating_sub(maintenance.sealed_at) >= SEAL_PAUSE
+            || appended - maintenance.appended >= SEAL_SAMPLES;
+        if is_due && self.head.unsealed_span_ms() >= SEAL_SPAN_MS {
+            maintenance.sealed_at = now;
+            maintenance.appended = appended;
+            match self.head.seal(&*self.fs, &self.segments) {
+                Ok(()) => {}
+                Err(OpenError::Io(error)) => return Err(AppendError::Io(error)),
+                Err(_) => return Err(AppendError::Poisoned),
             }
         }
+        self.head.prune();
+        let range = self.head.time_range();
+        let cutoff =
+            range.and_then(|(_, newest)| Some(newest.saturating_sub(self.retention_time_ms?)));
+        self.head
+            .retain(&*self.fs, cutoff, self.retention_size_bytes)
+            .map_err(AppendError::Io)?;
+        self.head.collect_series();
         self.head
             .maintain_wal(SEGMENT_AGE_MAX, SEGMENT_KEPT_FOR)
             .map_err(AppendError::Io)
@@ -238,6 +288,7 @@ impl Db {
         let counters = &self.head.counters;
         let (wal_bytes, wal_segment) = self.head.wal_size();
         let range = self.head.time_range();
+        let catalog = self.head.catalog();
         let (series, label_pairs) = {
             let index = self.head.read_index();
             (index.len() as u64, index.label_pairs() as u64)
@@ -257,6 +308,8 @@ impl Db {
             refused_duplicate: get(&counters.duplicate),
             refused_series_limit: get(&counters.series_limit),
             refused_invalid_labels: get(&counters.invalid_labels),
+            segment_files: catalog.files.len() as u64,
+            segment_bytes: catalog.files.iter().map(|file| file.segment.len()).sum(),
             wal_bytes,
             wal_segment,
             wal_write_failures: get(&counters.wal_write_failures),

@@ -18,6 +18,7 @@ pub(crate) struct Layout {
     root: PathBuf,
     ours: PathBuf,
     pub(crate) wal: PathBuf,
+    pub(crate) head: PathBuf,
 }
 
 /// Data of a Prometheus server beside ours.
@@ -37,6 +38,7 @@ impl Layout {
         Self {
             root: root.to_owned(),
             wal: ours.join("wal"),
+            head: ours.join("head"),
             ours,
         }
     }
@@ -58,6 +60,7 @@ impl Layout {
         fs.create_dir_all(&self.ours)?;
         self.check_version(fs)?;
         fs.create_dir_all(&self.wal)?;
+        fs.create_dir_all(&self.head)?;
         fs.sync_dir(&self.ours)?;
         Ok(guard)
     }

@@ -5,6 +5,7 @@
 
 mod append;
 mod bits;
+mod catalog;
 mod commit;
 mod read;
 mod replay;
@@ -24,6 +25,7 @@ use std::{
 use crate::{Labels, Refusal, TargetKey, Timestamp, index::Index, wal::Wal};
 
 pub(crate) use append::{HeadAppender, HeadTargetAppender};
+pub(crate) use catalog::{Catalog, load};
 pub(crate) use read::HeadQuerier;
 pub(crate) use replay::Replay;
 pub(crate) use series::Series;
@@ -54,6 +56,12 @@ pub(crate) struct Head {
     /// The store's newest and oldest sample; `MIN` and `MAX` when there is none.
     newest: AtomicI64,
     oldest: AtomicI64,
+    /// The oldest sample since the last seal; `MAX` when there is none.
+    unsealed_oldest: AtomicI64,
+    /// What is sealed, replaced as a whole.
+    catalog: RwLock<Arc<Catalog>>,
+    /// Everything up to this commit was dropped from memory.
+    pruned: AtomicU64,
     pub(crate) counters: Counters,
     series_max: Option<usize>,
 }
@@ -61,8 +69,10 @@ pub(crate) struct Head {
 #[derive(Debug, Default)]
 struct Queriers {
     next: u64,
-    /// Serial number to snapshot.
+    /// Serial number to the last sealed commit of its catalog.
     live: BTreeMap<u64, u64>,
+    /// Series are to be collected once all queriers up to this one have ended.
+    collect_after: Option<u64>,
 }
 
 /// What the commit lock guards.
@@ -110,7 +120,12 @@ impl Counters {
 
 impl Head {
     /// A head over a log; `replay` is what the log held before.
-    pub(crate) fn new(replay: Replay, wal: Wal, series_max: Option<usize>) -> Self {
+    pub(crate) fn new(
+        replay: Replay,
+        catalog: Catalog,
+        wal: Wal,
+        series_max: Option<usize>,
+    ) -> Self {
         let parts = replay.finish();
         Self {
             index: RwLock::new(parts.index),
@@ -129,6 +144,9 @@ impl Head {
             queriers: Mutex::default(),
             newest: AtomicI64::new(parts.newest),
             oldest: AtomicI64::new(parts.oldest),
+            unsealed_oldest: AtomicI64::new(parts.unsealed_oldest),
+            pruned: AtomicU64::new(catalog.sealed),
+            catalog: RwLock::new(Arc::new(catalog)),
             counters: Counters::default(),
             series_max,
         }
@@ -161,6 +179,7 @@ impl Head {
     fn saw(&self, time: Timestamp) {
         self.newest.fetch_max(time, Ordering::Relaxed);
         self.oldest.fetch_min(time, Ordering::Relaxed);
+        self.unsealed_oldest.fetch_min(time, Ordering::Relaxed);
     }
 
     /// The series with these labels, found or created.
@@ -213,10 +232,19 @@ impl Head {
         Ok(column)
     }
 
-    /// The oldest snapshot that a live querier has, else the newest commit.
-    fn oldest_snapshot(&self) -> u64 {
+    /// What is sealed now.
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Only the maintenance does this.
+    fn set_catalog(&self, catalog: Catalog) {
+        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
+    }
+
+    /// The last sealed commit of the oldest catalog that a live querier holds.
+    fn oldest_catalog(&self) -> u64 {
         let queriers = self.queriers.lock().unwrap_or_else(PoisonError::into_inner);
-        let oldest = queriers.live.values().min().copied();
-        oldest.unwrap_or_else(|| self.visible.load(Ordering::Acquire))
+        queriers.live.values().min().copied().unwrap_or(u64::MAX)
     }
 }

@@ -5,16 +5,19 @@
 //! samples are taken before frames, and a seal adds a frame before it removes a block, so nothing is
 //! missed; what is seen twice has the same commit numbers and is taken once.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    ops::RangeInclusive,
+    sync::{Arc, PoisonError},
+};
 
 use super::{
-    HashMap, Head, Queriers,
+    Catalog, HashMap, Head, Queriers,
     row::RowBlock,
     series::{Series, SoloSample},
 };
 use crate::{
     AxisId, Budget, Estimate, Matcher, Querier, ReadError, Run, Scan, Select, SelectedSeries,
-    Selection, Shape, TimeRange, Timestamp, Wants,
+    Selection, Shape, TimeRange, Timestamp, Wants, segment::PageRef,
 };
 
 /// A snapshot.
@@ -22,6 +25,7 @@ use crate::{
 pub(crate) struct HeadQuerier {
     head: Arc<Head>,
     range: TimeRange,
+    catalog: Arc<Catalog>,
     visible: u64,
     serial: u64,
 }
@@ -29,13 +33,17 @@ pub(crate) struct HeadQuerier {
 impl HeadQuerier {
     pub(crate) fn new(head: &Arc<Head>, range: TimeRange) -> Self {
         let mut queriers = head.queriers.lock().unwrap_or_else(PoisonError::into_inner);
-        let Queriers { next, live } = &mut *queriers;
+        let Queriers { next, live, .. } = &mut *queriers;
         *next += 1;
         let visible = head.visible();
-        live.insert(*next, visible);
+        // Read after `visible` and registered under the same lock that pruning looks through.
+        let catalog = head.catalog();
+        let visible = visible.max(catalog.sealed);
+        live.insert(*next, catalog.sealed);
         Self {
             head: Arc::clone(head),
             range,
+            catalog,
             visible,
             serial: *next,
         }
@@ -66,14 +74,19 @@ impl Querier for HeadQuerier {
             self.range.max.min(request.range.max),
         );
         let limit = request.limit.unwrap_or(usize::MAX);
-        let mut views = Views::default();
+        let mut views = Views {
+            blocks: HashMap::default(),
+            catalog: &self.catalog,
+            visible: self.visible,
+            range,
+        };
         let mut series = Vec::new();
         let mut parts = Vec::new();
         for candidate in found {
             if parts.len() >= limit {
                 break;
             }
-            let part = views.capture(&candidate, self.visible, range);
+            let part = views.capture(&candidate);
             if part.is_empty() {
                 continue;
             }
@@ -90,6 +103,7 @@ impl Querier for HeadQuerier {
             series,
             parts,
             range,
+            catalog: Arc::clone(&self.catalog),
             visible: self.visible,
         }))
     }
@@ -119,6 +133,8 @@ impl Querier for HeadQuerier {
 /// Where the samples of one selected series are.
 #[derive(Debug, Default)]
 struct Parts {
+    /// Pages with their file's and frame's index, ascending in time within a file.
+    pages: Vec<(u32, u32, PageRef)>,
     /// Blocks and the series' column in each, ascending in time for one target.
     rows: Vec<(Arc<RowBlock>, u32)>,
     /// Whether `rows` come from more than one target.
@@ -128,24 +144,42 @@ struct Parts {
 
 impl Parts {
     fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.solo.is_none()
+        self.pages.is_empty() && self.rows.is_empty() && self.solo.is_none()
     }
 }
 
 /// The blocks of each target, taken once a selection.
-#[derive(Default)]
-struct Views {
+struct Views<'a> {
     blocks: HashMap<u32, Arc<[Arc<RowBlock>]>>,
+    catalog: &'a Catalog,
+    visible: u64,
+    range: TimeRange,
 }
 
-impl Views {
-    fn capture(&mut self, series: &Series, visible: u64, range: TimeRange) -> Parts {
+impl Views<'_> {
+    fn capture(&mut self, series: &Series) -> Parts {
         let mut parts = Parts::default();
+        let range = self.range;
+        let commits = self.catalog.sealed + 1..=self.visible;
+        for (file_index, file) in self.catalog.files.iter().enumerate() {
+            if !file.series.contains(series.id) {
+                continue;
+            }
+            for (frame_index, frame) in file.segment.frames().iter().enumerate() {
+                if frame.range().overlaps(&range) {
+                    let pages = file.segment.pages_of(frame, series.id);
+                    parts
+                        .pages
+                        .extend(pages.map(|page| (file_index as u32, frame_index as u32, page)));
+                }
+            }
+        }
         let mut sources = series.sources();
         let solo = sources.solo();
         let bindings = sources.bindings.clone();
         drop(sources);
-        let sees = |sample: &SoloSample| sample.commit <= visible && range.contains(sample.time);
+        let sees =
+            |sample: &SoloSample| commits.contains(&sample.commit) && range.contains(sample.time);
         parts.solo = solo.iter().any(sees).then_some(solo);
         let mut targets = 0;
         for binding in &bindings {
@@ -156,7 +190,7 @@ impl Views {
             let before = parts.rows.len();
             for block in blocks.iter() {
                 if block.series_of(binding.column) == Some(series.id)
-                    && overlaps(block, binding.column, visible, range)
+                    && overlaps(block, binding.column, &commits, range)
                 {
                     parts.rows.push((Arc::clone(block), binding.column));
                 }
@@ -172,18 +206,26 @@ impl Views {
 }
 
 /// Whether the block has a row with the column in the snapshot and range.
-fn overlaps(block: &RowBlock, column: u32, visible: u64, range: TimeRange) -> bool {
-    let mut rows = block.rows().filter(|row| row.commit <= visible);
-    let mut newest_first = block.rows().rev().filter(|row| row.commit <= visible);
+fn overlaps(
+    block: &RowBlock,
+    column: u32,
+    commits: &RangeInclusive<u64>,
+    range: TimeRange,
+) -> bool {
+    let mut rows = block.rows().filter(|row| commits.contains(&row.commit));
+    let mut newest_first = block
+        .rows()
+        .rev()
+        .filter(|row| commits.contains(&row.commit));
     let (Some(first), Some(last)) = (rows.next(), newest_first.next()) else {
         return false;
     };
     first.time <= range.max
         && last.time >= range.min
         && (last.has(column) && range.contains(last.time)
-            || block
-                .rows()
-                .any(|row| row.commit <= visible && range.contains(row.time) && row.has(column)))
+            || block.rows().any(|row| {
+                commits.contains(&row.commit) && range.contains(row.time) && row.has(column)
+            }))
 }
 
 #[derive(Debug)]
@@ -191,7 +233,15 @@ struct HeadSelection {
     series: Vec<SelectedSeries>,
     parts: Vec<Parts>,
     range: TimeRange,
+    catalog: Arc<Catalog>,
     visible: u64,
+}
+
+impl HeadSelection {
+    /// Whether a commit is in memory for this snapshot.
+    fn sees(&self, commit: u64) -> bool {
+        commit > self.catalog.sealed && commit <= self.visible
+    }
 }
 
 impl Selection for HeadSelection {
@@ -205,9 +255,14 @@ impl Selection for HeadSelection {
             for (block, _) in &parts.rows {
                 samples += block
                     .rows()
-                    .filter(|row| row.commit <= self.visible && slice.contains(row.time))
+                    .filter(|row| self.sees(row.commit) && slice.contains(row.time))
                     .count() as u64;
             }
+            samples += parts
+                .pages
+                .iter()
+                .map(|(.., page)| u64::from(page.len))
+                .sum::<u64>();
             samples += parts.solo.as_ref().map_or(0, |solo| solo.len() as u64);
         }
         Estimate { samples }
@@ -223,6 +278,7 @@ impl Selection for HeadSelection {
             pending: false,
             axes: Vec::new(),
             axis_of: HashMap::default(),
+            columns: HashMap::default(),
             charged: 0,
         })
     }
@@ -241,6 +297,8 @@ struct HeadScan<'a> {
     pending: bool,
     axes: Vec<Vec<Timestamp>>,
     axis_of: HashMap<AxisKey, AxisId>,
+    /// Decoded time columns by file, frame and column, with a number for axis keys.
+    columns: HashMap<(u32, u32, u16), (u64, Arc<[Timestamp]>)>,
     charged: u64,
 }
 
@@ -254,6 +312,9 @@ impl HeadScan<'_> {
         for (index, row) in block.rows().enumerate() {
             if row.commit > self.selection.visible || row.time > self.range.max {
                 break;
+            }
+            if row.commit <= self.selection.catalog.sealed {
+                return None;
             }
             if let Some(stored) = row.stored(column) {
                 bits = stored;
@@ -276,17 +337,60 @@ impl HeadScan<'_> {
 
     fn gather_solo(&mut self, solo: &[SoloSample]) {
         for sample in solo {
-            if sample.commit <= self.selection.visible && self.range.contains(sample.time) {
+            if self.selection.sees(sample.commit) && self.range.contains(sample.time) {
                 self.times.push(sample.time);
                 self.values.push(sample.value);
             }
         }
     }
 
-    /// Brings samples of several sources into order, each time once.
-    fn merge(&mut self) {
+    /// Appends the part of a page that lies in the range; answers it as a stretch of its column.
+    fn gather_page(
+        &mut self,
+        (file, frame, page): &(u32, u32, PageRef),
+    ) -> Result<Option<(u64, u32, u32)>, ReadError> {
+        let selection = self.selection;
+        let segment = &selection.catalog.files[*file as usize].segment;
+        let frame_ref = &segment.frames()[*frame as usize];
+        let key = (*file, *frame, page.column);
+        if !self.columns.contains_key(&key) {
+            let mut times = Vec::new();
+            segment.times(frame_ref, page.column, &mut times)?;
+            let bytes = times.len() as u64 * 8;
+            self.budget.charge(bytes)?;
+            self.charged += bytes;
+            // Row blocks are numbered from below, time columns from above.
+            let number = u64::MAX - self.columns.len() as u64;
+            self.columns.insert(key, (number, times.into()));
+        }
+        let (number, times) = &self.columns[&key];
+        let first = page.first as usize;
+        let times = times
+            .get(first..first + page.len as usize)
+            .unwrap_or_default();
+        let start = times.partition_point(|time| *time < self.range.min);
+        let end = times.partition_point(|time| *time <= self.range.max);
+        if start >= end {
+            return Ok(None);
+        }
+        self.times.extend_from_slice(&times[start..end]);
+        let before = self.values.len();
+        self.values.resize(before + end - start, 0.0);
+        let (values, offset) = segment.page(frame_ref, page)?;
+        values
+            .decode_range(start, &mut self.values[before..])
+            .map_err(|error| error.at(segment.path(), offset))?;
+        Ok(Some((
+            *number,
+            (first + start) as u32,
+            (end - start) as u32,
+        )))
+    }
+
+    /// Brings samples of several sources into order, each time once; answers whether it had to.
+    fn merge(&mut self) -> bool {
         if self.times.is_sorted_by(|a, b| a < b) {
-            return;
+            return false;
         }
         let mut order: Vec<u32> = (0..self.times.len() as u32).collect();
         order.sort_by_key(|index| self.times[*index as usize]);
@@ -299,6 +403,7 @@ impl HeadScan<'_> {
             .iter()
             .map(|index| self.times[*index as usize])
             .collect();
+        true
     }
 
     fn axis_for(&mut self, key: AxisKey) -> Result<AxisId, ReadError> {
@@ -330,6 +435,9 @@ impl Scan for HeadScan<'_> {
         let parts = &selection.parts[series];
         let mut key = AxisKey::new();
         let mut aligned = !parts.many_targets && parts.solo.is_none();
+        for page in &parts.pages {
+            key.extend(self.gather_page(page)?);
+        }
         for (block, column) in &parts.rows {
             let before = self.times.len();
             match self.gather(block, *column) {
@@ -340,7 +448,7 @@ impl Scan for HeadScan<'_> {
         if let Some(solo) = &parts.solo {
             self.gather_solo(solo);
         }
-        self.merge();
+        aligned &= !self.merge();
         self.pending = !self.times.is_empty();
         if !self.pending {
             return Ok(Shape::Empty);

@@ -29,10 +29,8 @@ pub(crate) struct Replay {
     segment: u64,
     series: HashMap<u32, Arc<Series>>,
     targets: HashMap<u32, LoggedTarget>,
-    /// For each target key, the last commit that is sealed.
-    sealed_rows: HashMap<String, u64>,
-    /// For each series, the last commit of a solo sample that is sealed.
-    sealed_solo: HashMap<u32, u64>,
+    /// Everything up to this commit is in a file.
+    sealed: u64,
 }
 
 /// What a replay leaves.
@@ -45,6 +43,7 @@ pub(super) struct Parts {
     pub(super) next_block: u64,
     pub(super) newest: Timestamp,
     pub(super) oldest: Timestamp,
+    pub(super) unsealed_oldest: Timestamp,
 }
 
 /// A target as the log's records describe it.
@@ -68,12 +67,12 @@ impl Replay {
                 next_block: 0,
                 newest: Timestamp::MIN,
                 oldest: Timestamp::MAX,
+                unsealed_oldest: Timestamp::MAX,
             },
             segment: 0,
             series: HashMap::default(),
             targets: HashMap::default(),
-            sealed_rows: HashMap::default(),
-            sealed_solo: HashMap::default(),
+            sealed: 0,
         }
     }
 
@@ -81,17 +80,9 @@ impl Replay {
         &mut self.parts.index
     }
 
-    /// Says that the rows of a target up to a commit are in a segment file.
-    pub(crate) fn rows_are_sealed(&mut self, key: &str, commit: u64) {
-        let sealed = self.sealed_rows.entry(key.to_owned()).or_default();
-        *sealed = commit.max(*sealed);
-        self.parts.sequence = self.parts.sequence.max(commit);
-    }
-
-    /// Says that the solo samples of a series up to a commit are in a segment file.
-    pub(crate) fn solo_is_sealed(&mut self, series: u32, commit: u64) {
-        let sealed = self.sealed_solo.entry(series).or_default();
-        *sealed = commit.max(*sealed);
+    /// Says that everything up to a commit is in a file.
+    pub(crate) fn is_sealed(&mut self, commit: u64) {
+        self.sealed = commit;
         self.parts.sequence = self.parts.sequence.max(commit);
     }
 
@@ -136,13 +127,7 @@ impl Replay {
         for (id, sample) in samples {
             let series = &self.series[id];
             series.raise_last((sample.time, sample.value.to_bits()));
-            if self
-                .sealed_solo
-                .get(&series.id)
-                .copied()
-                .unwrap_or_default()
-                >= commit
-            {
+            if commit <= self.sealed {
                 continue;
             }
             series.sources().fresh.push(SoloSample {
@@ -155,6 +140,7 @@ impl Replay {
             }
             self.parts.newest = self.parts.newest.max(sample.time);
             self.parts.oldest = self.parts.oldest.min(sample.time);
+            self.parts.unsealed_oldest = self.parts.unsealed_oldest.min(sample.time);
         }
         Ok(())
     }
@@ -219,11 +205,6 @@ impl Replay {
         if bits::ones(target.present.words()).any(|column| !target.columns.contains_key(&column)) {
             return Err("a column that is bound");
         }
-        let sealed = self
-            .sealed_rows
-            .get(&writer.target.key.0)
-            .copied()
-            .unwrap_or_default();
         self.parts.sequence = self.parts.sequence.max(row.commit);
         if writer.open.as_ref().is_none_or(|open| open.is_full()) {
             writer.roll();
@@ -245,7 +226,7 @@ impl Replay {
         for (column, bits) in &to_block {
             writer.stored[*column as usize] = *bits;
         }
-        if row.commit > sealed {
+        if row.commit > self.sealed {
             for (column, _) in &to_block {
                 let series = &target.columns[column];
                 if !writer.in_block.contains(*column) && series.becomes_live() {
@@ -263,6 +244,7 @@ impl Replay {
             }
             self.parts.newest = self.parts.newest.max(row.time);
             self.parts.oldest = self.parts.oldest.min(row.time);
+            self.parts.unsealed_oldest = self.parts.unsealed_oldest.min(row.time);
         }
         self.solo(row.commit, &row.solo)
     }

@@ -1,115 +1,386 @@
-//! What leaves memory: rows and solo samples that are sealed, or older than the retention.
+//! What leaves memory: everything up to a commit goes into a file, the file into the catalog, and
+//! then, once no querier holds an older catalog, the rows and solo samples out of memory.
+//!
+//! A querier reads the files of its catalog and, from memory, the commits after it: no sample is
+//! read twice or missed, whenever the seal happens.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    path::Path,
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::Duration,
+};
 
-use super::{Head, Series, row::NO_SERIES};
-use crate::{Timestamp, error::IoError};
+use super::{
+    Head, Series,
+    catalog::{Catalog, SealedFile, UNFINISHED, file_name},
+    row::{NO_SERIES, Row},
+    series::SoloSample,
+    target::Target,
+};
+use crate::{
+    Fs, OpenError, Timestamp,
+    codec::VALUES_MAX,
+    error::IoError,
+    segment::{FrameBuilder, Segment, SegmentWriter},
+};
 
-impl Head {
-    /// Drops blocks and solo samples that lie wholly before `cutoff` and that no live querier can
-    /// see, then the series without samples. Answers how many series went.
-    pub(crate) fn drop_before(&self, cutoff: Timestamp) -> u64 {
-        let idle = self
-            .queriers
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .live
-            .is_empty();
-        if !idle {
-            return 0;
+type BTreeMap<K, V> = std::collections::BTreeMap<K, V>;
+
+/// Writes pages into frames of a file.
+struct Sink<'a> {
+    head: &'a Head,
+    writer: SegmentWriter,
+    frame: FrameBuilder,
+}
+
+impl Sink<'_> {
+    fn page(
+        &mut self,
+        series: u32,
+        times: &[Timestamp],
+        first: usize,
+        values: &[f64],
+    ) -> Result<(), IoError> {
+        if self.frame.is_full() {
+            self.flush()?;
         }
-        let mut state = self.state();
-        for writer in &mut state.targets {
-            let blocks = writer.target.blocks();
-            let (old, kept): (Vec<_>, Vec<_>) = blocks.iter().map(Arc::clone).partition(|block| {
-                block
-                    .rows()
-                    .next_back()
-                    .is_none_or(|newest| newest.time < cutoff)
-            });
-            if old.is_empty() {
+        let column = self.frame.add_times(times);
+        self.frame.add_page(series, column, first, values);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), IoError> {
+        let frame = std::mem::take(&mut self.frame);
+        if frame.is_empty() {
+            return Ok(());
+        }
+        let head = self.head;
+        self.writer.append_frame(frame, |id| {
+            let index = head.read_index();
+            let series = index.by_id(id).expect("a series with samples is indexed");
+            series.labels.clone()
+        })?;
+        Ok(())
+    }
+
+    /// The rows of a target in `before < commit <= cut`.
+    fn target(&mut self, target: &Target, before: u64, cut: u64) -> Result<(), IoError> {
+        let blocks = target.blocks();
+        let mut times = Vec::new();
+        let mut rows: Vec<Vec<&Row>> = Vec::new();
+        let mut places: BTreeMap<u32, Vec<(usize, u32)>> = BTreeMap::new();
+        for block in blocks.iter() {
+            let sealed = block
+                .rows()
+                .filter(|row| row.commit > before && row.commit <= cut);
+            let block_rows: Vec<&Row> = sealed.collect();
+            if block_rows.is_empty() {
                 continue;
             }
-            if writer
-                .open
-                .as_ref()
-                .is_some_and(|open| old.iter().any(|block| block.id == open.id))
-            {
+            for (column, series) in block.columns().into_iter().enumerate() {
+                if series != NO_SERIES {
+                    let place = (rows.len(), column as u32);
+                    places.entry(series).or_default().push(place);
+                }
+            }
+            times.extend(block_rows.iter().map(|row| row.time));
+            rows.push(block_rows);
+        }
+        let starts: Vec<usize> = rows
+            .iter()
+            .scan(0, |next, rows| {
+                let start = *next;
+                *next += rows.len();
+                Some(start)
+            })
+            .collect();
+        let mut samples: Vec<(usize, f64)> = Vec::new();
+        for (series, places) in &places {
+            samples.clear();
+            for (block, column) in places {
+                let mut bits = 0;
+                for (index, row) in rows[*block].iter().enumerate() {
+                    if let Some(stored) = row.stored(*column) {
+                        bits = stored;
+                    }
+                    if row.has(*column) {
+                        samples.push((starts[*block] + index, f64::from_bits(bits)));
+                    }
+                }
+            }
+            self.column(*series, &times, &samples)?;
+        }
+        Ok(())
+    }
+
+    /// One series' samples in rows, by the index of their row.
+    fn column(
+        &mut self,
+        series: u32,
+        times: &[Timestamp],
+        samples: &[(usize, f64)],
+    ) -> Result<(), IoError> {
+        let chunks = samples.chunk_by(|a, b| a.0 / VALUES_MAX == b.0 / VALUES_MAX);
+        for chunk in chunks {
+            let values: Vec<f64> = chunk.iter().map(|(_, value)| *value).collect();
+            let (first, last) = (chunk[0].0, chunk[chunk.len() - 1].0);
+            if last - first + 1 == chunk.len() {
+                let start = first / VALUES_MAX * VALUES_MAX;
+                let end = times.len().min(start + VALUES_MAX);
+                self.page(series, &times[start..end], first - start, &values)?;
+            } else {
+                let own: Vec<Timestamp> = chunk.iter().map(|(row, _)| times[*row]).collect();
+                self.page(series, &own, 0, &values)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn solo(&mut self, series: u32, samples: &[SoloSample]) -> Result<(), IoError> {
+        for chunk in samples.chunks(VALUES_MAX) {
+            let times: Vec<Timestamp> = chunk.iter().map(|sample| sample.time).collect();
+            let values: Vec<f64> = chunk.iter().map(|sample| sample.value).collect();
+            self.page(series, &times, 0, &values)?;
+        }
+        Ok(())
+    }
+}
+
+impl Head {
+    /// How much time the samples span that are only in memory and in the log, in milliseconds.
+    pub(crate) fn unsealed_span_ms(&self) -> i64 {
+        let oldest = self.unsealed_oldest.load(Ordering::Relaxed);
+        if oldest == Timestamp::MAX {
+            return 0;
+        }
+        let newest = self.newest.load(Ordering::Relaxed);
+        newest.saturating_sub(oldest)
+    }
+
+    /// Writes everything that is only in memory and in the log into a file of `folder`, durably.
+    pub(crate) fn seal(&self, fs: &dyn Fs, folder: &Path) -> Result<(), OpenError> {
+        let before = self.catalog().sealed;
+        let (cut, targets, oldest) = {
+            let mut state = self.state();
+            // What waits for the disk is not in the log yet; it must not be sealed before it is.
+            if !state.wal.backlog.is_empty() || state.sequence == before {
+                return Ok(());
+            }
+            for writer in &mut state.targets {
                 writer.roll();
+            }
+            let targets: Vec<Arc<Target>> = state
+                .targets
+                .iter()
+                .map(|writer| Arc::clone(&writer.target))
+                .collect();
+            let oldest = self.unsealed_oldest.swap(Timestamp::MAX, Ordering::Relaxed);
+            (state.sequence, targets, oldest)
+        };
+        let sealed = self.write_file(fs, folder, &targets, before, cut);
+        if sealed.is_err() {
+            self.unsealed_oldest.fetch_min(oldest, Ordering::Relaxed);
+        }
+        let file = sealed?;
+        {
+            let index = self.read_index();
+            for series in file.series.iter().filter_map(|id| index.by_id(id)) {
+                series.add_sealed_part();
+            }
+        }
+        let mut catalog = Catalog::clone(&self.catalog());
+        catalog.sealed = cut;
+        catalog.files.push(Arc::new(file));
+        self.set_catalog(catalog);
+        Ok(())
+    }
+
+    fn write_file(
+        &self,
+        fs: &dyn Fs,
+        folder: &Path,
+        targets: &[Arc<Target>],
+        before: u64,
+        cut: u64,
+    ) -> Result<SealedFile, OpenError> {
+        let unfinished = folder.join(UNFINISHED);
+        if fs
+            .list(folder)?
+            .iter()
+            .any(|entry| entry.name == UNFINISHED)
+        {
+            fs.remove_file(&unfinished)?;
+        }
+        let mut sink = Sink {
+            head: self,
+            writer: SegmentWriter::create(fs, &unfinished)?,
+            frame: FrameBuilder::default(),
+        };
+        for target in targets {
+            sink.target(target, before, cut)?;
+        }
+        let all: Vec<Arc<Series>> = self.read_index().iter().map(Arc::clone).collect();
+        for series in all {
+            let solo = series.sources().solo();
+            let sealed: Vec<SoloSample> = solo
+                .iter()
+                .filter(|sample| sample.commit > before && sample.commit <= cut)
+                .copied()
+                .collect();
+            sink.solo(series.id, &sealed)?;
+        }
+        sink.flush()?;
+        sink.writer.sync()?;
+        let len = sink.writer.len();
+        let path = folder.join(file_name(cut));
+        fs.rename(&unfinished, &path)?;
+        fs.sync_dir(folder)?;
+        match Segment::open(fs, &path, len)? {
+            (segment, None) => Ok(SealedFile::new(path, segment)),
+            (_, Some(tail)) => Err(OpenError::Corruption(crate::Corruption {
+                file: path,
+                offset: tail.offset,
+                expected: tail.reason.to_owned(),
+                found: "other bytes than were written".to_owned(),
+            })),
+        }
+    }
+
+    /// Drops from memory what is sealed in every live querier's catalog.
+    pub(crate) fn prune(&self) {
+        let sealed = self.oldest_catalog().min(self.catalog().sealed);
+        if self.pruned.swap(sealed, Ordering::Relaxed) >= sealed {
+            return;
+        }
+        let state = self.state();
+        for writer in &state.targets {
+            let blocks = writer.target.blocks();
+            let (old, kept): (Vec<_>, Vec<_>) = blocks
+                .iter()
+                .map(Arc::clone)
+                .partition(|block| block.first().is_some_and(|row| row.commit <= sealed));
+            if old.is_empty() {
+                continue;
             }
             writer.target.set_blocks(kept.into());
             let index = self.read_index();
             for block in &old {
                 for (column, id) in block.columns().into_iter().enumerate() {
-                    if id != NO_SERIES
-                        && let Some(series) = index.by_id(id)
-                    {
+                    if let Some(series) = index.by_id(id) {
                         writer.forget_binding(column as u32, series);
                     }
                 }
             }
         }
-        let mut index = self.write_index();
-        let mut empty: Vec<Arc<Series>> = Vec::new();
-        for series in index.iter() {
+        for series in self.read_index().iter() {
             let mut sources = series.sources();
-            let solo = sources.solo();
-            if solo.first().is_some_and(|oldest| oldest.time < cutoff) {
-                sources.solo = solo
+            if sources.solo_len() > 0 {
+                let kept = sources
+                    .solo()
                     .iter()
-                    .filter(|sample| sample.time >= cutoff)
+                    .filter(|sample| sample.commit > sealed)
                     .copied()
                     .collect();
-            }
-            drop(sources);
-            drop(solo);
-            // Two references are the index's own: nobody can append to the series.
-            if Arc::strong_count(series) == 2 && series.is_empty() {
-                empty.push(Arc::clone(series));
+                sources.solo = kept;
             }
         }
+    }
+
+    /// Removes whole files, oldest first: those wholly before `cutoff`, and as many as it takes to
+    /// come down to `bytes_max` with the log.
+    pub(crate) fn retain(
+        &self,
+        fs: &dyn Fs,
+        cutoff: Option<Timestamp>,
+        bytes_max: Option<u64>,
+    ) -> Result<(), IoError> {
+        let mut catalog = Catalog::clone(&self.catalog());
+        let mut bytes = self.wal_size().0;
+        bytes += catalog
+            .files
+            .iter()
+            .map(|file| file.segment.len())
+            .sum::<u64>();
+        let mut removed = Vec::new();
+        while let Some(oldest) = catalog.files.first() {
+            let too_old = cutoff.is_some_and(|cutoff| oldest.range().max < cutoff);
+            let too_much = bytes_max.is_some_and(|max| bytes > max);
+            if !too_old && !too_much {
+                break;
+            }
+            bytes -= oldest.segment.len();
+            removed.push(catalog.files.remove(0));
+        }
+        if removed.is_empty() {
+            return Ok(());
+        }
+        let oldest = catalog
+            .files
+            .iter()
+            .map(|file| file.range().min)
+            .fold(self.unsealed_oldest.load(Ordering::Relaxed), Timestamp::min);
+        self.oldest.store(oldest, Ordering::Relaxed);
+        self.set_catalog(catalog);
+        for file in &removed {
+            {
+                let index = self.read_index();
+                for series in file.series.iter().filter_map(|id| index.by_id(id)) {
+                    series.remove_sealed_part();
+                }
+            }
+            fs.remove_file(&file.path)?;
+        }
+        let mut queriers = self.queriers.lock().unwrap_or_else(PoisonError::into_inner);
+        queriers.collect_after = Some(queriers.next);
+        Ok(())
+    }
+
+    /// Forgets series without samples, once every querier from before the last removal has ended.
+    pub(crate) fn collect_series(&self) {
+        {
+            let mut queriers = self.queriers.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(after) = queriers.collect_after else {
+                return;
+            };
+            if queriers
+                .live
+                .keys()
+                .next()
+                .is_some_and(|serial| *serial <= after)
+            {
+                return;
+            }
+            queriers.collect_after = None;
+        }
+        let mut index = self.write_index();
+        // Two references are the index's own: nobody is about to append to the series.
+        let empty: Vec<Arc<Series>> = index
+            .iter()
+            .filter(|series| Arc::strong_count(series) == 2 && series.is_empty())
+            .map(Arc::clone)
+            .collect();
         for series in &empty {
             index.remove(series);
         }
-        let removed = empty.len() as u64;
         self.counters
             .series_removed
-            .fetch_add(removed, Ordering::Relaxed);
-        self.oldest.fetch_max(cutoff, Ordering::Relaxed);
-        removed
+            .fetch_add(empty.len() as u64, Ordering::Relaxed);
     }
 
-    /// The first commit of which something is only in memory and in the log.
-    pub(crate) fn first_unsealed_commit(&self) -> u64 {
-        let mut first = self.visible() + 1;
-        {
-            let state = self.state();
-            for writer in &state.targets {
-                for block in writer.target.blocks().iter() {
-                    if let Some(row) = block.first() {
-                        first = first.min(row.commit);
-                    }
-                }
-            }
-        }
-        for series in self.read_index().iter() {
-            if let Some(sample) = series.sources().solo_first() {
-                first = first.min(sample.commit);
-            }
-        }
-        first
-    }
-
-    /// Begins a new log segment when due and removes those that are no longer needed.
+    /// Begins a new log segment when due and removes those that are sealed.
     pub(crate) fn maintain_wal(
         &self,
-        segment_age_max: std::time::Duration,
-        kept_for: std::time::Duration,
+        segment_age_max: Duration,
+        kept_for: Duration,
     ) -> Result<(), IoError> {
-        let needed = self.first_unsealed_commit();
+        let needed = self.catalog().sealed + 1;
         let mut state = self.state();
         let last = state.sequence;
         state.wal.rotate_if_due(last, segment_age_max)?;
-        state.wal.drop_before(needed, kept_for)
+        let removed = state.wal.drop_before(needed, kept_for)?;
+        self.counters
+            .wal_truncations
+            .fetch_add(removed, Ordering::Relaxed);
+        Ok(())
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Series {
     owner: AtomicU64,
     /// The log epoch in which the series was last defined.
     logged: AtomicU64,
-    /// In how many sealed frames it has a page.
+    /// In how many sealed files it has a page.
     sealed_parts: AtomicU32,
     /// Whether the index knows that it has a sample.
     live: AtomicBool,
@@ -81,10 +81,6 @@ impl Sources {
 
     pub(crate) fn solo_len(&self) -> usize {
         self.solo.len() + self.fresh.len()
-    }
-
-    pub(crate) fn solo_first(&self) -> Option<&SoloSample> {
-        self.solo.first().or(self.fresh.first())
     }
 }
 
@@ -161,12 +157,12 @@ impl Series {
         !self.live.swap(true, Ordering::Relaxed)
     }
 
-    pub(crate) fn add_sealed_parts(&self, parts: u32) {
-        self.sealed_parts.fetch_add(parts, Ordering::Relaxed);
+    pub(crate) fn add_sealed_part(&self) {
+        self.sealed_parts.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn remove_sealed_parts(&self, parts: u32) {
-        self.sealed_parts.fetch_sub(parts, Ordering::Relaxed);
+    pub(crate) fn remove_sealed_part(&self) {
+        self.sealed_parts.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Whether it has no sample anywhere.

@@ -85,12 +85,20 @@ impl Index {
         self.insert(id, labels)
     }
 
-    /// Adds a series under a number read from disk; an equal label set keeps the number it has.
+    /// Adds a series under a number read from disk; an equal label set keeps the
+    /// number it has, and a number that is taken is replaced by a free one.
     pub(crate) fn insert(&mut self, id: u32, labels: &Labels) -> Arc<Series> {
         self.next_id = self.next_id.max(id.saturating_add(1));
         if let Some(series) = self.by_labels.get(labels) {
             return Arc::clone(series);
         }
+        // The log may still name a series by a number that went to another one since.
+        let id = if self.by_id.contains_key(&id) {
+            self.next_id += 1;
+            self.next_id - 1
+        } else {
+            id
+        };
         let series = Arc::new(Series::new(id, labels.clone()));
         self.by_labels.insert(labels.clone(), Arc::clone(&series));
         self.by_id.insert(id, Arc::clone(&series));

@@ -137,8 +137,9 @@ impl Wal {
     }
 
     /// Removes the oldest segments that hold no commit from `needed` on and were closed at least
-    /// `age_min` ago.
-    pub(crate) fn drop_before(&mut self, needed: u64, age_min: Duration) -> Result<(), IoError> {
+    /// `age_min` ago; answers how many.
+    pub(crate) fn drop_before(&mut self, needed: u64, age_min: Duration) -> Result<u64, IoError> {
+        let before = self.closed.len();
         let now = self.clock.monotonic();
         while let Some(oldest) = self.closed.first() {
             if oldest.last_commit >= needed || now.saturating_sub(oldest.closed_at) < age_min {
@@ -147,7 +148,7 @@ impl Wal {
             self.fs.remove_file(&oldest.path)?;
             self.closed.remove(0);
         }
-        Ok(())
+        Ok((before - self.closed.len()) as u64)
     }
 
     /// Bytes of all segments.
