@@ -30,9 +30,9 @@ pub struct EngineOptions {
 impl Default for EngineOptions {
     fn default() -> Self {
         Self {
-            lookback: Duration::from_secs(5 * 60),
+            lookback: Duration::from_mins(5),
             samples_max: 50_000_000,
-            default_subquery_step: Duration::from_secs(60),
+            default_subquery_step: Duration::from_mins(1),
             features: Features::default(),
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use narthex_query::{
     Answer, Engine, EngineOptions, Features, Grid, QueryContext, QueryError, Value,
-    testscript::MemoryStore,
+    parser::HEIGHT_MAX, testscript::MemoryStore,
 };
 use narthex_storage::{Budget, Labels, SystemClock, stale_marker};
 
@@ -148,7 +148,7 @@ fn rates_and_sums_by_label() {
     at(
         60,
         "rate(gauge[1m])",
-        "{} 0.02\nPromQL info: metric might not be a counter, name does not end in \
+        "{} 0.022222222\nPromQL info: metric might not be a counter, name does not end in \
          _total/_sum/_count/_bucket: \"gauge\" (1:6)",
     );
 }
@@ -242,8 +242,12 @@ fn limits_and_cancellation_end_a_query() {
 
 #[test]
 fn the_highest_tree_is_evaluated_on_a_small_stack() {
-    let chain = |joint: &str| vec!["requests_total"; 249].join(joint);
-    let nested = format!("{}gauge{}", "abs(".repeat(240), ")".repeat(240));
+    let chain = |joint: &str| vec!["requests_total"; HEIGHT_MAX - 1].join(joint);
+    let nested = format!(
+        "{}gauge{}",
+        "abs(".repeat(HEIGHT_MAX - 2),
+        ")".repeat(HEIGHT_MAX - 2)
+    );
     let queries = [chain(" + "), chain(" or "), nested];
     std::thread::Builder::new()
         .stack_size(2 << 20)

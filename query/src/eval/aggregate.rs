@@ -20,7 +20,6 @@ impl Evaluation<'_> {
     pub(crate) fn aggregate(
         &mut self,
         aggregate: &Aggregate,
-        span: Span,
         grid: Grid,
     ) -> Result<Node, QueryError> {
         let mark = self.held();
@@ -33,7 +32,6 @@ impl Evaluation<'_> {
             AggregateOp::Quantile => self.quantile(aggregate, grid)?,
             _ => self.accumulate(aggregate, grid)?,
         };
-        let _ = span;
         self.release_to(mark, frame.samples())?;
         Ok(Node::Vector(frame))
     }

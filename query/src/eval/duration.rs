@@ -30,7 +30,7 @@ pub(crate) fn duration_ms(
 ) -> Result<i64, QueryError> {
     let seconds = seconds(evaluation, duration)?;
     // Prometheus keeps nanoseconds in 64 bits.
-    if !(seconds.abs() <= i64::MAX as f64 / 1e9) {
+    if seconds.is_nan() || seconds.abs() > i64::MAX as f64 / 1e9 {
         return Err(QueryError::BadData("duration is out of range".to_owned()));
     }
     let milliseconds = seconds * 1000.0;

@@ -297,10 +297,8 @@ impl<'a> Evaluation<'a> {
             ExprKind::Number { value, .. } => Ok(Node::Scalar(vec![*value; grid.steps()])),
             ExprKind::String(text) => Ok(Node::Text(text.clone())),
             ExprKind::VectorSelector(_) => self.collect(expr, grid),
-            ExprKind::Call { function, args } => {
-                functions::call(self, function, args, expr.span, grid)
-            }
-            ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, expr.span, grid),
+            ExprKind::Call { function, args } => functions::call(self, function, args, grid),
+            ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid),
             ExprKind::Unary { negative, expr } => self.unary(*negative, expr, grid),
             ExprKind::Binary(binary) => {
                 let lhs = self.eval(&binary.lhs, grid)?;

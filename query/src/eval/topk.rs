@@ -26,9 +26,6 @@ impl Evaluation<'_> {
             .ok_or_else(|| internal("the aggregation has a parameter"))?;
         let params = self.scalar(param, grid)?;
         let mut input = self.vector(&aggregate.expr, grid)?;
-        if input.len() == 0 {
-            return Ok(input);
-        }
         if aggregate.op == AggregateOp::LimitRatio {
             for ratio in &params {
                 if ratio.is_nan() {
@@ -50,20 +47,23 @@ impl Evaluation<'_> {
         } else {
             check_counts(&params)?;
         }
+        if input.len() == 0 {
+            return Ok(input);
+        }
         let members = Groups::new(aggregate).members(&input);
         let steps = grid.steps();
         let mut order = Vec::new();
         let mut picked: Vec<(f64, usize)> = Vec::new();
         for rows in &members {
             self.check()?;
-            for step in 0..steps {
+            for (step, param) in params.iter().enumerate() {
                 picked.clear();
                 picked.extend(
                     rows.iter()
                         .map(|row| (input.row(*row)[step], *row))
                         .filter(|(cell, _)| !is_absent(*cell)),
                 );
-                pick(aggregate.op, params[step], &input, &mut picked);
+                pick(aggregate.op, *param, &input, &mut picked);
                 for row in rows {
                     if !picked.iter().any(|(_, kept)| kept == row) {
                         input.row_mut(*row)[step] = ABSENT;

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use narthex_storage::{Labels, METRIC_NAME};
 
 use crate::{
-    Grid, QueryError,
+    FloatStyle, Grid, QueryError,
     eval::{ABSENT, Evaluation, Frame, hasher, is_absent, without_name},
+    format_float,
     parser::{Expr, Span},
 };
 
@@ -67,7 +68,7 @@ pub(crate) fn many_quantiles(
         for ratio in &ratios {
             evaluation.check_quantile(*ratio, arg.span);
         }
-        let value = crate::format_float(ratios[0], crate::FloatStyle::General);
+        let value = open_metrics(ratios[0]);
         let extra = Some((label.as_str(), value.as_str()));
         quantile_rows(
             evaluation,
@@ -80,6 +81,15 @@ pub(crate) fn many_quantiles(
         )?;
     }
     finish(evaluation, frame)
+}
+
+/// A number as OpenMetrics writes it: whole ones with `.0`.
+fn open_metrics(value: f64) -> String {
+    let mut text = format_float(value, FloatStyle::General);
+    if value.is_finite() && !text.contains(['.', 'e']) {
+        text.push_str(".0");
+    }
+    text
 }
 
 fn quantile_rows(
@@ -331,7 +341,8 @@ fn quantile(ratio: f64, buckets: &mut Vec<Bucket>) -> (f64, bool) {
         return (f64::NAN, forced);
     }
     let rank = ratio * observations;
-    let index = buckets[..last].partition_point(|bucket| !(bucket.count >= rank));
+    let index =
+        buckets[..last].partition_point(|bucket| bucket.count < rank || bucket.count.is_nan());
     if index == last {
         return (buckets[last - 1].upper, forced);
     }
@@ -353,7 +364,7 @@ fn fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
     }
     let last = buckets.len() - 1;
     let count = buckets[last].count;
-    if last == 0 || count == 0.0 || lower.is_nan() || upper.is_nan() {
+    if count == 0.0 || lower.is_nan() || upper.is_nan() {
         return f64::NAN;
     }
     if lower >= upper {
@@ -374,12 +385,11 @@ fn fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
                 return below.count;
             }
             if value < bucket.upper {
-                let width = bucket.upper - below.upper;
-                if width.is_infinite() {
-                    // An open bucket cannot be divided: nothing of the first, all before the last.
-                    return below.count;
+                // An open bucket cannot be divided: all of the first lies below, none of the last.
+                if below.upper == f64::NEG_INFINITY {
+                    return bucket.count;
                 }
-                let share = (value - below.upper) / width;
+                let share = (value - below.upper) / (bucket.upper - below.upper);
                 return below.count + (bucket.count - below.count) * share;
             }
             below = *bucket;

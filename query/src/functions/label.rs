@@ -84,9 +84,10 @@ fn with_label(labels: &Labels, name: &str, value: &str) -> Labels {
     builder.build()
 }
 
-/// Any text but the empty one can be a label name.
+/// Any text but the empty one can be a label name. A literal with bytes that are not UTF-8 comes
+/// out of the parser with replacement characters; Prometheus refuses such names.
 fn check_name(name: &str, what: &str) -> Result<(), QueryError> {
-    if name.is_empty() {
+    if name.is_empty() || name.contains('\u{fffd}') {
         return Err(QueryError::Execution(format!("invalid {what}: {name}")));
     }
     Ok(())

@@ -21,7 +21,7 @@ use crate::{
         ABSENT, Evaluation, Frame, Node, RangeRow, Sink, hasher, internal, is_absent, same_labels,
     },
     format_float,
-    parser::{Expr, ExprKind, Span, quote::quote},
+    parser::{Expr, ExprKind, quote::quote},
 };
 use over_time::Window;
 use rate::Change;
@@ -92,11 +92,10 @@ pub(crate) fn call(
     evaluation: &mut Evaluation<'_>,
     function: &Function,
     args: &[Expr],
-    span: Span,
     grid: Grid,
 ) -> Result<Node, QueryError> {
     let mark = evaluation.held();
-    let node = dispatch(evaluation, function, args, span, grid)?;
+    let node = dispatch(evaluation, function, args, grid)?;
     if let Node::Vector(frame) = &node {
         evaluation.release_to(mark, frame.samples())?;
     }
@@ -107,7 +106,6 @@ fn dispatch(
     evaluation: &mut Evaluation<'_>,
     function: &Function,
     args: &[Expr],
-    span: Span,
     grid: Grid,
 ) -> Result<Node, QueryError> {
     if let Some(operation) = math::unary(function.id) {
@@ -194,13 +192,10 @@ fn dispatch(
             evaluation.vector(&args[0], grid)?;
             Ok(Node::Vector(Frame::new(grid.steps())))
         }
-        _ => {
-            let _ = span;
-            Err(QueryError::BadData(format!(
-                "function \"{}\" is not supported yet",
-                function.name
-            )))
-        }
+        _ => Err(QueryError::BadData(format!(
+            "function \"{}\" is not supported yet",
+            function.name
+        ))),
     }
 }
 

@@ -119,6 +119,9 @@ pub(crate) fn quantile_of(window: Window<'_>) -> Option<f64> {
 #[expect(clippy::unnecessary_wraps, reason = "every kernel has one signature")]
 pub(crate) fn mad(window: Window<'_>) -> Option<f64> {
     let mut values = window.values.to_vec();
+    if values.iter().any(|value| value.is_nan()) {
+        return Some(f64::NAN);
+    }
     let median = quantile(0.5, &mut values);
     for value in &mut values {
         *value = (*value - median).abs();
