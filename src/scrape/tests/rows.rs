@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, env, sync::Arc};
 
 use bytes::Bytes;
-use narthex_storage::{Labels, METRIC_NAME, STALE_MARKER_BITS};
+use narthex_storage::{
+    Budget, Db, DbOptions, Labels, METRIC_NAME, Queryable as _, RealFs, STALE_MARKER_BITS, Select,
+    SystemClock, TimeRange, Wants,
+};
 use proptest::prelude::*;
 
 use super::store::{MemoryStore, Series};
@@ -242,6 +245,32 @@ fn explicit_timestamps_are_kept_ignored_or_tracked() {
     assert!(text.contains(" 1@500 2@600 stale@3000\n"), "{text}");
 }
 
+/// Every sample of a database.
+fn contents(db: &Db) -> Series {
+    let querier = db.querier(TimeRange::ALL).unwrap();
+    let budget = Budget::unlimited();
+    let request = Select {
+        matchers: &[],
+        range: TimeRange::ALL,
+        limit: None,
+        wants: Wants::Samples,
+    };
+    let selection = querier.select(&request, &budget).unwrap();
+    let mut scan = selection.scan(TimeRange::ALL, &budget);
+    let mut all = Series::new();
+    for (index, series) in selection.series().iter().enumerate() {
+        scan.seek(index).unwrap();
+        let samples = all.entry(series.labels.to_string()).or_default();
+        while let Some(run) = scan.next_run().unwrap() {
+            let (mut times, mut values) = (vec![0; run.len()], vec![0.0; run.len()]);
+            run.times(&mut times).unwrap();
+            run.values(&mut values).unwrap();
+            samples.extend(times.into_iter().zip(values));
+        }
+    }
+    all
+}
+
 /// What a server without any cache would hold after these bodies.
 fn naive(bodies: &[String]) -> Series {
     let mut series: Series = BTreeMap::new();
@@ -343,5 +372,16 @@ proptest! {
             series.into_iter().map(|(labels, all)| (labels, samples(all))).collect()
         };
         prop_assert_eq!(bits(feed.store.series()), bits(naive(&bodies)));
+        // The database takes the same rows, unchanged ranges included.
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SystemClock::new());
+        let options = DbOptions::new(folder.path(), Arc::new(RealFs), clock);
+        let (db, _) = Db::open(options).unwrap();
+        feed.rows = Rows::open(&db, "k").unwrap();
+        feed.time = 0;
+        for body in &bodies {
+            let _failed = feed.body(body);
+        }
+        prop_assert_eq!(bits(contents(&db)), bits(naive(&bodies)));
     }
 }
