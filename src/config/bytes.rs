@@ -3,6 +3,8 @@
 //! Units are powers of two whether or not they are spelt with an `i`. Source: the `Base2Bytes` of
 //! the units package Prometheus uses, as observed in Prometheus 3.5.3.
 
+use std::fmt::Write as _;
+
 /// The units with their exponents of 1024, the longest spelling of each first.
 const UNITS: [(&str, u32); 13] = [
     ("KiB", 1),
@@ -78,7 +80,7 @@ pub(super) fn format(bytes: u64) -> String {
     ] {
         let size = 1024_u64.pow(exponent);
         if rest >= size {
-            text.push_str(&format!("{}{unit}", rest / size));
+            write!(text, "{}{unit}", rest / size).expect("writing to a string does not fail");
             rest %= size;
         }
     }

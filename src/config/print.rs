@@ -82,8 +82,8 @@ impl Map {
     }
 
     /// A number or truth value, always.
-    fn plain(&mut self, name: &str, value: impl ToString) {
-        self.put(name, Value::Plain(value.to_string()));
+    fn plain(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.put(name, Value::Plain(format!("{value}")));
     }
 
     /// A truth value if it is true.

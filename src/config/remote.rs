@@ -102,7 +102,7 @@ impl Default for MetadataConfig {
     fn default() -> Self {
         Self {
             send: true,
-            send_interval: Duration::from_secs(60),
+            send_interval: Duration::from_mins(1),
             max_samples_per_send: 2_000,
         }
     }

@@ -9,6 +9,7 @@ use crate::relabel::RelabelConfig;
 
 /// One scrape job, with everything inherited from the global section filled in.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "one a key of the file")]
 pub struct ScrapeConfig {
     /// The job's unique name.
     pub job_name: String,
@@ -69,7 +70,7 @@ impl ScrapeConfig {
             honor_timestamps: true,
             track_timestamps_staleness: false,
             params: BTreeMap::new(),
-            scrape_interval: Duration::from_secs(60),
+            scrape_interval: Duration::from_mins(1),
             scrape_timeout: Duration::from_secs(10),
             scrape_protocols: ScrapeProtocol::DEFAULT.to_vec(),
             fallback_scrape_protocol: None,

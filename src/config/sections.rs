@@ -52,6 +52,7 @@ impl Config {
 
 /// The `global` section.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "one a key of the file")]
 pub struct GlobalConfig {
     /// Time between two scrapes of a target.
     pub scrape_interval: Duration,
@@ -86,10 +87,10 @@ pub struct GlobalConfig {
 impl Default for GlobalConfig {
     fn default() -> Self {
         Self {
-            scrape_interval: Duration::from_secs(60),
+            scrape_interval: Duration::from_mins(1),
             scrape_timeout: Duration::from_secs(10),
             scrape_protocols: Vec::new(),
-            evaluation_interval: Duration::from_secs(60),
+            evaluation_interval: Duration::from_mins(1),
             rule_query_offset: Duration::ZERO,
             query_log_file: None,
             scrape_failure_log_file: None,
@@ -184,6 +185,7 @@ pub struct TracingConfig {
 
 /// The `otlp` section.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "one a key of the file")]
 pub struct OtlpConfig {
     /// Whether every resource attribute becomes a label.
     pub promote_all_resource_attributes: bool,

@@ -5,7 +5,7 @@
 //! a sentence that says where it stands and what to do instead. What only tunes Go or Prometheus's
 //! own engine, or only adds to what is there, is accepted with one warning.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{Config, RetentionConfig, ScrapeConfig, ScrapeProtocol};
 
@@ -146,10 +146,12 @@ pub fn markdown_table() -> String {
             Refused => "refused at start and reload",
             Warned => "accepted with a warning",
         };
-        text.push_str(&format!(
-            "| `{}` | {outcome}: {} |\n",
+        writeln!(
+            text,
+            "| `{}` | {outcome}: {} |",
             entry.setting, entry.advice
-        ));
+        )
+        .expect("writing to a string does not fail");
     }
     text
 }

@@ -1,6 +1,6 @@
 //! Whole configurations: verdicts beside those of the real promtool.
 
-use std::path::Path;
+use std::{fmt::Write as _, path::Path};
 
 use super::{Config, ConfigError, load};
 
@@ -30,9 +30,11 @@ fn verdicts_are_those_of_promtool() {
             None => found == expected,
         };
         if !same {
-            failures.push_str(&format!(
-                "{name}\n  expected: {expected}\n  found:    {found}\n"
-            ));
+            writeln!(
+                failures,
+                "{name}\n  expected: {expected}\n  found:    {found}"
+            )
+            .unwrap();
         }
     }
     assert!(failures.is_empty(), "{failures}");
@@ -177,4 +179,100 @@ fn jobs_of_scrape_config_files_are_found_and_inherit() {
             folder.path().join("jobs-2.yml")
         )
     );
+}
+
+/// `testdata/relabelled.txt` holds rules in turn with what Prometheus 3.5.3 made of one target by
+/// them, as `/api/v1/targets` shows it.
+#[test]
+fn relabelling_gives_what_prometheus_gives() {
+    let corpus = include_str!("testdata/relabelled.txt");
+    let target = narthex_storage::Labels::from_pairs([
+        ("a", "foo"),
+        ("b", "bar"),
+        ("c", "baz"),
+        ("up", "MiXed ß É"),
+    ]);
+    let mut lines = corpus.lines();
+    let mut count = 0;
+    while let (Some(rules), Some(expected)) = (lines.next(), lines.next()) {
+        let text = format!("scrape_configs: [{{job_name: a, relabel_configs: {rules}}}]");
+        let config = load_text(&text).unwrap();
+        let mut labels = target.to_builder();
+        let kept = crate::relabel::process(&config.scrape_configs[0].relabel_configs, &mut labels);
+        let found = if kept {
+            labels.build().to_string()
+        } else {
+            "dropped".to_owned()
+        };
+        assert_eq!(found, expected, "{rules}");
+        count += 1;
+    }
+    assert_eq!(count, 27);
+}
+
+/// What YAML's oddities mean, checked with promtool 3.5.3 and `/api/v1/status/config`.
+#[test]
+fn odd_scalars_mean_what_they_mean_in_go() {
+    let limit = |text: &str| {
+        let text = format!("scrape_configs: [{{job_name: a, sample_limit: {text}}}]");
+        load_text(&text)
+            .map(|config| config.scrape_configs[0].limits.samples)
+            .ok()
+    };
+    for (text, expected) in [
+        ("010", Some(8)),
+        ("0o17", Some(15)),
+        ("0x10", Some(16)),
+        ("0b11", Some(3)),
+        ("1_000", Some(1000)),
+        ("1e3", Some(1000)),
+        ("1.5", Some(1)),
+        ("~", Some(0)),
+        ("\"5\"", None),
+        ("!!int \"5\"", Some(5)),
+        ("-1", None),
+        ("08", Some(8)),
+    ] {
+        assert_eq!(limit(text), expected, "{text}");
+    }
+    let flag = |text: &str| {
+        let text = format!("scrape_configs: [{{job_name: a, honor_timestamps: {text}}}]");
+        load_text(&text)
+            .map(|config| config.scrape_configs[0].honor_timestamps)
+            .ok()
+    };
+    for (text, expected) in [
+        ("yes", Some(true)),
+        ("Off", Some(false)),
+        ("y", Some(true)),
+        ("null", Some(false)),
+        ("1", None),
+        ("\"true\"", None),
+        ("TRUE", Some(true)),
+        ("tRUE", None),
+    ] {
+        assert_eq!(flag(text), expected, "{text}");
+    }
+    let label = |text: &str| {
+        let text = format!("global: {{external_labels: {{a: {text}}}}}");
+        let config = load_text(&text).unwrap();
+        config
+            .global
+            .external_labels
+            .get("a")
+            .unwrap_or_default()
+            .to_owned()
+    };
+    for (text, expected) in [
+        ("yes", "yes"),
+        ("012", "012"),
+        ("1.10", "1.10"),
+        ("2020-01-01", "2020-01-01"),
+        ("~", ""),
+        ("null", ""),
+        ("\"null\"", "null"),
+        ("'a''b'", "a'b"),
+    ] {
+        assert_eq!(label(text), expected, "{text}");
+    }
 }

@@ -31,6 +31,10 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 const FILEPATH_LABEL: &str = "__meta_filepath";
 
 /// Watches the files of all `configs` and publishes `fixed` with their groups whenever they change.
+#[expect(
+    clippy::rc_buffer,
+    reason = "the list is shared as it is and never grows"
+)]
 pub(super) async fn watch(
     fixed: Vec<TargetGroup>,
     configs: Vec<FileSdConfig>,
@@ -41,9 +45,10 @@ pub(super) async fn watch(
     loop {
         let now = clock.monotonic();
         let read = tokio::task::spawn_blocking(move || {
-            let changed = watched
-                .iter_mut()
-                .fold(false, |changed, files| files.refresh(now) || changed);
+            let mut changed = false;
+            for files in &mut watched {
+                changed |= files.refresh(now);
+            }
             (watched, changed)
         });
         let Ok((returned, changed)) = read.await else {
@@ -350,7 +355,7 @@ mod tests {
             }],
             file_sd_configs: vec![FileSdConfig {
                 files: vec![folder.path().join("*.json")],
-                refresh_interval: Duration::from_secs(300),
+                refresh_interval: Duration::from_mins(5),
             }],
             other: Vec::new(),
         };

@@ -21,6 +21,10 @@ use crate::{
 /// The running discovery of one job. Dropping it stops it.
 #[derive(Debug)]
 pub struct JobDiscovery {
+    #[expect(
+        clippy::rc_buffer,
+        reason = "the list is shared as it is and never grows"
+    )]
     groups: Arc<watch::Sender<Arc<Vec<TargetGroup>>>>,
     _tasks: JoinSet<()>,
 }

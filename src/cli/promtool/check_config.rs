@@ -17,6 +17,7 @@ use crate::{
 const LINT_EXIT_CODE: u8 = 3;
 
 /// What the flags ask for.
+#[expect(clippy::struct_excessive_bools, reason = "one a flag")]
 struct Options {
     syntax_only: bool,
     agent: bool,
@@ -38,7 +39,7 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, 
         agent: arguments.is_set("agent"),
         lint_interval: false,
         lint_fatal: arguments.is_set("lint-fatal"),
-        lookback: Duration::from_secs(300),
+        lookback: Duration::from_mins(5),
     };
     if let Some(text) = arguments.value("query.lookback-delta") {
         options.lookback = parse_duration(text).map_err(|error| error.to_string())?;
@@ -130,7 +131,10 @@ fn check(
             && !options.syntax_only
         {
             exists(file).map_err(|error| {
-                format!("error checking authorization credentials or bearer token file {file:?}: {error}")
+                format!(
+                    "error checking authorization credentials or bearer token file {:?}: {error}",
+                    file.display().to_string()
+                )
             })?;
         }
         if !options.syntax_only {
@@ -169,12 +173,20 @@ fn exists(path: &Path) -> Result<(), String> {
 
 fn check_tls(tls: &TlsConfig) -> Result<(), String> {
     if let Some(file) = &tls.cert_file {
-        exists(file)
-            .map_err(|error| format!("error checking client cert file {file:?}: {error}"))?;
+        exists(file).map_err(|error| {
+            format!(
+                "error checking client cert file {:?}: {error}",
+                file.display().to_string()
+            )
+        })?;
     }
     if let Some(file) = &tls.key_file {
-        exists(file)
-            .map_err(|error| format!("error checking client key file {file:?}: {error}"))?;
+        exists(file).map_err(|error| {
+            format!(
+                "error checking client key file {:?}: {error}",
+                file.display().to_string()
+            )
+        })?;
     }
     Ok(())
 }

@@ -49,7 +49,7 @@ pub(super) fn run(
     if http_client.oauth2.is_some() || http_client.proxy.is_set() {
         return Err("oauth2 and proxies of --http.config.file are not built yet".to_owned());
     }
-    match fetch(http_client, ScrapeUrl { url, shown }) {
+    match fetch(http_client, &ScrapeUrl { url, shown }) {
         Ok(body) => {
             output.complain(&format!("  SUCCESS:  {}", body.trim_end()));
             Ok(0)
@@ -69,7 +69,7 @@ pub(super) fn run(
     }
 }
 
-fn fetch(http_client: HttpClientConfig, url: ScrapeUrl) -> Result<String, String> {
+fn fetch(http_client: HttpClientConfig, url: &ScrapeUrl) -> Result<String, String> {
     let job = ScrapeConfig {
         http_client,
         ..ScrapeConfig::new("check")
@@ -80,7 +80,7 @@ fn fetch(http_client: HttpClientConfig, url: ScrapeUrl) -> Result<String, String
         .map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let client = ScrapeClient::new(&job).map_err(|error| format!("{error:#}"))?;
-        let answer = tokio::time::timeout(TIMEOUT, client.get(&url, TIMEOUT)).await;
+        let answer = tokio::time::timeout(TIMEOUT, client.get(url, TIMEOUT)).await;
         match answer {
             Ok(Ok(answer)) => Ok(String::from_utf8_lossy(&answer.body).into_owned()),
             Ok(Err(FetchError::Failed(message))) => Err(message),

@@ -6,7 +6,7 @@ use std::{ffi::OsString, fs, path::Path};
 use expect_test::{Expect, expect};
 
 /// Runs a command line with `$D` for `folder` and compares everything it says.
-fn check(folder: &Path, line: &str, expected: Expect) {
+fn check(folder: &Path, line: &str, expected: &Expect) {
     let folder = folder.display().to_string();
     let arguments: Vec<OsString> = line
         .split_whitespace()
@@ -30,25 +30,25 @@ fn check_config_prints_what_promtool_prints() {
     check(
         folder.path(),
         "check config $D/plain.yml",
-        expect![[r#"
+        &expect![[r"
         Checking $D/plain.yml
          SUCCESS: $D/plain.yml is valid prometheus config file syntax
 
         --- stderr
         --- exit 0
-    "#]],
+    "]],
     );
     check(
         folder.path(),
         "check config --lint=too-long-scrape-interval --lint-fatal $D/plain.yml",
-        expect![[r#"
+        &expect![[r"
             Checking $D/plain.yml
              SUCCESS: $D/plain.yml is valid prometheus config file syntax
 
             --- stderr
               FAILED: too long scrape interval found, data point will be marked as stale - job: a, interval: 6m
             --- exit 3
-        "#]],
+        "]],
     );
     write(
         "bad.yml",
@@ -57,7 +57,7 @@ fn check_config_prints_what_promtool_prints() {
     check(
         folder.path(),
         "check config $D/bad.yml $D/plain.yml",
-        expect![[r#"
+        &expect![[r"
         Checking $D/bad.yml
 
         Checking $D/plain.yml
@@ -71,7 +71,7 @@ fn check_config_prints_what_promtool_prints() {
         3 |   metrics_paht: …
           |   ^
         --- exit 1
-    "#]],
+    "]],
     );
     write("rules.yml", "groups: []\n");
     write(
@@ -81,7 +81,7 @@ fn check_config_prints_what_promtool_prints() {
     check(
         folder.path(),
         "check config $D/files.yml",
-        expect![[r#"
+        &expect![[r#"
         Checking $D/files.yml
           WARNING: file "$D/sd/*.json" for file_sd in scrape job "a" does not exist
           WARNING: the server does not start with it: *_sd_configs (dns_sd_configs of job "a") is not supported yet: only static_configs and file_sd_configs find targets yet: write the targets to a file and name it under file_sd_configs, it is watched
@@ -99,19 +99,19 @@ fn check_config_prints_what_promtool_prints() {
     check(
         folder.path(),
         "check config --agent $D/files.yml",
-        expect![[r#"
+        &expect![[r"
         Checking $D/files.yml
 
         --- stderr
           FAILED: field rule_files is not allowed in agent mode
         --- exit 1
-    "#]],
+    "]],
     );
     fs::remove_file(folder.path().join("rules.yml")).unwrap();
     check(
         folder.path(),
         "check config $D/files.yml",
-        expect![[r#"
+        &expect![[r#"
         Checking $D/files.yml
 
         --- stderr
@@ -125,7 +125,7 @@ fn check_config_prints_what_promtool_prints() {
     check(
         folder.path(),
         "check config $D/files.yml",
-        expect![[r#"
+        &expect![[r#"
         Checking $D/files.yml
 
         --- stderr
@@ -136,7 +136,7 @@ fn check_config_prints_what_promtool_prints() {
     check(
         folder.path(),
         "check config --syntax-only $D/files.yml",
-        expect![[r#"
+        &expect![[r#"
         Checking $D/files.yml
           WARNING: the server does not start with it: *_sd_configs (dns_sd_configs of job "a") is not supported yet: only static_configs and file_sd_configs find targets yet: write the targets to a file and name it under file_sd_configs, it is watched
           WARNING: rule_files, alerting has no effect yet: RULES ARE NOT EVALUATED AND NO ALERT IS SENT yet: keep a Prometheus for them

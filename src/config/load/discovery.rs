@@ -149,7 +149,7 @@ fn file_sd(decoder: &mut Decoder, node: &Rc<Node>) -> Result<FileSdConfig, Probl
     let before = decoder.issue_count();
     let mut config = FileSdConfig {
         files: Vec::new(),
-        refresh_interval: Duration::from_secs(300),
+        refresh_interval: Duration::from_mins(5),
     };
     let mut files = Vec::new();
     for field in decoder.fields(node, "file.plain")? {

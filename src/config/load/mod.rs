@@ -176,6 +176,7 @@ fn scrape_config_files(config: &Config) -> Result<Vec<ScrapeConfig>, ConfigError
             ))
         })? {
             let absolute = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+            let absolute = absolute.display().to_string();
             let of_file = |error: ConfigError| error.within(&format!("{absolute:?}"));
             let bytes = std::fs::read(&path).map_err(|error| of_file(unreadable(&path, &error)))?;
             let found = jobs_of_file(

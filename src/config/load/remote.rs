@@ -280,7 +280,7 @@ fn read(decoder: &mut Decoder, node: &Rc<Node>) -> Result<Option<RemoteReadConfi
     let mut config = RemoteReadConfig {
         url: Secret::default(),
         name: String::new(),
-        remote_timeout: Duration::from_secs(60),
+        remote_timeout: Duration::from_mins(1),
         headers: BTreeMap::new(),
         read_recent: false,
         required_matchers: narthex_storage::Labels::empty(),
