@@ -1,7 +1,7 @@
 //! Warnings and infos: what is to be said about an answer, each text once a query.
 //!
 //! **Source**: texts and limits as observed in Prometheus 3.5.3; equal texts at several places of a
-//! query are said once.
+//! query are said once, with the last place.
 
 use crate::parser::{Span, line_and_column};
 
@@ -39,7 +39,9 @@ impl Annotations {
 }
 
 fn add(list: &mut Vec<(String, Span)>, text: String, span: Span) {
-    if list.len() < KEPT_MAX && !list.iter().any(|(known, _)| *known == text) {
+    if let Some((_, place)) = list.iter_mut().find(|(known, _)| *known == text) {
+        *place = span;
+    } else if list.len() < KEPT_MAX {
         list.push((text, span));
     }
 }

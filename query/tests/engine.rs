@@ -154,6 +154,46 @@ fn rates_and_sums_by_label() {
 }
 
 #[test]
+fn a_thing_is_said_once_at_its_last_place() {
+    at(
+        60,
+        "0 * rate(gauge[1m]) + 0 * rate(gauge[1m])",
+        "{} 0\nPromQL info: metric might not be a counter, name does not end in \
+         _total/_sum/_count/_bucket: \"gauge\" (1:32)",
+    );
+    at(
+        60,
+        "0 * rate((gauge)[1m:15s])",
+        "{} 0\nPromQL info: metric might not be a counter, name does not end in \
+         _total/_sum/_count/_bucket: \"gauge\" (1:1)",
+    );
+}
+
+#[test]
+fn what_is_not_built_is_refused_by_name() {
+    at(
+        0,
+        "info(gauge)",
+        "error: function \"info\" is not supported yet",
+    );
+    at(
+        0,
+        "start_timestamp(gauge)",
+        "error: function \"start_timestamp\" is not supported yet",
+    );
+}
+
+#[test]
+fn of_equal_values_topk_takes_the_first_in_label_order() {
+    at(
+        0,
+        "topk(2, requests_total)",
+        "{__name__=\"requests_total\", instance=\"a\", job=\"x\"} 1000\n\
+         {__name__=\"requests_total\", instance=\"b\", job=\"x\"} 1000",
+    );
+}
+
+#[test]
 fn operators_match_series_by_labels() {
     at(
         0,

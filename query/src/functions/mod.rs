@@ -21,7 +21,7 @@ use crate::{
         ABSENT, Evaluation, Frame, Node, RangeRow, Sink, hasher, internal, is_absent, same_labels,
     },
     format_float,
-    parser::{Expr, ExprKind, quote::quote},
+    parser::{Expr, ExprKind, Span, quote::quote},
 };
 use over_time::Window;
 use rate::Change;
@@ -450,13 +450,18 @@ pub(crate) fn range_function_rows(
         )
     })?;
     evaluation.hold(samples)?;
+    // Prometheus loses the place of a subquery and names the query's start.
+    let span = match &matrix.without_parens().kind {
+        ExprKind::Subquery(_) => Span::default(),
+        _ => matrix.without_parens().span,
+    };
     for name in suspects {
         evaluation.notes.inform(
             format!(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
                 quote(&name)
             ),
-            matrix.without_parens().span,
+            span,
         );
     }
     Ok(())

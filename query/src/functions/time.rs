@@ -24,14 +24,21 @@ pub(crate) fn field(id: FunctionId) -> Option<fn(f64) -> f64> {
     })
 }
 
-/// Whole seconds, the fraction cut off. Not a number counts as 0, huge values as the largest that
-/// calendars can name.
-fn whole(seconds: f64) -> i64 {
-    (seconds as i64).clamp(-(1 << 55), 1 << 55)
+/// Whole seconds, the fraction cut off. What is no number of 64 bits counts as 2^63, in the year
+/// 292277026596.
+///
+/// **Source**: Prometheus 3.5.3, where the conversion overflows.
+fn whole(seconds: f64) -> i128 {
+    const END: i128 = 1 << 63;
+    if seconds.is_nan() || seconds.abs() >= END as f64 {
+        END
+    } else {
+        seconds as i128
+    }
 }
 
 /// Whole days since the epoch.
-fn days(seconds: f64) -> i64 {
+fn days(seconds: f64) -> i128 {
     whole(seconds).div_euclid(86_400)
 }
 
@@ -39,7 +46,7 @@ fn days(seconds: f64) -> i64 {
 ///
 /// Eras of 400 years have 146,097 days; years are counted from March, so that the leap day is the
 /// last.
-fn date(days: i64) -> (i64, i64, i64) {
+fn date(days: i128) -> (i128, i128, i128) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
@@ -53,20 +60,20 @@ fn date(days: i64) -> (i64, i64, i64) {
     } else {
         march_month - 9
     };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let year = year_of_era + era * 400 + i128::from(month <= 2);
     (year, month, day)
 }
 
 /// Days from the epoch to the first day of a year.
-fn days_before_year(year: i64) -> i64 {
+fn days_before_year(year: i128) -> i128 {
     let past = year - 1;
     past * 365 + past.div_euclid(4) - past.div_euclid(100) + past.div_euclid(400) - 719_162
 }
 
-fn days_in_month(year: i64, month: i64) -> i64 {
+fn days_in_month(year: i128, month: i128) -> i128 {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     match month {
-        2 => 28 + i64::from(leap),
+        2 => 28 + i128::from(leap),
         4 | 6 | 9 | 11 => 30,
         _ => 31,
     }
@@ -98,6 +105,13 @@ mod tests {
             all(1_709_251_170.0),
             [2024.0, 2.0, 29.0, 23.0, 59.0, 4.0, 60.0, 29.0]
         );
+        // Beyond the calendar, as Prometheus 3.5.3 answers.
+        for seconds in [f64::NAN, f64::INFINITY, -1e300] {
+            assert_eq!(
+                all(seconds),
+                [292277026596.0, 12.0, 4.0, 15.0, 30.0, 0.0, 339.0, 31.0]
+            );
+        }
         // 1969-12-31T23:59:59Z, a Wednesday.
         assert_eq!(
             all(-1.0),
