@@ -1,6 +1,9 @@
 //! TLS towards a target: authorities, client certificate, versions, the expected name.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use anyhow::{Context as _, bail};
 use rustls::{
@@ -82,8 +85,13 @@ fn roots(config: &TlsConfig) -> anyhow::Result<RootCertStore> {
         }
         None => {
             // A machine without authorities can scrape over plain HTTP; HTTPS then says what fails.
-            let native = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(native.certs);
+            static NATIVE: OnceLock<RootCertStore> = OnceLock::new();
+            let native = NATIVE.get_or_init(|| {
+                let mut roots = RootCertStore::empty();
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                roots
+            });
+            return Ok(native.clone());
         }
     }
     Ok(roots)
