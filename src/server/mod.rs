@@ -335,7 +335,7 @@ impl Server {
         info!("Starting TSDB ...");
         let options = self.store_options(config);
         let began = self.clock.monotonic();
-        let (store, report) = tokio::task::spawn_blocking(move || Db::open(options))
+        let (store, report) = tokio::task::spawn_blocking(move || Db::open(&options))
             .await?
             .context("opening storage failed")?;
         let store = Arc::new(store);

@@ -22,14 +22,14 @@ use crate::{
 /// A log segment is closed at this size, in bytes.
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 /// … or at this age, if it is not empty.
-const SEGMENT_AGE_MAX: Duration = Duration::from_secs(3600);
+const SEGMENT_AGE_MAX: Duration = Duration::from_hours(1);
 /// A log segment that is no longer needed stays so long.
-const SEGMENT_KEPT_FOR: Duration = Duration::from_secs(600);
+const SEGMENT_KEPT_FOR: Duration = Duration::from_mins(10);
 
 /// What is in memory is sealed when it spans this time, in milliseconds, …
 const SEAL_SPAN_MS: i64 = 3_600_000;
 /// … but not so soon after the last seal, …
-const SEAL_PAUSE: Duration = Duration::from_secs(60);
+const SEAL_PAUSE: Duration = Duration::from_mins(1);
 /// … unless so many samples came since.
 const SEAL_SAMPLES: u64 = 4_000_000;
 
@@ -171,8 +171,8 @@ impl Db {
     ///
     /// # Errors
     /// [`OpenError`]; nothing was changed then but a torn end of the log cut off.
-    pub fn open(options: DbOptions) -> Result<(Self, OpenReport), OpenError> {
-        let DbOptions { fs, clock, .. } = &options;
+    pub fn open(options: &DbOptions) -> Result<(Self, OpenReport), OpenError> {
+        let DbOptions { fs, clock, .. } = options;
         let layout = Layout::new(&options.path);
         let foreign = layout::foreign_data(&**fs, &options.path)?;
         let lock = layout.prepare(&**fs, options.lock)?;

@@ -1,4 +1,5 @@
 //! The store against a map, over any sequence of appends, maintenance, reopening and clock jumps.
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +32,7 @@ impl Clock for SetClock {
 
 fn open(path: &Path, clock: &Arc<SetClock>) -> Db {
     let clock: Arc<dyn Clock> = Arc::<SetClock>::clone(clock);
-    let (db, report) = Db::open(DbOptions::new(path, Arc::new(RealFs), clock)).unwrap();
+    let (db, report) = Db::open(&DbOptions::new(path, Arc::new(RealFs), clock)).unwrap();
     assert_eq!(report.wal_damage, []);
     assert_eq!(report.segment_damage, []);
     db

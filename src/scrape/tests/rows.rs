@@ -376,7 +376,7 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemClock::new());
         let options = DbOptions::new(folder.path(), Arc::new(RealFs), clock);
-        let (db, _) = Db::open(options).unwrap();
+        let (db, _) = Db::open(&options).unwrap();
         feed.rows = Rows::open(&db, "k").unwrap();
         feed.time = 0;
         for body in &bodies {

@@ -23,11 +23,6 @@ impl Bits {
         }
     }
 
-    /// The 64 columns from `64 * index`.
-    pub(crate) fn word(&self, index: usize) -> u64 {
-        self.0.get(index).copied().unwrap_or_default()
-    }
-
     pub(crate) fn words(&self) -> &[u64] {
         &self.0
     }

@@ -178,7 +178,7 @@ impl Head {
         let mut staged = Vec::new();
         for request in &order {
             let mut slot = request.lock();
-            match self.stage(state, &slot.0, &mut records, &mut undo) {
+            match self.stage(state, slot.0.as_ref(), &mut records, &mut undo) {
                 Ok(work) => staged.push((*request, work)),
                 Err(outcome) => slot.1 = Some(outcome),
             }
@@ -222,20 +222,22 @@ impl Head {
         }
         let mut undo = Undo::new();
         let mut records = Vec::new();
-        slot.1 = Some(match self.stage(state, &slot.0, &mut records, &mut undo) {
-            Ok(work) => {
-                state.wal.backlog.extend_from_slice(&records);
-                Outcome::Done(Ok(self.publish(state, work)))
-            }
-            Err(outcome) => outcome,
-        });
+        slot.1 = Some(
+            match self.stage(state, slot.0.as_ref(), &mut records, &mut undo) {
+                Ok(work) => {
+                    state.wal.backlog.extend_from_slice(&records);
+                    Outcome::Done(Ok(self.publish(state, work)))
+                }
+                Err(outcome) => outcome,
+            },
+        );
     }
 
     /// Judges a commit and appends its records to `records`.
     fn stage(
         &self,
         state: &mut State,
-        work: &Option<Work>,
+        work: Option<&Work>,
         records: &mut Vec<u8>,
         undo: &mut Undo,
     ) -> Result<Staged, Outcome> {
@@ -349,7 +351,7 @@ impl Head {
         }
         let mut commit = Commit::default();
         let counters = &self.counters;
-        let mut refuse = |commit: &mut Commit, index: usize, refusal| {
+        let refuse = |commit: &mut Commit, index: usize, refusal| {
             counters.refused(refusal);
             commit.refused.push((index as u32, refusal));
         };

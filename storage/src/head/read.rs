@@ -287,6 +287,9 @@ impl Selection for HeadSelection {
 /// An axis is named by the stretches of row blocks that it strings together.
 type AxisKey = Vec<(u64, u32, u32)>;
 
+/// A number for axis keys, and the timestamps.
+type TimeColumn = (u64, Arc<[Timestamp]>);
+
 struct HeadScan<'a> {
     selection: &'a HeadSelection,
     range: TimeRange,
@@ -298,7 +301,7 @@ struct HeadScan<'a> {
     axes: Vec<Vec<Timestamp>>,
     axis_of: HashMap<AxisKey, AxisId>,
     /// Decoded time columns by file, frame and column, with a number for axis keys.
-    columns: HashMap<(u32, u32, u16), (u64, Arc<[Timestamp]>)>,
+    columns: HashMap<(u32, u32, u16), TimeColumn>,
     charged: u64,
 }
 

@@ -79,12 +79,12 @@ pub(crate) fn read_folder(
             bytes: (bytes.len() - offset) as u64,
             torn_tail: Some(number) == newest,
         });
-        if let Some(damage) = &damage
-            && damage.torn_tail
-        {
+        if Some(number) == newest {
             if offset < MAGIC.len() {
                 fs.remove_file(&path)?;
             } else {
+                // Later segments are synced when they end; without this a power cut could leave
+                // them and lose the end of this one.
                 fs.open_append(&path, offset as u64)?.sync()?;
             }
         }

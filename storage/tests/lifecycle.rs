@@ -1,0 +1,295 @@
+//! Sealing, retention, refusals, and what else may lie in the data path.
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use narthex_storage::{
+    Appendable, Budget, Clock, Commit, Db, DbOptions, DbStats, ForeignData, Labels, Matcher,
+    OpenError, Queryable, RealFs, Refusal, RowBuilder, STALE_MARKER_BITS, Sample, Select,
+    TargetKey, TimeRange, Timestamp, Wants,
+};
+
+#[derive(Debug, Default)]
+struct SetClock(Mutex<Duration>);
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        0
+    }
+    fn monotonic(&self) -> Duration {
+        *self.0.lock().unwrap()
+    }
+}
+
+impl SetClock {
+    fn advance(&self, seconds: u64) {
+        *self.0.lock().unwrap() += Duration::from_secs(seconds);
+    }
+}
+
+fn options(path: &Path, clock: &Arc<SetClock>) -> DbOptions {
+    let clock: Arc<dyn Clock> = Arc::<SetClock>::clone(clock);
+    DbOptions::new(path, Arc::new(RealFs), clock)
+}
+
+fn labels(name: &str) -> Labels {
+    Labels::from_pairs([("__name__", name)])
+}
+
+fn samples(db: &Db, name: &str) -> Vec<(Timestamp, u64)> {
+    let budget = Budget::unlimited();
+    let querier = db.querier(TimeRange::ALL).unwrap();
+    let select = Select {
+        matchers: &[Matcher::equal("__name__", name)],
+        range: TimeRange::ALL,
+        limit: None,
+        wants: Wants::Samples,
+    };
+    let selection = querier.select(&select, &budget).unwrap();
+    let mut scan = selection.scan(TimeRange::ALL, &budget);
+    let mut found = Vec::new();
+    for index in 0..selection.series().len() {
+        scan.seek(index).unwrap();
+        while let Some(run) = scan.next_run().unwrap() {
+            let (mut times, mut values) = (vec![0; run.len()], vec![0.0; run.len()]);
+            run.times(&mut times).unwrap();
+            run.values(&mut values).unwrap();
+            found.extend(times.into_iter().zip(values.into_iter().map(f64::to_bits)));
+        }
+    }
+    found
+}
+
+fn push(db: &Db, name: &str, time: Timestamp, value: f64) -> Commit {
+    let mut appender = db.appender();
+    let series = appender.series(&labels(name)).unwrap();
+    appender.samples(series, &[Sample { time, value }]);
+    appender.commit(false).unwrap()
+}
+
+const HOUR: i64 = 3_600_000;
+
+/// A target with one series, a sample a minute from hour `from` to hour `to`.
+fn fill(db: &Db, clock: &SetClock, name: &str, from: i64, to: i64) {
+    let mut target = db.target(&TargetKey("t".to_owned())).unwrap();
+    let column = target.column(&labels(name)).unwrap();
+    let mut row = RowBuilder::default();
+    for minute in from * 60..to * 60 {
+        row.begin(minute * 60_000);
+        row.set(column, minute as f64);
+        target.commit(&mut row).unwrap();
+        clock.advance(60);
+        db.maintain().unwrap();
+    }
+}
+
+fn minutes(from: i64, to: i64) -> Vec<(Timestamp, u64)> {
+    (from..to)
+        .map(|minute| (minute * 60_000, (minute as f64).to_bits()))
+        .collect()
+}
+
+#[test]
+fn sealed_samples_leave_the_log_and_stay_readable() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock::default());
+    let (db, _) = Db::open(&options(folder.path(), &clock)).unwrap();
+    fill(&db, &clock, "m", 0, 10);
+    assert_eq!(samples(&db, "m"), minutes(0, 600));
+    let stats = db.stats();
+    assert_eq!(stats.segment_files, 9);
+    assert!(stats.wal_truncations >= 8, "{stats:?}");
+    drop(db);
+    let (db, report) = Db::open(&options(folder.path(), &clock)).unwrap();
+    assert_eq!(report.segment_files, 9);
+    assert_eq!(samples(&db, "m"), minutes(0, 600));
+    let refused = |refusal| Commit {
+        accepted: 0,
+        refused: vec![(0, refusal)],
+    };
+    assert_eq!(
+        push(&db, "m", 598 * 60_000, 1.0),
+        refused(Refusal::OutOfOrder)
+    );
+    assert_eq!(
+        push(&db, "m", 599 * 60_000, 1.0),
+        refused(Refusal::Duplicate)
+    );
+    assert_eq!(push(&db, "m", 599 * 60_000, 599.0).refused, []);
+    assert_eq!(
+        push(&db, "n", 9 * HOUR - 60_001, 1.0),
+        refused(Refusal::OutOfBounds)
+    );
+    assert_eq!(push(&db, "n", 9 * HOUR - 60_000, 1.0).refused, []);
+}
+
+#[test]
+fn retention_removes_whole_files_and_series_without_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock::default());
+    let mut by_time = options(folder.path(), &clock);
+    by_time.retention_time_ms = Some(3 * HOUR);
+    let (db, _) = Db::open(&by_time).unwrap();
+    fill(&db, &clock, "old", 0, 2);
+    let early = db.querier(TimeRange::ALL).unwrap();
+    fill(&db, &clock, "new", 2, 8);
+    assert!(samples(&db, "old").is_empty());
+    let budget = Budget::unlimited();
+    let select = Select {
+        matchers: &[Matcher::equal("__name__", "old")],
+        range: TimeRange::ALL,
+        limit: None,
+        wants: Wants::Samples,
+    };
+    let selection = early.select(&select, &budget).unwrap();
+    assert_eq!(selection.series().len(), 1, "a snapshot never changes");
+    drop(selection);
+    drop(early);
+    db.maintain().unwrap();
+    assert_eq!(db.stats().series, 1);
+    let kept = samples(&db, "new");
+    let (oldest, newest) = (kept[0].0, kept[kept.len() - 1].0);
+    assert_eq!(newest, 479 * 60_000);
+    assert!(
+        (3 * HOUR..=5 * HOUR).contains(&(newest - oldest)),
+        "{oldest}"
+    );
+    drop(db);
+
+    let mut by_size = options(folder.path(), &clock);
+    by_size.retention_size_bytes = Some(1);
+    let (db, _) = Db::open(&by_size).unwrap();
+    db.maintain().unwrap();
+    assert_eq!(db.stats().segment_files, 0);
+    assert!(
+        !samples(&db, "new").is_empty(),
+        "the newest rows are in memory"
+    );
+}
+
+#[test]
+fn a_vanished_series_gets_a_marker() {
+    let folder = tempfile::tempdir().unwrap();
+    let (db, _) = Db::open(&options(folder.path(), &Arc::default())).unwrap();
+    let mut target = db.target(&TargetKey("t".to_owned())).unwrap();
+    let column = target.column(&labels("m")).unwrap();
+    let mut row = RowBuilder::default();
+    row.begin(1_000);
+    row.set(column, 1.0);
+    target.commit(&mut row).unwrap();
+    for time in [2_000, 3_000] {
+        row.begin(time);
+        target.commit(&mut row).unwrap();
+    }
+    assert_eq!(
+        samples(&db, "m"),
+        [(1_000, 1f64.to_bits()), (2_000, STALE_MARKER_BITS)]
+    );
+}
+
+#[test]
+fn a_wall_clock_that_jumps_back_is_refused_and_recovers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (db, _) = Db::open(&options(folder.path(), &Arc::default())).unwrap();
+    let mut target = db.target(&TargetKey("t".to_owned())).unwrap();
+    let column = target.column(&labels("m")).unwrap();
+    let mut row = RowBuilder::default();
+    let mut at = |time| {
+        row.begin(time);
+        row.set(column, time as f64);
+        target.commit(&mut row).unwrap().refused
+    };
+    assert_eq!(at(10 * HOUR), []);
+    assert_eq!(at(10 * HOUR - 15_000), [(0, Refusal::OutOfOrder)]);
+    assert_eq!(at(5 * HOUR), [(0, Refusal::OutOfBounds)]);
+    assert_eq!(at(10 * HOUR + 15_000), []);
+    let stats = db.stats();
+    assert_eq!(
+        (stats.refused_out_of_order, stats.refused_out_of_bounds),
+        (1, 1)
+    );
+    assert_eq!(samples(&db, "m").len(), 2);
+}
+
+#[test]
+fn a_fresh_store_takes_any_age_and_the_series_limit_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut limited = options(folder.path(), &Arc::default());
+    limited.series_max = Some(2);
+    let (db, _) = Db::open(&limited).unwrap();
+    let mut appender = db.appender();
+    let a = appender.series(&labels("a")).unwrap();
+    let b = appender.series(&labels("b")).unwrap();
+    assert_eq!(appender.series(&labels("c")), Err(Refusal::SeriesLimit));
+    let at = |time| Sample { time, value: 1.0 };
+    appender.samples(a, &[at(1_700_000_000_000)]);
+    appender.samples(b, &[at(-5), at(0)]);
+    assert_eq!(appender.commit(true).unwrap().accepted, 3);
+    let stats = db.stats();
+    assert_eq!(
+        (stats.min_time, stats.max_time),
+        (Some(-5), Some(1_700_000_000_000))
+    );
+    assert_eq!((stats.series, stats.refused_series_limit), (2, 1));
+}
+
+#[test]
+fn a_second_store_and_another_version_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (db, _) = Db::open(&options(folder.path(), &Arc::default())).unwrap();
+    let second = Db::open(&options(folder.path(), &Arc::default()));
+    assert!(matches!(second, Err(OpenError::Locked { .. })));
+    drop(db);
+    std::fs::write(folder.path().join("narthex/format"), "7\n").unwrap();
+    let other = Db::open(&options(folder.path(), &Arc::default()));
+    let Err(OpenError::Version {
+        found, supported, ..
+    }) = other
+    else {
+        panic!("another version was opened");
+    };
+    assert_eq!((found.as_str(), supported), ("\"7\"", 1));
+}
+
+#[test]
+fn data_of_prometheus_is_counted_and_never_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let ulids = ["01HZZZZZZZZZZZZZZZZZZZZZZZ", "01J00000000000000000000000"];
+    for (index, ulid) in ulids.iter().enumerate() {
+        std::fs::create_dir(folder.path().join(ulid)).unwrap();
+        let meta = format!("{{\"minTime\": {index}000, \"maxTime\": {index}999}}");
+        std::fs::write(folder.path().join(ulid).join("meta.json"), meta).unwrap();
+    }
+    std::fs::create_dir(folder.path().join("wal")).unwrap();
+    std::fs::write(folder.path().join("wal/00000000"), b"not ours").unwrap();
+    let (db, report) = Db::open(&options(folder.path(), &Arc::default())).unwrap();
+    assert_eq!(
+        report.foreign,
+        Some(ForeignData {
+            blocks: 2,
+            blocks_range: Some(TimeRange::new(0, 1999)),
+            has_head: true,
+        })
+    );
+    push(&db, "m", 1, 1.0);
+    db.close().unwrap();
+    assert_eq!(
+        db.stats(),
+        DbStats {
+            series: 1,
+            ..db.stats()
+        }
+    );
+    let wal = std::fs::read(folder.path().join("wal/00000000")).unwrap();
+    assert_eq!(wal, b"not ours");
+    let mut names: Vec<String> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, [ulids[0], ulids[1], "lock", "narthex", "wal"]);
+}
