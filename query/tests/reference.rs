@@ -54,7 +54,7 @@ fn engine_answer(data: &[Samples], query: &str, grid: Grid) -> Vec<Series> {
         lookback: None,
     };
     let answer = Engine::new(EngineOptions::default()).range(&store, query, grid, &context);
-    match answer.unwrap().value {
+    match answer.expect("the query is sound").value {
         Value::Matrix(series) => series,
         other => panic!("{other:?}"),
     }
