@@ -71,11 +71,15 @@ async fn instant_queries_answer_as_prometheus_does() {
         r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"up","a":"b","instance":"127.0.0.1:1","job":"down"},"value":[1795239108.568,"0"]}]},"warnings":["results truncated due to limit"]}"#,
     )
     .await;
+    for (ago_ms, value) in [(3_000, 20.0), (2_000, 21.0)] {
+        site.store
+            .add(&[("__name__", "temperature")], NOW - ago_ms, value);
+    }
     check(
         &site,
-        "/api/v1/query?query=count(rate(up%5B5m%5D))%20or%20vector(2)",
+        "/api/v1/query?query=count(rate(temperature%5B5m%5D))",
         200,
-        r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1795239108.568,"2"]}]},"infos":["PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"up\" (1:12)"]}"#,
+        r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1795239108.568,"1"]}]},"infos":["PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"temperature\" (1:12)"]}"#,
     )
     .await;
     for (path, data) in [
