@@ -267,7 +267,7 @@ fn parse_time(text: &str) -> Option<Instant> {
 
 /// Go's conversion from float to int64 on amd64: what does not fit is the smallest integer.
 fn go_int(value: f64) -> i64 {
-    if value >= -9_223_372_036_854_775_808.0 && value < 9_223_372_036_854_775_808.0 {
+    if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value) {
         value as i64
     } else {
         i64::MIN
@@ -381,7 +381,7 @@ pub(crate) fn parse_nanoseconds(text: &str) -> Result<i64, String> {
     };
     if let Some(seconds) = parse_go_float(text) {
         let nanoseconds = seconds * 1e9;
-        if nanoseconds > 9_223_372_036_854_775_807.0 || nanoseconds < -9_223_372_036_854_775_808.0 {
+        if nanoseconds.abs() > 9_223_372_036_854_775_808.0 {
             return Err(format!("{}. It overflows int64", not_a_duration()));
         }
         return Ok(go_int(nanoseconds));

@@ -306,8 +306,8 @@ impl Site {
             enable_lifecycle: false,
             enable_admin_api: false,
             enable_remote_write_receiver: true,
-            query_timeout: Duration::from_secs(120),
-            lookback: Duration::from_secs(300),
+            query_timeout: Duration::from_mins(2),
+            lookback: Duration::from_mins(5),
             storage_retention: "15d".to_owned(),
             started: NOW - 60_000,
         };

@@ -4,7 +4,7 @@
 //! times in milliseconds, external labels behind the series' own, `instance` always there so that
 //! `honor_labels` keeps it empty.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
 
 use axum::body::Body;
 use http::{Response, StatusCode};
@@ -117,7 +117,7 @@ fn render(samples: &[(Labels, Sample)], external: &Labels) -> String {
         let written = underscored(name);
         if family != Some(name) {
             family = Some(name);
-            out.push_str(&format!("# TYPE {written} untyped\n"));
+            writeln!(out, "# TYPE {written} untyped").expect("strings take writes");
         }
         out.push_str(&written);
         let own = labels.iter().filter(|(name, _)| *name != METRIC_NAME);
@@ -142,7 +142,7 @@ fn render(samples: &[(Labels, Sample)], external: &Labels) -> String {
             out.push('"');
         }
         let value = format_float(sample.value, FloatStyle::General);
-        out.push_str(&format!("}} {value} {}\n", sample.time));
+        writeln!(out, "}} {value} {}", sample.time).expect("strings take writes");
     }
     out
 }

@@ -994,7 +994,7 @@ async fn a_query_waits_for_a_place_no_longer_than_its_timeout() {
     let state = &site.state;
     let (release, held) = std::sync::mpsc::channel::<()>();
     let held = Arc::new(std::sync::Mutex::new(held));
-    let far = Duration::from_secs(3600);
+    let far = Duration::from_hours(1);
     let holders: Vec<_> = (0..2)
         .map(|_| {
             let (state, held) = (Arc::clone(state), Arc::clone(&held));
@@ -1067,7 +1067,7 @@ async fn a_read_ends_when_its_client_goes_away() {
             ended.send(()).unwrap();
             Ok(())
         };
-        let far = Duration::from_secs(3600);
+        let far = Duration::from_hours(1);
         state
             .gate
             .run(&state, crate::api::Read::Query, far, work)

@@ -16,10 +16,6 @@ use super::{Answer, ApiError, ErrorType, Params, State, Success};
 
 /// An endpoint of `/api/v1` that answers with an envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "named as their paths, which the route table holds"
-)]
 pub(crate) enum Endpoint {
     AdminTsdb,
     Alertmanagers,
