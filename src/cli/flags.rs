@@ -327,24 +327,3 @@ fn wrap(sentence: &str, width: usize) -> Vec<String> {
     }
     lines
 }
-
-/// The table of flags in Markdown, as the README quotes it.
-pub(crate) fn markdown_table() -> String {
-    let mut text = String::from("| flag | default | here |\n|---|---|---|\n");
-    for flag in FLAGS {
-        let here = match flag.status {
-            Status::Works => "works".to_owned(),
-            Status::NoEffect => "accepted, no effect".to_owned(),
-            Status::NotBuilt(why) => format!("refused: {why}"),
-            Status::Partly(why) => format!("accepted with a warning: {why}"),
-        };
-        let default = if flag.default.is_empty() {
-            String::new()
-        } else {
-            format!("`{}`", flag.default)
-        };
-        writeln!(text, "| `--{}` | {default} | {here} |", flag.name)
-            .expect("writing to a string cannot fail");
-    }
-    text
-}

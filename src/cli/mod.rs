@@ -63,8 +63,3 @@ fn run_promtool(arguments: &[OsString]) -> ExitCode {
     );
     ExitCode::from(code)
 }
-
-/// The table of flags in Markdown, as the README quotes it.
-pub fn flags_table() -> String {
-    flags::markdown_table()
-}

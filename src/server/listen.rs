@@ -252,7 +252,7 @@ mod tests {
 
     const LIMITS: Limits = Limits {
         connections_max: 2,
-        read_timeout: Duration::from_secs(60),
+        read_timeout: Duration::from_mins(1),
     };
 
     async fn ask(stream: &mut TcpStream, text: &str) -> String {

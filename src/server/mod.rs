@@ -28,7 +28,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use narthex_query::{Engine, EngineOptions, Features, format_duration};
-use narthex_storage::{Db, DbOptions, Fs, OpenReport, Regex, Timestamp, WalFsync};
+use narthex_storage::{AppendError, Db, DbOptions, Fs, OpenReport, Regex, Timestamp, WalFsync};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -310,7 +310,8 @@ impl Server {
     pub async fn run(mut self) -> Result<()> {
         let config = self.load().await?;
         let store = self.open_store(&config).await?;
-        let maintenance = Maintenance::start(Arc::clone(&store), Arc::clone(&self.clock));
+        let maintenance =
+            Maintenance::start(Arc::clone(&store), Arc::clone(&self.clock), self.control());
         let outcome = self.serve(&store, config).await;
         // Stop, in the reverse order of the start.
         self.state.readiness.set_stopping();
@@ -323,11 +324,11 @@ impl Server {
         if !self.accepting.stop(grace).await {
             warn!("Some requests were still running and were cut");
         }
-        maintenance.stop().await;
+        let upkeep = maintenance.stop().await;
         tokio::task::spawn_blocking(move || store.close())
             .await?
             .context("close the store")?;
-        outcome
+        outcome.and(upkeep)
     }
 
     /// Opens the store on the blocking pool, for replaying a log takes a while.
@@ -557,6 +558,13 @@ impl Server {
                 );
             }
         }
+        for damage in &report.segment_damage {
+            error!(
+                at = %damage.at,
+                bytes = damage.bytes,
+                "A file of sealed samples is damaged: what is behind the damage is left out"
+            );
+        }
         if let Some(foreign) = &report.foreign {
             let range = foreign
                 .blocks_range
@@ -637,40 +645,46 @@ fn register_build_info(registry: &Registry) {
 /// The store's upkeep, at a fixed pace on the blocking pool.
 struct Maintenance {
     stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<()>>,
 }
 
 impl Maintenance {
-    fn start(store: Arc<Db>, clock: Arc<dyn AsyncClock>) -> Self {
+    /// A store that has failed for good makes it ask the server to quit.
+    fn start(store: Arc<Db>, clock: Arc<dyn AsyncClock>, control: mpsc::Sender<Control>) -> Self {
         let (stop, mut stopped) = watch::channel(false);
         let task = tokio::spawn(async move {
             loop {
                 let next = clock.sleep_until(clock.monotonic() + MAINTENANCE_INTERVAL);
                 tokio::select! {
                     () = next => {}
-                    _ = stopped.wait_for(|stop| *stop) => return,
+                    _ = stopped.wait_for(|stop| *stop) => return Ok(()),
                 }
                 let store = Arc::clone(&store);
-                match tokio::task::spawn_blocking(move || store.maintain()).await {
-                    Ok(Ok(())) => {}
+                let upkeep = tokio::task::spawn_blocking(move || store.maintain()).await;
+                let failure = match upkeep {
+                    Ok(Ok(())) => continue,
+                    Ok(Err(problem @ AppendError::Poisoned)) => anyhow!(problem),
+                    Err(panic) => anyhow!(panic),
                     Ok(Err(problem)) => {
+                        // A full disk, for example: the next round tries again.
                         error!(
                             err = format!("{:#}", anyhow!(problem)),
                             "The store's upkeep failed"
                         );
+                        continue;
                     }
-                    Err(panic) => error!(err = %panic, "The store's upkeep panicked"),
-                }
+                };
+                // The server may be stopping already.
+                let _stopping = control.send(Control::Quit).await;
+                return Err(failure.context("the store failed for good"));
             }
         });
         Self { stop, task }
     }
 
-    /// Waits for the run that is under way.
-    async fn stop(self) {
+    /// Waits for the run that is under way; says whether the store has failed for good.
+    async fn stop(self) -> Result<()> {
         self.stop.send_replace(true);
-        if let Err(panic) = self.task.await {
-            error!(err = %panic, "The store's upkeep panicked");
-        }
+        self.task.await?
     }
 }

@@ -120,6 +120,18 @@ static METRICS: &[Metric] = &[
         value: |stats| stats.wal_bytes as f64,
     },
     Metric {
+        name: "prometheus_tsdb_storage_blocks_bytes",
+        help: "The number of bytes that are currently used for local storage by all blocks.",
+        kind: Kind::Gauge,
+        value: |stats| stats.segment_bytes as f64,
+    },
+    Metric {
+        name: "narthex_storage_segment_files",
+        help: "Files of sealed samples.",
+        kind: Kind::Gauge,
+        value: |stats| stats.segment_files as f64,
+    },
+    Metric {
         name: "narthex_storage_label_pairs",
         help: "Distinct label pairs of all series.",
         kind: Kind::Gauge,
