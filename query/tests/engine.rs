@@ -281,6 +281,37 @@ fn limits_and_cancellation_end_a_query() {
 }
 
 #[test]
+fn columns_beyond_the_budget_are_refused() {
+    for query in [
+        "requests_total",
+        "rate(requests_total[1m])",
+        "sum(requests_total)",
+    ] {
+        let budget = Budget::new(100);
+        let clock = SystemClock::new();
+        let context = QueryContext {
+            budget: &budget,
+            deadline: None,
+            clock: &clock,
+            lookback: None,
+        };
+        let grid = Grid {
+            start: 0,
+            end: 600_000,
+            step_ms: 1000,
+        };
+        assert_eq!(
+            Engine::default().range(&store(), query, grid, &context),
+            Err(QueryError::Execution(
+                "query processing would load too many samples into memory in query execution"
+                    .to_owned()
+            )),
+            "{query}"
+        );
+    }
+}
+
+#[test]
 fn the_highest_tree_is_evaluated_on_a_small_stack() {
     let chain = |joint: &str| vec!["requests_total"; HEIGHT_MAX - 1].join(joint);
     let nested = format!(

@@ -41,17 +41,16 @@ impl Evaluation<'_> {
         let mut groups = Groups::new(aggregate);
         let mut accumulators: Vec<Accumulator> = Vec::new();
         let op = aggregate.op;
-        let mut cells = 0;
+        let charge = self.charger();
         self.rows(&aggregate.expr, grid, &mut |labels, drop_name, row| {
             let group = groups.find(labels, drop_name);
             if group == accumulators.len() {
+                charge(steps as u64)?;
                 accumulators.push(Accumulator::new(op, steps));
-                cells += steps as u64;
             }
             accumulators[group].add(row);
             Ok(())
         })?;
-        self.charge(cells)?;
         let mut frame = Frame::new(steps);
         for (accumulator, group) in accumulators.into_iter().zip(groups.list) {
             self.check()?;

@@ -366,12 +366,9 @@ impl<'a> Evaluation<'a> {
     /// The rows of a node that can be streamed, held whole.
     pub(crate) fn collect(&mut self, expr: &Expr, grid: Grid) -> Result<Node, QueryError> {
         let mut frame = Frame::new(grid.steps());
-        let budget = self.context.budget;
-        let deadline = self.deadline();
+        let charge = self.charger();
         self.rows(expr, grid, &mut |labels, drop_name, row| {
-            budget
-                .charge(size_of_val(row) as u64)
-                .map_err(|error| deadline.read(error))?;
+            charge(row.len() as u64)?;
             frame.push(labels.clone(), drop_name, row);
             Ok(())
         })?;
@@ -412,10 +409,16 @@ impl<'a> Evaluation<'a> {
 
     /// Takes the memory of so many cells from the query's budget.
     pub(crate) fn charge(&self, cells: u64) -> Result<(), QueryError> {
-        self.context
-            .budget
-            .charge(cells.saturating_mul(8))
-            .map_err(|error| self.read(error))
+        self.charger()(cells)
+    }
+
+    /// [`Evaluation::charge`] for a sink, which cannot borrow the evaluation.
+    pub(crate) fn charger(&self) -> impl Fn(u64) -> Result<(), QueryError> + use<'a> {
+        let deadline = self.deadline();
+        move |cells| {
+            let charged = deadline.0.budget.charge(cells.saturating_mul(8));
+            charged.map_err(|error| deadline.read(error))
+        }
     }
 
     /// Removes the metric names, at once or by a mark, as the features say. Rows may come out with

@@ -122,12 +122,14 @@ fn dispatch(
     }
     if range_kernel(function.id).is_some() {
         let mut frame = Frame::new(grid.steps());
+        let charge = evaluation.charger();
         range_function_rows(
             evaluation,
             function,
             args,
             grid,
             &mut |labels, drop, row| {
+                charge(row.len() as u64)?;
                 frame.push(labels.clone(), drop, row);
                 Ok(())
             },
