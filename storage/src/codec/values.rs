@@ -212,6 +212,7 @@ fn encode_integers(values: &[f64], exponent: usize, stale: u8, out: &mut Vec<u8>
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ValuePage<'a> {
     len: usize,
+    #[cfg(test)]
     has_stale_markers: bool,
     body: Body<'a>,
 }
@@ -300,6 +301,7 @@ impl<'a> ValuePage<'a> {
         }
         Ok(Self {
             len,
+            #[cfg(test)]
             has_stale_markers: flags & HAS_STALE_MARKERS != 0,
             body,
         })
@@ -311,6 +313,7 @@ impl<'a> ValuePage<'a> {
     }
 
     /// Whether a staleness marker is among the values.
+    #[cfg(test)]
     pub(crate) const fn has_stale_markers(&self) -> bool {
         self.has_stale_markers
     }

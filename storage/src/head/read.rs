@@ -6,7 +6,7 @@
 //! missed; what is seen twice has the same commit numbers and is taken once.
 
 use std::{
-    ops::RangeInclusive,
+    ops::{Range, RangeInclusive},
     sync::{Arc, PoisonError},
 };
 
@@ -275,7 +275,8 @@ impl Selection for HeadSelection {
             budget,
             times: Vec::new(),
             values: Vec::new(),
-            pending: false,
+            pieces: Vec::new(),
+            next_piece: 0,
             axes: Vec::new(),
             axis_of: HashMap::default(),
             columns: HashMap::default(),
@@ -287,6 +288,15 @@ impl Selection for HeadSelection {
 /// An axis is named by the stretches of row blocks that it strings together.
 type AxisKey = Vec<(u64, u32, u32)>;
 
+/// A run to hand out.
+struct Piece {
+    /// Where its samples are in the scan's columns.
+    samples: Range<usize>,
+    /// The page that holds its values and how many values of the page come before them; plain
+    /// values otherwise.
+    page: Option<((u32, u32, PageRef), u32)>,
+}
+
 /// A number for axis keys, and the timestamps.
 type TimeColumn = (u64, Arc<[Timestamp]>);
 
@@ -296,8 +306,9 @@ struct HeadScan<'a> {
     budget: &'a Budget,
     times: Vec<Timestamp>,
     values: Vec<f64>,
-    /// Whether the series' run was not handed out yet.
-    pending: bool,
+    /// The series' runs; `times` has the timestamps of all, `values` the values of plain ones.
+    pieces: Vec<Piece>,
+    next_piece: usize,
     axes: Vec<Vec<Timestamp>>,
     axis_of: HashMap<AxisKey, AxisId>,
     /// Decoded time columns by file, frame and column, with a number for axis keys.
@@ -378,11 +389,12 @@ impl HeadScan<'_> {
         }
         self.times.extend_from_slice(&times[start..end]);
         let before = self.values.len();
-        self.values.resize(before + end - start, 0.0);
-        let (values, offset) = segment.page(frame_ref, page)?;
-        values
-            .decode_range(start, &mut self.values[before..])
-            .map_err(|error| error.at(segment.path(), offset))?;
+        let after = before + end - start;
+        self.values.resize(after, 0.0);
+        self.pieces.push(Piece {
+            samples: before..after,
+            page: Some(((*file, *frame, *page), start as u32)),
+        });
         Ok(Some((
             *number,
             (first + start) as u32,
@@ -391,10 +403,21 @@ impl HeadScan<'_> {
     }
 
     /// Brings samples of several sources into order, each time once; answers whether it had to.
-    fn merge(&mut self) -> bool {
+    fn merge(&mut self) -> Result<bool, ReadError> {
         if self.times.is_sorted_by(|a, b| a < b) {
-            return false;
+            return Ok(false);
         }
+        for piece in &self.pieces {
+            if let Some(((file, frame, page), skip)) = &piece.page {
+                let segment = &self.selection.catalog.files[*file as usize].segment;
+                let frame = &segment.frames()[*frame as usize];
+                let (values, offset) = segment.page(frame, page)?;
+                values
+                    .decode_range(*skip as usize, &mut self.values[piece.samples.clone()])
+                    .map_err(|error| error.at(segment.path(), offset))?;
+            }
+        }
+        self.pieces.clear();
         let mut order: Vec<u32> = (0..self.times.len() as u32).collect();
         order.sort_by_key(|index| self.times[*index as usize]);
         order.dedup_by_key(|index| self.times[*index as usize]);
@@ -406,7 +429,11 @@ impl HeadScan<'_> {
             .iter()
             .map(|index| self.times[*index as usize])
             .collect();
-        true
+        self.pieces.push(Piece {
+            samples: 0..self.times.len(),
+            page: None,
+        });
+        Ok(true)
     }
 
     fn axis_for(&mut self, key: AxisKey) -> Result<AxisId, ReadError> {
@@ -434,6 +461,8 @@ impl Scan for HeadScan<'_> {
         self.budget.check()?;
         self.times.clear();
         self.values.clear();
+        self.pieces.clear();
+        self.next_piece = 0;
         let selection = self.selection;
         let parts = &selection.parts[series];
         let mut key = AxisKey::new();
@@ -441,6 +470,7 @@ impl Scan for HeadScan<'_> {
         for page in &parts.pages {
             key.extend(self.gather_page(page)?);
         }
+        let in_pages = self.times.len();
         for (block, column) in &parts.rows {
             let before = self.times.len();
             match self.gather(block, *column) {
@@ -451,9 +481,14 @@ impl Scan for HeadScan<'_> {
         if let Some(solo) = &parts.solo {
             self.gather_solo(solo);
         }
-        aligned &= !self.merge();
-        self.pending = !self.times.is_empty();
-        if !self.pending {
+        if self.times.len() > in_pages {
+            self.pieces.push(Piece {
+                samples: in_pages..self.times.len(),
+                page: None,
+            });
+        }
+        aligned &= !self.merge()?;
+        if self.times.is_empty() {
             return Ok(Shape::Empty);
         }
         let len = self.times.len() as u32;
@@ -470,10 +505,26 @@ impl Scan for HeadScan<'_> {
     }
 
     fn next_run(&mut self) -> Result<Option<Run<'_>>, ReadError> {
-        if !std::mem::take(&mut self.pending) {
+        let Some(piece) = self.pieces.get(self.next_piece) else {
             return Ok(None);
-        }
-        Ok(Some(Run::floats(&self.times, &self.values)))
+        };
+        self.next_piece += 1;
+        let times = &self.times[piece.samples.clone()];
+        let Some(((file, frame, page), skip)) = &piece.page else {
+            let values = &self.values[piece.samples.clone()];
+            return Ok(Some(Run::floats(times, values)));
+        };
+        let segment = &self.selection.catalog.files[*file as usize].segment;
+        let frame = &segment.frames()[*frame as usize];
+        let (values, offset) = segment.page(frame, page)?;
+        let place = (segment.path(), offset);
+        Ok(Some(Run::page(
+            times,
+            values,
+            *skip,
+            page.may_be_stale,
+            place,
+        )))
     }
 
     fn axis(&mut self, id: AxisId) -> Result<&[Timestamp], ReadError> {

@@ -20,7 +20,9 @@ mod reader;
 mod writer;
 
 pub(crate) use builder::FrameBuilder;
-pub(crate) use reader::{Frame, PageRef, Segment, TornTail};
+#[cfg(test)]
+use reader::TornTail;
+pub(crate) use reader::{Frame, PageRef, Segment};
 pub(crate) use writer::SegmentWriter;
 
 #[cfg(test)]

@@ -120,6 +120,7 @@ impl Segment {
     ///
     /// # Errors
     /// As [`Segment::open`]; a torn end is [`OpenError::Corruption`] here.
+    #[cfg(test)]
     pub(crate) fn extended(&self, fs: &dyn Fs, len: u64) -> Result<Self, OpenError> {
         let segment = Self {
             path: self.path.clone(),
@@ -379,6 +380,7 @@ impl Segment {
     }
 
     /// How many timestamps a column of a frame has.
+    #[cfg(test)]
     pub(crate) fn times_len(&self, frame: &Frame, column: u16) -> usize {
         self.column(frame, u32::from(column))
             .map_or(0, |(_, _, len)| len as usize)

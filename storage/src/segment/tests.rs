@@ -3,7 +3,7 @@
 use std::{fmt::Write, path::Path};
 
 use super::*;
-use crate::{Labels, OpenError, RealFs, STALE_MARKER_BITS, TimeRange, Timestamp, vfs::Fs};
+use crate::{Labels, OpenError, RealFs, STALE_MARKER_BITS, TimeRange, vfs::Fs};
 
 fn labels(series: u32) -> Labels {
     Labels::from_pairs([("__name__", "up"), ("instance", &format!("host-{series}"))])

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use croaring::Bitmap;
 
-use super::{FrameBuilder, Segment, layout};
+#[cfg(test)]
+use super::Segment;
+use super::{FrameBuilder, layout};
 use crate::{
-    Corruption, Labels,
+    Labels,
     error::IoError,
     vfs::{AppendFile, Fs},
 };
@@ -44,11 +46,12 @@ impl SegmentWriter {
     /// Continues the file after the frames of `segment`; what follows them is cut off.
     ///
     /// # Errors
-    /// [`IoError`], or [`Corruption`] when the file's definitions do not decode.
+    /// [`IoError`], or [`crate::Corruption`] when the file's definitions do not decode.
+    #[cfg(test)]
     pub(crate) fn open_after(
         fs: &dyn Fs,
         segment: &Segment,
-    ) -> Result<Result<Self, Corruption>, IoError> {
+    ) -> Result<Result<Self, crate::Corruption>, IoError> {
         let mut defined = Bitmap::new();
         for frame in segment.frames() {
             if let Err(damage) = segment.definitions(frame, |series, _| defined.add(series)) {
