@@ -1,0 +1,230 @@
+//! What is on disk: restart, kill, foreign and unusable directories.
+
+use std::{fs, path::Path, sync::Arc};
+
+use serde_json::json;
+
+use crate::harness::{Pushed, Server, Target, run, wait_until};
+
+const T: i64 = 1_700_000_000_000;
+
+fn counter(value: i64) -> Pushed {
+    Pushed::new(
+        &[("__name__", "pushed_total"), ("job", "test")],
+        &[(T + value * 1_000, value as f64)],
+    )
+}
+
+#[test]
+fn samples_survive_a_clean_restart() {
+    let flag = "--web.enable-remote-write-receiver";
+    let quiet = "global: {}\n";
+    let server = Server::builder()
+        .config(quiet)
+        .arg(flag)
+        .arg("--storage.tsdb.retention.time=100y")
+        .start();
+    let samples: Vec<(i64, f64)> = (0..1_000)
+        .map(|i| (T + i * 15_000, i as f64 / 4.0))
+        .collect();
+    let answer = server.push(&[Pushed::new(&[("__name__", "m"), ("a", "b")], &samples)]);
+    assert_eq!((answer.status, answer.text().as_str()), (204, ""));
+    let time = ((T + 999 * 15_000) / 1_000).to_string();
+    let query = "sum_over_time(m[100d]) + count_over_time(m[100d])";
+    let expected = json!([{"metric": {"a": "b"}, "value": [T / 1_000 + 999 * 15, "125875"]}]);
+    assert_eq!(server.query(query, &time), expected);
+    let folder = server.stop();
+    let server = Server::builder()
+        .folder(&folder)
+        .config(quiet)
+        .arg(flag)
+        .arg("--storage.tsdb.retention.time=100y")
+        .start();
+    assert_eq!(server.query(query, &time), expected);
+    server.stop();
+}
+
+/// The number of rounds is small by default; `NARTHEX_KILL_ROUNDS=50` for the long run.
+#[test]
+fn nothing_acknowledged_is_lost_by_kill_9() {
+    let rounds: usize = std::env::var("NARTHEX_KILL_ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(4);
+    let target = Target::new("scraped_metric{a=\"1\"} 1\nscraped_metric{a=\"2\"} 2\n");
+    let config = format!(
+        "scrape_configs:\n  - job_name: t\n    scrape_interval: 1s\n    scrape_timeout: 1s\n    static_configs:\n      - targets: ['{}']\n",
+        target.address
+    );
+    let mut folder = None;
+    let mut next = 0_i64;
+    for round in 0..rounds {
+        let mut builder = Server::builder()
+            .config(&config)
+            .arg("--web.enable-remote-write-receiver")
+            .arg("--storage.tsdb.retention.time=100y");
+        if let Some(folder) = &folder {
+            builder = builder.folder(folder);
+        }
+        let server = builder.start();
+        if next > 0 {
+            let time = ((T + (next - 1) * 1_000) / 1_000).to_string();
+            let result = server.query("count_over_time(pushed_total[100d])", &time);
+            assert_eq!(
+                result[0]["value"][1],
+                json!(next.to_string()),
+                "round {round}"
+            );
+        }
+        // The scraped samples have the wall clock's times, so pushes go after them in time only
+        // while the store is fresh: the first round pushes before the first scrape can be newer.
+        let before = next;
+        while next < before + 20 + i64::try_from(round).unwrap() {
+            let answer = server.push(&[counter(next)]);
+            if answer.status != 204 {
+                // Scraped samples made the pushed times too old: that is refused, not lost.
+                assert_eq!(answer.status, 400, "{}", answer.text());
+                break;
+            }
+            next += 1;
+        }
+        wait_until("a scrape was stored", || {
+            let result = server.get("/api/v1/query?query=scraped_metric").json();
+            (result["data"]["result"].as_array()?.len() == 2).then_some(())
+        });
+        folder = Some(server.kill());
+    }
+    assert!(next > 0, "at least the first round pushed");
+}
+
+#[test]
+fn acknowledged_pushes_survive_kill_9_in_every_round() {
+    let rounds: usize = std::env::var("NARTHEX_KILL_ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(4);
+    let mut folder = None;
+    let mut next = 0_i64;
+    for round in 0..rounds {
+        let mut builder = Server::builder()
+            .config("global: {}\n")
+            .arg("--web.enable-remote-write-receiver")
+            .arg("--storage.tsdb.retention.time=100y");
+        if let Some(folder) = &folder {
+            builder = builder.folder(folder);
+        }
+        let server = builder.start();
+        let count = |server: &Server| {
+            let time = ((T + next * 1_000) / 1_000).to_string();
+            server.query("count_over_time(pushed_total[100d])", &time)[0]["value"][1].clone()
+        };
+        if next > 0 {
+            assert_eq!(count(&server), json!(next.to_string()), "round {round}");
+        }
+        for _ in 0..30 {
+            let answer = server.push(&[counter(next)]);
+            assert_eq!(
+                (answer.status, answer.text().as_str()),
+                (204, ""),
+                "round {round}"
+            );
+            next += 1;
+        }
+        folder = Some(server.kill());
+    }
+}
+
+#[test]
+fn a_second_process_on_the_directory_is_refused() {
+    let server = Server::builder().config("global: {}\n").start();
+    let outcome = run(
+        server.folder.path(),
+        &[
+            "--config.file=prometheus.yml",
+            "--web.listen-address=127.0.0.1:0",
+        ],
+    );
+    assert_ne!(outcome.code, Some(0));
+    assert!(
+        outcome.stderr.contains("in use by another process"),
+        "{outcome:?}"
+    );
+    server.stop();
+}
+
+#[test]
+fn a_directory_of_another_version_is_refused_and_left_alone() {
+    let folder = tempfile::TempDir::new().unwrap();
+    fs::create_dir_all(folder.path().join("data/narthex")).unwrap();
+    fs::write(folder.path().join("data/narthex/format"), "999\n").unwrap();
+    let outcome = run(folder.path(), &["--web.listen-address=127.0.0.1:0"]);
+    assert_ne!(outcome.code, Some(0));
+    assert!(outcome.stderr.contains("999"), "{outcome:?}");
+    assert_eq!(
+        fs::read(folder.path().join("data/narthex/format")).unwrap(),
+        b"999\n"
+    );
+}
+
+/// Every file below `folder` with its content.
+fn content(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().display().to_string();
+                files.push((name, fs::read(&path).unwrap()));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn a_prometheus_directory_is_untouched_and_its_blocks_are_named() {
+    let folder = Arc::new(tempfile::TempDir::new().unwrap());
+    let data = folder.path().join("data");
+    let block = data.join("01HXYZ0000000000000000000A");
+    fs::create_dir_all(block.join("chunks")).unwrap();
+    fs::create_dir_all(data.join("wal/checkpoint.00000003")).unwrap();
+    fs::create_dir_all(data.join("chunks_head")).unwrap();
+    let meta = r#"{"ulid":"01HXYZ0000000000000000000A","minTime":1700000000000,"maxTime":1700007200000,"stats":{"numSamples":10,"numSeries":1,"numChunks":1},"compaction":{"level":1,"sources":["01HXYZ0000000000000000000A"]},"version":1}"#;
+    fs::write(block.join("meta.json"), meta).unwrap();
+    fs::write(
+        block.join("index"),
+        b"\xba\xaa\xd7\x00\x02 not a real index",
+    )
+    .unwrap();
+    fs::write(block.join("chunks/000001"), b"chunks").unwrap();
+    fs::write(data.join("wal/00000004"), vec![0_u8; 4096]).unwrap();
+    fs::write(data.join("wal/checkpoint.00000003/00000000"), b"checkpoint").unwrap();
+    fs::write(data.join("chunks_head/000001"), b"head").unwrap();
+    fs::write(data.join("queries.active"), b"[").unwrap();
+    let before = content(&data);
+    let server = Server::builder()
+        .folder(&folder)
+        .config("global: {}\n")
+        .allow("Prometheus")
+        .start();
+    let warnings: Vec<String> = server
+        .log()
+        .into_iter()
+        .filter(|line| line.contains("level=WARN"))
+        .collect();
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    assert!(
+        warnings[0].contains("Prometheus") && warnings[0].contains('1'),
+        "{warnings:#?}"
+    );
+    server.stop();
+    let after: Vec<(String, Vec<u8>)> = content(&data)
+        .into_iter()
+        .filter(|(name, _)| !name.starts_with("narthex/") && name != "lock")
+        .collect();
+    assert_eq!(after, before);
+}
