@@ -110,5 +110,8 @@ fn the_changelog_has_its_shape() {
 fn the_readme_lists_what_is_not_built() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let table = narthex::config::support::markdown_table();
-    assert!(readme.contains(&table), "README.md should quote the table of support.rs:\n{table}");
+    assert!(
+        readme.contains(&table),
+        "README.md should quote the table of support.rs:\n{table}"
+    );
 }

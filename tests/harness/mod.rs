@@ -7,7 +7,7 @@ mod process;
 mod remote_write;
 mod target;
 
-pub(crate) use http::{Response, request};
-pub(crate) use process::{Outcome, Server, ServerBuilder, binary, run, wait_until};
+pub(crate) use http::request;
+pub(crate) use process::{Server, run, wait_until};
 pub(crate) use remote_write::{Pushed, encode};
 pub(crate) use target::Target;

@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
 };
@@ -22,7 +22,6 @@ struct State {
     /// Status line, content type, body.
     answer: Mutex<(String, String, Vec<u8>)>,
     requests: Mutex<Vec<String>>,
-    served: AtomicU64,
     stopped: AtomicBool,
 }
 
@@ -38,7 +37,6 @@ impl Target {
                 body.as_bytes().to_vec(),
             )),
             requests: Mutex::new(Vec::new()),
-            served: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
         });
         thread::spawn({
@@ -61,11 +59,6 @@ impl Target {
     pub(crate) fn answer(&self, status: &str, content_type: &str, body: &[u8]) {
         *self.state.answer.lock().unwrap() =
             (status.to_owned(), content_type.to_owned(), body.to_vec());
-    }
-
-    /// How many answers were sent.
-    pub(crate) fn served(&self) -> u64 {
-        self.state.served.load(Ordering::Relaxed)
     }
 
     /// The head of the newest request.
@@ -111,6 +104,5 @@ fn serve(stream: &TcpStream, state: &State) -> std::io::Result<()> {
         let mut writer = stream;
         writer.write_all(answer.as_bytes())?;
         writer.write_all(&body)?;
-        state.served.fetch_add(1, Ordering::Relaxed);
     }
 }
