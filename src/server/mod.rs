@@ -2,8 +2,8 @@
 //!
 //! Start: listeners are open before anything else, so that a health check and `/-/ready` (503) are
 //! answered while the store replays its log; then the store, then the configuration, then scraping;
-//! then the server says that it is ready. Stop is the same backwards: not ready, scraping ends with
-//! its staleness markers, running requests are answered, and the store is closed last.
+//! then the server says that it is ready. Stop is the same backwards: not ready, scraping ends (without
+//! staleness markers: a restart goes on), running requests are answered, and the store is closed last.
 //!
 //! Everything that a test wants to set is an argument of [`Server::start`]: the clock, the
 //! listeners, the file system. Signals, flags and exit codes belong to `cli`.
