@@ -128,6 +128,52 @@ fn sealed_samples_leave_the_log_and_stay_readable() {
 }
 
 #[test]
+fn label_names_and_values_are_those_of_the_range() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock::default());
+    let (db, _) = Db::open(&options(folder.path(), &clock)).unwrap();
+    // "old" is sealed, "new" is in rows, "pushed" has one sample without a row.
+    fill(&db, &clock, "old", 0, 2);
+    fill(&db, &clock, "new", 2, 5);
+    push(&db, "pushed", 5 * HOUR, 1.0);
+    assert!(db.stats().segment_files >= 2);
+    let all = Budget::unlimited();
+    let found = |from: i64, to: i64| {
+        let range = TimeRange::new(from, to);
+        let querier = db.querier(range).unwrap();
+        let names = querier.label_names(&[], None, &all).unwrap();
+        let values = querier.label_values("__name__", &[], None, &all).unwrap();
+        let select = Select {
+            matchers: &[],
+            range,
+            limit: None,
+            wants: Wants::Labels,
+        };
+        let selection = querier.select(&select, &all).unwrap();
+        let series = selection.series().iter();
+        let of_series: Vec<_> = series
+            .map(|series| series.labels.get("__name__").unwrap().to_owned())
+            .collect();
+        assert_eq!(of_series, values, "{range:?}");
+        assert_eq!(names.len(), usize::from(!values.is_empty()), "{range:?}");
+        values
+    };
+    assert_eq!(
+        found(Timestamp::MIN, Timestamp::MAX),
+        ["new", "old", "pushed"]
+    );
+    assert!(found(Timestamp::MIN, -1).is_empty());
+    assert!(found(5 * HOUR + 1, Timestamp::MAX).is_empty());
+    assert_eq!(found(0, HOUR / 2), ["old"]);
+    assert_eq!(found(4 * HOUR + 1, 5 * HOUR - 1), ["new"]);
+    assert_eq!(found(5 * HOUR, 5 * HOUR), ["pushed"]);
+    let querier = db.querier(TimeRange::new(0, HOUR / 2)).unwrap();
+    let only_new = [Matcher::equal("__name__", "new")];
+    let none = querier.label_values("__name__", &only_new, None, &all);
+    assert!(none.unwrap().is_empty());
+}
+
+#[test]
 fn retention_removes_whole_files_and_series_without_samples() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(SetClock::default());

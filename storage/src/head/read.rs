@@ -50,6 +50,17 @@ impl HeadQuerier {
     }
 }
 
+impl HeadQuerier {
+    fn views(&self, range: TimeRange) -> Views<'_> {
+        Views {
+            blocks: HashMap::default(),
+            catalog: &self.catalog,
+            visible: self.visible,
+            range,
+        }
+    }
+}
+
 impl Drop for HeadQuerier {
     fn drop(&mut self) {
         let mut queriers = self
@@ -74,30 +85,25 @@ impl Querier for HeadQuerier {
             self.range.max.min(request.range.max),
         );
         let limit = request.limit.unwrap_or(usize::MAX);
-        let mut views = Views {
-            blocks: HashMap::default(),
-            catalog: &self.catalog,
-            visible: self.visible,
-            range,
-        };
+        let mut views = self.views(range);
         let mut series = Vec::new();
         let mut parts = Vec::new();
         for candidate in found {
             if parts.len() >= limit {
                 break;
             }
-            let part = views.capture(&candidate);
-            if part.is_empty() {
+            let part = if request.wants == Wants::Labels {
+                views.has_sample(&candidate).then(Parts::default)
+            } else {
+                Some(views.capture(&candidate)).filter(|part| !part.is_empty())
+            };
+            let Some(part) = part else {
                 continue;
-            }
+            };
             series.push(SelectedSeries {
                 labels: candidate.labels.clone(),
             });
-            parts.push(if request.wants == Wants::Labels {
-                Parts::default()
-            } else {
-                part
-            });
+            parts.push(part);
         }
         Ok(Box::new(HeadSelection {
             series,
@@ -115,7 +121,9 @@ impl Querier for HeadQuerier {
         budget: &Budget,
     ) -> Result<Vec<String>, ReadError> {
         budget.check()?;
-        Ok(self.head.read_index().label_names(matchers, limit))
+        let mut views = self.views(self.range);
+        let index = self.head.read_index();
+        Ok(index.label_names(matchers, limit, |series| views.has_sample(series)))
     }
 
     fn label_values(
@@ -126,7 +134,9 @@ impl Querier for HeadQuerier {
         budget: &Budget,
     ) -> Result<Vec<String>, ReadError> {
         budget.check()?;
-        Ok(self.head.read_index().label_values(name, matchers, limit))
+        let mut views = self.views(self.range);
+        let index = self.head.read_index();
+        Ok(index.label_values(name, matchers, limit, |series| views.has_sample(series)))
     }
 }
 
@@ -148,7 +158,7 @@ impl Parts {
     }
 }
 
-/// The blocks of each target, taken once a selection.
+/// What one request looks through: the blocks of each target, taken once, and the sealed files.
 struct Views<'a> {
     blocks: HashMap<u32, Arc<[Arc<RowBlock>]>>,
     catalog: &'a Catalog,
@@ -157,6 +167,40 @@ struct Views<'a> {
 }
 
 impl Views<'_> {
+    /// Whether [`Views::capture`] would find anything, newest first and without collecting it.
+    fn has_sample(&mut self, series: &Series) -> bool {
+        let range = self.range;
+        let commits = self.catalog.sealed + 1..=self.visible;
+        let sources = series.sources();
+        let mut newest_first = sources.fresh.iter().rev().chain(sources.solo.iter().rev());
+        if newest_first
+            .any(|sample| commits.contains(&sample.commit) && range.contains(sample.time))
+        {
+            return true;
+        }
+        let bindings = sources.bindings.clone();
+        drop(sources);
+        for binding in &bindings {
+            let blocks = self
+                .blocks
+                .entry(binding.target.index)
+                .or_insert_with(|| binding.target.blocks());
+            if blocks.iter().rev().any(|block| {
+                block.series_of(binding.column) == Some(series.id)
+                    && overlaps(block, binding.column, &commits, range)
+            }) {
+                return true;
+            }
+        }
+        self.catalog.files.iter().rev().any(|file| {
+            file.series.contains(series.id)
+                && file.segment.frames().iter().rev().any(|frame| {
+                    frame.range().overlaps(&range)
+                        && file.segment.pages_of(frame, series.id).next().is_some()
+                })
+        })
+    }
+
     fn capture(&mut self, series: &Series) -> Parts {
         let mut parts = Parts::default();
         let range = self.range;

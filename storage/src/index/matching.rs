@@ -8,7 +8,7 @@
 use croaring::Bitmap;
 
 use super::Index;
-use crate::{MatchOp, Matcher};
+use crate::{MatchOp, Matcher, head::Series};
 
 impl Index {
     /// The live series that pass every matcher.
@@ -67,34 +67,87 @@ impl Index {
         Bitmap::fast_or(&accepted)
     }
 
-    /// The label names of the live series that pass every matcher, ascending.
-    pub(crate) fn label_names(&self, matchers: &[Matcher], limit: Option<usize>) -> Vec<String> {
-        let found = self.matching(matchers);
+    /// The label names, ascending, of the live series that pass every matcher and for which
+    /// `counts` answers true. It is asked once a series at most, and only until a name is settled.
+    pub(crate) fn label_names(
+        &self,
+        matchers: &[Matcher],
+        limit: Option<usize>,
+        counts: impl FnMut(&Series) -> bool,
+    ) -> Vec<String> {
+        let mut found = Found::new(self, matchers, counts);
         self.names
             .iter()
-            .filter(|(_, values)| values.values().any(|postings| postings.intersect(&found)))
+            .filter(|(_, values)| {
+                let known = values.values().any(|postings| found.is_known(postings));
+                known || values.values().any(|postings| found.has_any(postings))
+            })
             .map(|(name, _)| name.to_string())
             .take(limit.unwrap_or(usize::MAX))
             .collect()
     }
 
-    /// The values of `name` among the live series that pass every matcher, ascending.
+    /// The values of `name`, ascending, among the live series that pass every matcher and for which
+    /// `counts` answers true; asked as by [`Index::label_names`].
     pub(crate) fn label_values(
         &self,
         name: &str,
         matchers: &[Matcher],
         limit: Option<usize>,
+        counts: impl FnMut(&Series) -> bool,
     ) -> Vec<String> {
         let Some(values) = self.names.get(name) else {
             return Vec::new();
         };
-        let found = self.matching(matchers);
+        let mut found = Found::new(self, matchers, counts);
         values
             .iter()
-            .filter(|(_, postings)| postings.intersect(&found))
+            .filter(|(_, postings)| found.has_any(postings))
             .map(|(value, _)| value.to_string())
             .take(limit.unwrap_or(usize::MAX))
             .collect()
+    }
+}
+
+/// The series that pass the matchers, and what is known of whether they count.
+struct Found<'a, F> {
+    index: &'a Index,
+    counts: F,
+    /// Those that count, or were not asked about yet.
+    candidates: Bitmap,
+    /// Those that count.
+    known: Bitmap,
+}
+
+impl<'a, F: FnMut(&Series) -> bool> Found<'a, F> {
+    fn new(index: &'a Index, matchers: &[Matcher], counts: F) -> Self {
+        Self {
+            index,
+            counts,
+            candidates: index.matching(matchers),
+            known: Bitmap::new(),
+        }
+    }
+
+    /// Whether a series of `postings` is known to count.
+    fn is_known(&self, postings: &Bitmap) -> bool {
+        postings.intersect(&self.known)
+    }
+
+    /// Whether any series of `postings` counts.
+    fn has_any(&mut self, postings: &Bitmap) -> bool {
+        if self.is_known(postings) {
+            return true;
+        }
+        for id in postings.and(&self.candidates).iter() {
+            let series = self.index.by_id(id);
+            if series.is_some_and(|series| (self.counts)(series)) {
+                self.known.add(id);
+                return true;
+            }
+            self.candidates.remove(id);
+        }
+        false
     }
 }
 

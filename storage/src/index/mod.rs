@@ -265,8 +265,11 @@ mod tests {
         index.remove(&first);
         assert_eq!(index.len(), 1);
         assert_eq!(index.label_pairs(), 1);
-        assert_eq!(index.label_names(&[], None), ["a"]);
-        assert_eq!(index.label_values("b", &[], None), Vec::<String>::new());
+        assert_eq!(index.label_names(&[], None, |_| true), ["a"]);
+        assert_eq!(
+            index.label_values("b", &[], None, |_| true),
+            Vec::<String>::new()
+        );
         let next = index.create(&Labels::from_pairs([("c", "1")]));
         assert_eq!(next.id, 2, "numbers are never used twice");
     }
@@ -275,7 +278,7 @@ mod tests {
     fn a_series_without_a_sample_is_not_found() {
         let mut index = index(&[&[("a", "1")]]);
         index.create(&Labels::from_pairs([("a", "2")]));
-        assert_eq!(index.label_values("a", &[], None), ["1"]);
+        assert_eq!(index.label_values("a", &[], None, |_| true), ["1"]);
         assert_eq!(index.select(&[Matcher::equal("a", "2")]).len(), 0);
     }
 
