@@ -334,3 +334,78 @@ fn the_highest_tree_is_evaluated_on_a_small_stack() {
         .join()
         .unwrap();
 }
+
+#[test]
+fn a_better_value_takes_the_place_of_the_first_of_the_worst() {
+    at(
+        600,
+        "bottomk(2, requests_total < bool 2500)",
+        "{instance=\"c\", job=\"y\"} 0\n{instance=\"b\", job=\"x\"} 1",
+    );
+}
+
+#[test]
+fn every_row_of_a_large_topk_is_kept() {
+    at(
+        600,
+        "count(topk(1e9, requests_total)) + count(bottomk(3, requests_total))",
+        "{} 6",
+    );
+}
+
+#[test]
+fn warnings_name_the_place_inside_the_parentheses() {
+    let outside = "PromQL warning: quantile value should be between 0 and 1, got 2";
+    let bound = "PromQL warning: bucket label \"le\" is missing or has a malformed value of \"\"";
+    at(
+        60,
+        "histogram_quantile((2), (gauge))",
+        &format!("{outside} (1:21)\n{bound} for metric name \"gauge\" (1:26)"),
+    );
+    at(
+        60,
+        "quantile((2), gauge)",
+        &format!("{{}} inf\n{outside} (1:11)"),
+    );
+}
+
+#[test]
+fn a_wrong_quantile_is_worth_a_word_only_where_there_are_samples() {
+    let outside = "PromQL warning: quantile value should be between 0 and 1, got";
+    over(
+        0,
+        60,
+        30,
+        "quantile_over_time(2 + time(), gauge[15s])",
+        &format!("{{}} inf@0 inf@60\n{outside} 2 (1:20)\n{outside} 62 (1:20)"),
+    );
+    at(3600, "quantile_over_time(2, gauge[15s])", "");
+}
+
+#[test]
+fn of_many_wrong_quantiles_an_aggregation_names_the_extremes() {
+    let outside = "PromQL warning: quantile value should be between 0 and 1, got";
+    over(
+        0,
+        60,
+        30,
+        "quantile(time() - 30, nothing)",
+        &format!("{outside} 30 (1:10)\n{outside} -30 (1:10)"),
+    );
+}
+
+#[test]
+fn the_first_step_with_two_partners_names_them() {
+    let both =
+        "((requests_total or label_replace(requests_total, \"copy\", \"1\", \"\", \"\")) > 1150)";
+    over(
+        0,
+        600,
+        15,
+        &format!("requests_total * on (instance) {both}"),
+        "error: found duplicate series for the match group {instance=\"c\"} on the right hand-side \
+         of the operation: [{__name__=\"requests_total\", copy=\"1\", instance=\"c\", job=\"y\"}, \
+         {__name__=\"requests_total\", instance=\"c\", job=\"y\"}];many-to-many matching not \
+         allowed: matching labels must be unique on one side",
+    );
+}

@@ -65,10 +65,12 @@ impl Evaluation<'_> {
             .as_ref()
             .ok_or_else(|| internal("quantile has a parameter"))?;
         let ratios = self.scalar(param, grid)?;
-        let span = param.span;
-        for ratio in &ratios {
-            self.check_quantile(*ratio, span);
+        let span = param.without_parens().span;
+        if let Some(nan) = ratios.iter().find(|ratio| ratio.is_nan()) {
+            self.check_quantile(*nan, span);
         }
+        self.check_quantile(greatest(&ratios), span);
+        self.check_quantile(least(&ratios), span);
         let steps = grid.steps();
         let input = self.vector(&aggregate.expr, grid)?;
         let mut groups = Groups::new(aggregate);
@@ -98,7 +100,7 @@ impl Evaluation<'_> {
 
     /// Warns of a quantile outside 0 to 1.
     pub(crate) fn check_quantile(&mut self, ratio: f64, span: Span) {
-        if !(0.0..=1.0).contains(&ratio) {
+        if !is_quantile(ratio) {
             self.notes.warn(
                 format!(
                     "quantile value should be between 0 and 1, got {}",
@@ -164,6 +166,21 @@ impl Evaluation<'_> {
         }
         Ok(counts.frame)
     }
+}
+
+/// Whether the number is a quantile that values can have.
+pub(crate) fn is_quantile(ratio: f64) -> bool {
+    (0.0..=1.0).contains(&ratio)
+}
+
+/// The greatest number, NaN if there is no other.
+pub(super) fn greatest(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::NAN, f64::max)
+}
+
+/// The least number, NaN if there is no other.
+pub(super) fn least(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::NAN, f64::min)
 }
 
 /// The quantile of values, of which there is at least one; they are sorted, NaN first.

@@ -119,7 +119,9 @@ impl Evaluation<'_> {
         for (row, group) in one_groups.iter().enumerate() {
             partners[*group].push(row);
         }
-        check_one_side(matching, many, one, &partners)?;
+        let refusal = check_one_side(matching, many, one, &partners);
+        // What is wrong at an earlier step is said first.
+        let limit = refusal.as_ref().map_or(steps, |(step, _)| *step);
         let mut out = Merge::new(steps);
         let mut cells = vec![ABSENT; steps];
         // One-to-one: at which steps a group already has its result.
@@ -140,8 +142,9 @@ impl Evaluation<'_> {
             self.check()?;
             for partner in &partners[group] {
                 let mut any = false;
-                for (step, cell) in cells.iter_mut().enumerate() {
-                    let (a, b) = (many.row(row)[step], one.row(*partner)[step]);
+                let operands = many.row(row).iter().zip(one.row(*partner)).take(limit);
+                for (cell, (a, b)) in cells.iter_mut().zip(operands) {
+                    let (a, b) = (*a, *b);
                     *cell = ABSENT;
                     if is_absent(a) || is_absent(b) {
                         continue;
@@ -193,42 +196,57 @@ impl Evaluation<'_> {
                 }
             }
         }
-        Ok(out.frame)
+        match refusal {
+            Some((_, error)) => Err(error),
+            None => Ok(out.frame),
+        }
     }
 }
 
-/// Refuses several series of one match group at the same step on the side that must be one.
+/// The first step at which several series of one match group have samples on the side that must be
+/// one, and what is to be said of the first two of them.
 fn check_one_side(
     matching: &VectorMatching,
     many: &Frame,
     one: &Frame,
     partners: &[Vec<usize>],
-) -> Result<(), QueryError> {
-    let any_many = |step: usize| many.iter().any(|(_, row)| !is_absent(row[step]));
-    for rows in partners.iter().filter(|rows| rows.len() > 1) {
-        for step in 0..one.steps {
-            let mut present = rows.iter().filter(|row| !is_absent(one.row(**row)[step]));
-            let (Some(first), Some(second)) = (present.next(), present.next()) else {
-                continue;
-            };
-            if !any_many(step) {
-                continue;
-            }
-            let side = if matching.cardinality == Cardinality::OneToMany {
-                "left"
-            } else {
-                "right"
-            };
-            let (first, second) = (&one.heads[*first].labels, &one.heads[*second].labels);
-            return Err(QueryError::Execution(format!(
-                "found duplicate series for the match group {} on the {side} hand-side of the \
-                 operation: [{second}, {first}];many-to-many matching not allowed: matching labels \
-                 must be unique on one side",
-                signature(second, matching),
-            )));
+) -> Option<(usize, QueryError)> {
+    let crowded: Vec<&Vec<usize>> = partners.iter().filter(|rows| rows.len() > 1).collect();
+    if crowded.is_empty() {
+        return None;
+    }
+    // A step without any sample on the other side is not looked at.
+    let mut any_many = vec![false; many.steps];
+    for (_, row) in many.iter() {
+        for (any, cell) in any_many.iter_mut().zip(row) {
+            *any |= !is_absent(*cell);
         }
     }
-    Ok(())
+    let (step, second, first) = crowded
+        .iter()
+        .filter_map(|rows| {
+            (0..one.steps)
+                .filter(|step| any_many[*step])
+                .find_map(|step| {
+                    let mut present = rows.iter().filter(|row| !is_absent(one.row(**row)[step]));
+                    let (first, second) = (present.next()?, present.next()?);
+                    Some((step, *second, *first))
+                })
+        })
+        .min()?;
+    let side = if matching.cardinality == Cardinality::OneToMany {
+        "left"
+    } else {
+        "right"
+    };
+    let (first, second) = (&one.heads[first].labels, &one.heads[second].labels);
+    let error = QueryError::Execution(format!(
+        "found duplicate series for the match group {} on the {side} hand-side of the operation: \
+         [{second}, {first}];many-to-many matching not allowed: matching labels must be unique on \
+         one side",
+        signature(second, matching),
+    ));
+    Some((step, error))
 }
 
 /// Marks the steps at which a one-to-one group has its result.

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use narthex_storage::{Labels, Querier, Queryable, ReadError, Sample, TimeRange, Timestamp};
 
-pub(crate) use aggregate::quantile;
+pub(crate) use aggregate::{is_quantile, quantile};
 pub(crate) use duration::duration_ms;
 pub(crate) use frame::{ABSENT, Frame, hasher, is_absent, same_labels, without_name};
 pub(crate) use range::RangeRow;

@@ -5,10 +5,15 @@ use std::cmp::Ordering;
 
 use crate::{
     FloatStyle, Grid, QueryError, format_float,
-    parser::{Aggregate, AggregateOp},
+    parser::{Aggregate, AggregateOp, Span},
 };
 
-use super::{ABSENT, Evaluation, Frame, aggregate::Groups, hash::hash_ratio, internal, is_absent};
+use super::{
+    ABSENT, Evaluation, Frame,
+    aggregate::{Groups, greatest, least},
+    hash::hash_ratio,
+    internal, is_absent,
+};
 
 /// The largest double below 2^63, and the smallest at or above −2^63.
 const INTEGER_MAX: f64 = 9223372036854774784.0;
@@ -27,23 +32,12 @@ impl Evaluation<'_> {
         let params = self.scalar(param, grid)?;
         let mut input = self.vector(&aggregate.expr, grid)?;
         if aggregate.op == AggregateOp::LimitRatio {
-            for ratio in &params {
-                if ratio.is_nan() {
-                    return Err(QueryError::Execution("Ratio value is NaN".to_owned()));
-                }
-                let capped = ratio.clamp(-1.0, 1.0);
-                if capped != *ratio {
-                    let print = |value| format_float(value, FloatStyle::General);
-                    self.notes.warn(
-                        format!(
-                            "ratio value should be between -1 and 1, got {}, capping to {}",
-                            print(*ratio),
-                            print(capped)
-                        ),
-                        param.span,
-                    );
-                }
+            if params.iter().any(|ratio| ratio.is_nan()) {
+                return Err(QueryError::Execution("Ratio value is NaN".to_owned()));
             }
+            let span = param.without_parens().span;
+            self.check_ratio(greatest(&params), span);
+            self.check_ratio(least(&params), span);
         } else {
             check_counts(&params)?;
         }
@@ -53,26 +47,24 @@ impl Evaluation<'_> {
         let members = Groups::new(aggregate).members(&input);
         let steps = grid.steps();
         let mut order = Vec::new();
-        let mut picked: Vec<(f64, usize)> = Vec::new();
+        let mut picked: Vec<Candidate> = Vec::new();
+        let mut kept = vec![false; input.len()];
         for rows in &members {
             self.check()?;
             for (step, param) in params.iter().enumerate() {
-                picked.clear();
-                picked.extend(
-                    rows.iter()
-                        .map(|row| (input.row(*row)[step], *row))
-                        .filter(|(cell, _)| !is_absent(*cell)),
-                );
-                pick(aggregate.op, *param, &input, &mut picked);
+                pick(aggregate.op, *param, &input, rows, step, &mut picked);
+                for candidate in &picked {
+                    kept[candidate.row] = true;
+                }
                 for row in rows {
-                    if !picked.iter().any(|(_, kept)| kept == row) {
+                    if !std::mem::take(&mut kept[*row]) {
                         input.row_mut(*row)[step] = ABSENT;
                     }
                 }
             }
             // The order of an instant query's answer is that of the values.
             if steps == 1 {
-                order.extend(picked.iter().map(|(_, row)| *row));
+                order.extend(picked.iter().map(|candidate| candidate.row));
             }
         }
         if steps == 1 {
@@ -80,59 +72,140 @@ impl Evaluation<'_> {
         }
         Ok(input.drop_empty_rows())
     }
+
+    /// Warns of a ratio outside -1 to 1.
+    fn check_ratio(&mut self, ratio: f64, span: Span) {
+        let capped = ratio.clamp(-1.0, 1.0);
+        if capped != ratio {
+            let print = |value| format_float(value, FloatStyle::General);
+            self.notes.warn(
+                format!(
+                    "ratio value should be between -1 and 1, got {}, capping to {}",
+                    print(ratio),
+                    print(capped)
+                ),
+                span,
+            );
+        }
+    }
 }
 
 fn check_counts(params: &[f64]) -> Result<(), QueryError> {
-    let fails = |text: String| Err(QueryError::Execution(text));
-    for count in params {
-        if count.is_nan() {
-            return fails("Parameter value is NaN".to_owned());
-        }
-        if *count > INTEGER_MAX {
-            let count = format_float(*count, FloatStyle::General);
-            return fails(format!("Scalar value {count} overflows int64"));
-        }
-        if *count < INTEGER_MIN {
-            let count = format_float(*count, FloatStyle::General);
-            return fails(format!("Scalar value {count} underflows int64"));
-        }
-    }
-    Ok(())
+    let (least, greatest) = (least(params), greatest(params));
+    let print = |count| format_float(count, FloatStyle::General);
+    let error = if params.iter().any(|count| count.is_nan()) {
+        "Parameter value is NaN".to_owned()
+    } else if least < INTEGER_MIN {
+        format!("Scalar value {} underflows int64", print(least))
+    } else if greatest > INTEGER_MAX {
+        format!("Scalar value {} overflows int64", print(greatest))
+    } else {
+        return Ok(());
+    };
+    Err(QueryError::Execution(error))
 }
 
-/// Keeps the chosen of one group at one step, in the order of the answer.
-fn pick(op: AggregateOp, param: f64, input: &Frame, candidates: &mut Vec<(f64, usize)>) {
+/// A row that is chosen, with its value at the step.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    value: f64,
+    row: usize,
+}
+
+/// Puts the chosen of one group at one step into `picked`, in the order of the answer.
+fn pick(
+    op: AggregateOp,
+    param: f64,
+    input: &Frame,
+    rows: &[usize],
+    step: usize,
+    picked: &mut Vec<Candidate>,
+) {
+    picked.clear();
+    let mut candidates = rows.iter().filter_map(|row| {
+        let value = input.row(*row)[step];
+        (!is_absent(value)).then_some(Candidate { value, row: *row })
+    });
+    let count = param.max(0.0) as usize;
     match op {
         AggregateOp::LimitRatio => {
             let ratio = param.clamp(-1.0, 1.0);
-            candidates.retain(|(_, row)| {
-                let place = hash_ratio(&input.heads[*row].labels);
+            picked.extend(candidates.filter(|candidate| {
+                let place = hash_ratio(&input.heads[candidate.row].labels);
                 if ratio >= 0.0 {
                     place < ratio
                 } else {
                     place >= 1.0 + ratio
                 }
-            });
+            }));
         }
-        AggregateOp::Topk => {
-            candidates.sort_by(|a, b| nan_last(a.0, b.0, |a, b| b.total_cmp(&a)));
-            candidates.truncate(param.max(0.0) as usize);
-        }
-        AggregateOp::Bottomk => {
-            candidates.sort_by(|a, b| nan_last(a.0, b.0, |a, b| a.total_cmp(&b)));
-            candidates.truncate(param.max(0.0) as usize);
-        }
-        _ => candidates.truncate(param.max(0.0) as usize),
+        AggregateOp::Topk => best(candidates, count, |a, b| a < b, picked),
+        AggregateOp::Bottomk => best(candidates, count, |a, b| a > b, picked),
+        _ => picked.extend(candidates.by_ref().take(count)),
     }
 }
 
-/// Orders NaN behind everything; zeros of both signs are equal.
-fn nan_last(a: f64, b: f64, order: fn(f64, f64) -> Ordering) -> Ordering {
-    a.is_nan().cmp(&b.is_nan()).then_with(|| {
-        if a == b || a.is_nan() {
-            Ordering::Equal
-        } else {
-            order(a, b)
+/// The `count` best candidates, best first; NaN is the worst.
+///
+/// Among equal values the heap's shape decides, which depends on the order of arrival.
+///
+/// **Source**: which of equal values Prometheus keeps: the worst is at the top of a binary heap and
+/// gives way only to what is better, not to what is equal.
+fn best(
+    candidates: impl Iterator<Item = Candidate>,
+    count: usize,
+    is_worse: fn(f64, f64) -> bool,
+    heap: &mut Vec<Candidate>,
+) {
+    if count == 0 {
+        return;
+    }
+    let before = |a: f64, b: f64| a.is_nan() || is_worse(a, b);
+    for candidate in candidates {
+        if heap.len() < count {
+            heap.push(candidate);
+            let mut child = heap.len() - 1;
+            while child > 0 {
+                let parent = (child - 1) / 2;
+                if !before(heap[child].value, heap[parent].value) {
+                    break;
+                }
+                heap.swap(child, parent);
+                child = parent;
+            }
+            continue;
         }
-    })
+        let worst = heap[0].value;
+        let gives_way = if worst.is_nan() {
+            !candidate.value.is_nan()
+        } else {
+            is_worse(worst, candidate.value)
+        };
+        if !gives_way {
+            continue;
+        }
+        heap[0] = candidate;
+        let mut parent = 0;
+        loop {
+            let (left, right) = (2 * parent + 1, 2 * parent + 2);
+            if left >= heap.len() {
+                break;
+            }
+            let child = if right < heap.len() && before(heap[right].value, heap[left].value) {
+                right
+            } else {
+                left
+            };
+            if !before(heap[child].value, heap[parent].value) {
+                break;
+            }
+            heap.swap(child, parent);
+            parent = child;
+        }
+    }
+    heap.sort_by(|a, b| match (a.value.is_nan(), b.value.is_nan()) {
+        (false, false) if is_worse(b.value, a.value) => Ordering::Less,
+        (false, false) if is_worse(a.value, b.value) => Ordering::Greater,
+        (a_is_nan, b_is_nan) => a_is_nan.cmp(&b_is_nan),
+    });
 }

@@ -37,16 +37,16 @@ pub(crate) fn quantiles(
     let ratios = evaluation.scalar(&args[0], grid)?;
     let input = evaluation.vector(&args[1], grid)?;
     for ratio in &ratios {
-        evaluation.check_quantile(*ratio, args[0].span);
+        evaluation.check_quantile(*ratio, args[0].without_parens().span);
     }
-    let histograms = collect(evaluation, &input, args[1].span);
+    let histograms = collect(evaluation, &input, args[1].without_parens().span);
     let mut frame = Frame::new(grid.steps());
     quantile_rows(
         evaluation,
         &histograms,
         &input,
         &ratios,
-        args[1].span,
+        args[1].without_parens().span,
         None,
         &mut frame,
     )?;
@@ -61,12 +61,12 @@ pub(crate) fn many_quantiles(
 ) -> Result<Frame, QueryError> {
     let label = evaluation.text(&args[1], grid)?;
     let input = evaluation.vector(&args[0], grid)?;
-    let histograms = collect(evaluation, &input, args[0].span);
+    let histograms = collect(evaluation, &input, args[0].without_parens().span);
     let mut frame = Frame::new(grid.steps());
     for arg in &args[2..] {
         let ratios = evaluation.scalar(arg, grid)?;
         for ratio in &ratios {
-            evaluation.check_quantile(*ratio, arg.span);
+            evaluation.check_quantile(*ratio, arg.without_parens().span);
         }
         let value = open_metrics(ratios[0]);
         let extra = Some((label.as_str(), value.as_str()));
@@ -75,7 +75,7 @@ pub(crate) fn many_quantiles(
             &histograms,
             &input,
             &ratios,
-            args[0].span,
+            args[0].without_parens().span,
             extra,
             &mut frame,
         )?;
@@ -147,7 +147,7 @@ pub(crate) fn fractions(
     let lower = evaluation.scalar(&args[0], grid)?;
     let upper = evaluation.scalar(&args[1], grid)?;
     let input = evaluation.vector(&args[2], grid)?;
-    let histograms = collect(evaluation, &input, args[2].span);
+    let histograms = collect(evaluation, &input, args[2].without_parens().span);
     let mut frame = Frame::new(grid.steps());
     let mut out = vec![ABSENT; input.steps];
     let mut buckets = Vec::new();

@@ -18,7 +18,8 @@ use narthex_storage::{Labels, Timestamp};
 use crate::{
     FloatStyle, Grid, QueryError,
     eval::{
-        ABSENT, Evaluation, Frame, Node, RangeRow, Sink, hasher, internal, is_absent, same_labels,
+        ABSENT, Evaluation, Frame, Node, RangeRow, Sink, hasher, internal, is_absent, is_quantile,
+        same_labels,
     },
     format_float,
     parser::{Expr, ExprKind, Span, quote::quote},
@@ -405,7 +406,13 @@ pub(crate) fn range_function_rows(
             scalars.push(evaluation.scalar(arg, grid)?);
         }
     }
-    check_params(evaluation, function.id, args, &scalars)?;
+    if function.id == FunctionId::DoubleExponentialSmoothing {
+        check_factors(&scalars)?;
+    }
+    let warns_of_quantile = function.id == FunctionId::QuantileOverTime
+        && scalars[0].iter().any(|ratio| !is_quantile(*ratio));
+    // At which steps some series has samples, so that a wrong quantile is worth a word.
+    let mut looked = vec![false; grid.steps()];
     let matrix = &args[matrix_index];
     let keeps_name = matches!(
         function.id,
@@ -419,6 +426,11 @@ pub(crate) fn range_function_rows(
     let mut out = vec![ABSENT; grid.steps()];
     let mut samples = 0;
     evaluation.range_rows(matrix, grid, &mut |row| {
+        if warns_of_quantile {
+            for (looked, (low, high)) in looked.iter_mut().zip(row.bounds) {
+                *looked |= high > low;
+            }
+        }
         fill(kernel, row, grid, &scalars, &mut out);
         if out.iter().all(|cell| is_absent(*cell)) {
             return Ok(());
@@ -452,6 +464,16 @@ pub(crate) fn range_function_rows(
         )
     })?;
     evaluation.hold(samples)?;
+    if warns_of_quantile {
+        let span = args[0].without_parens().span;
+        for (ratio, _) in scalars[0]
+            .iter()
+            .zip(&looked)
+            .filter(|(_, looked)| **looked)
+        {
+            evaluation.check_quantile(*ratio, span);
+        }
+    }
     // Prometheus loses the place of a subquery and names the query's start.
     let span = match &matrix.without_parens().kind {
         ExprKind::Subquery(_) => Span::default(),
@@ -472,38 +494,24 @@ pub(crate) fn range_function_rows(
 /// How the names of counters end.
 const COUNTER_SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
 
-fn check_params(
-    evaluation: &mut Evaluation<'_>,
-    id: FunctionId,
-    args: &[Expr],
-    scalars: &[Vec<f64>],
-) -> Result<(), QueryError> {
-    match id {
-        FunctionId::QuantileOverTime => {
-            for ratio in &scalars[0] {
-                evaluation.check_quantile(*ratio, args[0].span);
+/// Refuses factors of `double_exponential_smoothing` that are not between 0 and 1.
+fn check_factors(scalars: &[Vec<f64>]) -> Result<(), QueryError> {
+    for (values, what, symbol) in [
+        (&scalars[0], "smoothing", "sf"),
+        (&scalars[1], "trend", "tf"),
+    ] {
+        for value in values {
+            if *value <= 0.0 || *value >= 1.0 {
+                let value = if value.is_finite() {
+                    format!("{value:.6}")
+                } else {
+                    format_float(*value, FloatStyle::General)
+                };
+                return Err(QueryError::Execution(format!(
+                    "invalid {what} factor. Expected: 0 < {symbol} < 1, got: {value}"
+                )));
             }
         }
-        FunctionId::DoubleExponentialSmoothing => {
-            for (values, what, symbol) in [
-                (&scalars[0], "smoothing", "sf"),
-                (&scalars[1], "trend", "tf"),
-            ] {
-                for value in values {
-                    if *value <= 0.0 || *value >= 1.0 {
-                        let value = if value.is_finite() {
-                            format!("{value:.6}")
-                        } else {
-                            format_float(*value, FloatStyle::General)
-                        };
-                        return Err(QueryError::Execution(format!(
-                            "invalid {what} factor. Expected: 0 < {symbol} < 1, got: {value}"
-                        )));
-                    }
-                }
-            }
-        }
-        _ => {}
     }
     Ok(())
 }
