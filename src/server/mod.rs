@@ -385,7 +385,6 @@ impl Server {
         let outcome = self.apply(&config);
         self.note_outcome(&outcome);
         outcome?;
-        let opened_with = self.retention(&config);
         drop(config);
         self.state.readiness.set_ready();
         self.reloads.ready.set(1.0);
@@ -423,7 +422,7 @@ impl Server {
             match request {
                 Some(Control::Reload(answer)) => {
                     checksum = self.checksum().await?;
-                    let outcome = self.reload(opened_with).await.map_err(|problem| {
+                    let outcome = self.reload(store).await.map_err(|problem| {
                         let problem = format!("{problem:#}");
                         error!(err = problem, "Error reloading config");
                         problem
@@ -442,13 +441,12 @@ impl Server {
     }
 
     /// Loads the configuration and puts it in force, or leaves everything as it is.
-    async fn reload(&self, opened_with: (Option<Duration>, Option<u64>)) -> Result<()> {
+    async fn reload(&self, store: &Db) -> Result<()> {
         let config = self.load().await;
         let outcome = config.and_then(|config| {
             self.apply(&config)?;
-            if self.retention(&config) != opened_with {
-                warn!("Another retention takes effect at the next start");
-            }
+            let (time_ms, size_bytes) = self.retention(&config);
+            store.set_retention(time_ms, size_bytes);
             Ok(())
         });
         self.note_outcome(&outcome);
@@ -515,22 +513,25 @@ impl Server {
         }
     }
 
-    /// Retention in force: the configuration's section, where it has one, else the flags'.
-    fn retention(&self, config: &Config) -> (Option<Duration>, Option<u64>) {
-        match &config.storage.retention {
+    /// Retention in force, in milliseconds and bytes: the configuration's section, where it has one,
+    /// else the flags'.
+    fn retention(&self, config: &Config) -> (Option<i64>, Option<u64>) {
+        let (time, size_bytes) = match &config.storage.retention {
             Some(section) => (section.time, section.size_bytes),
             None => (
                 self.options.retention_time,
                 self.options.retention_size_bytes,
             ),
-        }
+        };
+        let time_ms = time.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
+        (time_ms, size_bytes)
     }
 
     fn store_options(&self, config: &Config) -> DbOptions {
-        let (time, size_bytes) = self.retention(config);
+        let (retention_time_ms, retention_size_bytes) = self.retention(config);
         DbOptions {
-            retention_time_ms: time.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX)),
-            retention_size_bytes: size_bytes,
+            retention_time_ms,
+            retention_size_bytes,
             wal_fsync: self.options.wal_fsync,
             lock: self.options.lock,
             ..DbOptions::new(

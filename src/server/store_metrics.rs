@@ -14,8 +14,7 @@ pub(super) fn head(store: &Db) -> HeadStatistics {
     let stats = store.stats();
     HeadStatistics {
         series: stats.series,
-        // Rows of a target hold a chunk's worth of each of its series.
-        chunks: stats.series,
+        chunks: stats.pages,
         range: stats.min_time.zip(stats.max_time),
     }
 }
@@ -46,6 +45,12 @@ static METRICS: &[Metric] = &[
         help: "Total number of series in the head block.",
         kind: Kind::Gauge,
         value: |stats| stats.series as f64,
+    },
+    Metric {
+        name: "prometheus_tsdb_head_chunks",
+        help: "Total number of chunks in the head block.",
+        kind: Kind::Gauge,
+        value: |stats| stats.pages as f64,
     },
     Metric {
         name: "prometheus_tsdb_head_series_created_total",

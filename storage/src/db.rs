@@ -6,7 +6,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -103,6 +103,9 @@ pub struct DbStats {
     pub series: u64,
     /// Distinct label pairs there are.
     pub label_pairs: u64,
+    /// Pages of samples: those in files, and in memory each series' share of a block of rows and each
+    /// series' samples without a row, which become pages when they are sealed.
+    pub pages: u64,
     /// The oldest sample's time, in milliseconds; `None` in an empty store.
     pub min_time: Option<Timestamp>,
     /// The newest sample's time, in milliseconds; `None` in an empty store.
@@ -150,12 +153,18 @@ struct Maintenance {
     appended: u64,
 }
 
+/// What [`DbOptions`] calls retention.
+#[derive(Debug, Clone, Copy)]
+struct Retention {
+    time_ms: Option<i64>,
+    size_bytes: Option<u64>,
+}
+
 /// See the module. Shared behind an [`Arc`].
 #[derive(Debug)]
 pub struct Db {
     head: Arc<Head>,
-    retention_time_ms: Option<i64>,
-    retention_size_bytes: Option<u64>,
+    retention: Mutex<Retention>,
     wal_corruptions: u64,
     maintenance: Mutex<Maintenance>,
     fs: Arc<dyn Fs>,
@@ -223,8 +232,10 @@ impl Db {
         )?;
         let db = Self {
             head: Arc::new(Head::new(replay, catalog, wal, options.series_max)),
-            retention_time_ms: options.retention_time_ms,
-            retention_size_bytes: options.retention_size_bytes,
+            retention: Mutex::new(Retention {
+                time_ms: options.retention_time_ms,
+                size_bytes: options.retention_size_bytes,
+            }),
             wal_corruptions: report.wal_damage.len() as u64,
             maintenance: Mutex::new(Maintenance {
                 sealed_at: clock.monotonic(),
@@ -263,16 +274,31 @@ impl Db {
             }
         }
         self.head.prune();
+        let retention = *self.retention();
         let range = self.head.time_range();
-        let cutoff =
-            range.and_then(|(_, newest)| Some(newest.saturating_sub(self.retention_time_ms?)));
+        let cutoff = range.and_then(|(_, newest)| Some(newest.saturating_sub(retention.time_ms?)));
         self.head
-            .retain(&*self.fs, cutoff, self.retention_size_bytes)
+            .retain(&*self.fs, cutoff, retention.size_bytes)
             .map_err(AppendError::Io)?;
         self.head.collect_series();
         self.head
             .maintain_wal(SEGMENT_AGE_MAX, SEGMENT_KEPT_FOR)
             .map_err(AppendError::Io)
+    }
+
+    /// Changes what [`DbOptions::retention_time_ms`] and [`DbOptions::retention_size_bytes`] said; the
+    /// next [`Db::maintain`] goes by it.
+    pub fn set_retention(&self, time_ms: Option<i64>, size_bytes: Option<u64>) {
+        *self.retention() = Retention {
+            time_ms,
+            size_bytes,
+        };
+    }
+
+    fn retention(&self) -> MutexGuard<'_, Retention> {
+        self.retention
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the log durable and refuses every later commit; reading goes on.
@@ -297,6 +323,7 @@ impl Db {
         DbStats {
             series,
             label_pairs,
+            pages: self.head.pages(&catalog),
             min_time: range.map(|(min, _)| min),
             max_time: range.map(|(_, max)| max),
             samples_appended: get(&counters.samples_appended),

@@ -592,11 +592,16 @@ impl Head {
 
     fn publish_solo(&self, number: u64, samples: &[(Arc<Series>, Sample)]) {
         for (series, sample) in samples {
-            series.sources().fresh.push(SoloSample {
+            let mut sources = series.sources();
+            if sources.solo_len() == 0 {
+                self.solo_series.fetch_add(1, Ordering::Relaxed);
+            }
+            sources.fresh.push(SoloSample {
                 commit: number,
                 time: sample.time,
                 value: sample.value,
             });
+            drop(sources);
             self.saw(sample.time);
             if series.becomes_live() {
                 self.write_index().mark_live(series.id);

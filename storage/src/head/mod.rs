@@ -31,7 +31,7 @@ pub(crate) use replay::Replay;
 pub(crate) use series::Series;
 
 use series::Owner;
-use target::TargetWriter;
+use target::{Target, TargetWriter};
 
 type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -64,6 +64,8 @@ pub(crate) struct Head {
     pruned: AtomicU64,
     pub(crate) counters: Counters,
     series_max: Option<usize>,
+    /// Series with samples in memory that have no row.
+    solo_series: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -127,7 +129,13 @@ impl Head {
         series_max: Option<usize>,
     ) -> Self {
         let parts = replay.finish();
+        let solo_series = parts
+            .index
+            .iter()
+            .filter(|series| series.sources().solo_len() > 0)
+            .count();
         Self {
+            solo_series: AtomicU64::new(solo_series as u64),
             index: RwLock::new(parts.index),
             state: Mutex::new(State {
                 wal,
@@ -230,6 +238,27 @@ impl Head {
             writer.shared.insert(column);
         }
         Ok(column)
+    }
+
+    /// Pages of the files in `catalog`, and the stretches in memory that become pages.
+    pub(crate) fn pages(&self, catalog: &Catalog) -> u64 {
+        let files = catalog.files.iter();
+        let sealed: u64 = files.map(|file| file.segment.pages_len()).sum();
+        let targets: Vec<Arc<Target>> = {
+            let state = self.state();
+            let writers = state.targets.iter();
+            writers.map(|writer| Arc::clone(&writer.target)).collect()
+        };
+        let mut in_rows = 0;
+        for target in targets {
+            for block in target.blocks().iter() {
+                // A sealed block stays in memory for a while.
+                if block.first().is_some_and(|row| row.commit > catalog.sealed) {
+                    in_rows += block.series_len();
+                }
+            }
+        }
+        sealed + in_rows + self.solo_series.load(Ordering::Relaxed)
     }
 
     /// What is sealed now.

@@ -155,6 +155,12 @@ impl RowBlock {
         self.read_columns().get(column as usize).copied()
     }
 
+    /// How many columns belong to a series.
+    pub(crate) fn series_len(&self) -> u64 {
+        let columns = self.read_columns();
+        columns.iter().filter(|id| **id != NO_SERIES).count() as u64
+    }
+
     pub(crate) fn columns(&self) -> Vec<u32> {
         self.read_columns().clone()
     }

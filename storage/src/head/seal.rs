@@ -272,6 +272,7 @@ impl Head {
                 }
             }
         }
+        let mut solo_series = 0;
         for series in self.read_index().iter() {
             let mut sources = series.sources();
             if sources.solo_len() > 0 {
@@ -282,8 +283,11 @@ impl Head {
                     .copied()
                     .collect();
                 sources.solo = kept;
+                solo_series += u64::from(sources.solo_len() > 0);
             }
         }
+        // Only commits change it, and the commit lock is held.
+        self.solo_series.store(solo_series, Ordering::Relaxed);
     }
 
     /// Removes whole files, oldest first: those wholly before `cutoff`, and as many as it takes to

@@ -361,6 +361,12 @@ impl Segment {
         Ok(())
     }
 
+    /// How many pages the file has.
+    pub(crate) fn pages_len(&self) -> u64 {
+        let frames = self.frames.iter();
+        frames.map(|frame| u64::from(frame.header.entries)).sum()
+    }
+
     /// Every page of a frame, ascending by series and, within one, by time.
     pub(crate) fn pages(&self, frame: &Frame) -> impl Iterator<Item = PageRef> + '_ {
         self.directory(frame).iter().map(page_ref)
