@@ -212,8 +212,6 @@ fn encode_integers(values: &[f64], exponent: usize, stale: u8, out: &mut Vec<u8>
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ValuePage<'a> {
     len: usize,
-    #[cfg(test)]
-    has_stale_markers: bool,
     body: Body<'a>,
 }
 
@@ -299,23 +297,12 @@ impl<'a> ValuePage<'a> {
                 expected: "the end of a page",
             });
         }
-        Ok(Self {
-            len,
-            #[cfg(test)]
-            has_stale_markers: flags & HAS_STALE_MARKERS != 0,
-            body,
-        })
+        Ok(Self { len, body })
     }
 
     /// The number of values, 1 to [`VALUES_MAX`].
     pub(crate) const fn len(&self) -> usize {
         self.len
-    }
-
-    /// Whether a staleness marker is among the values.
-    #[cfg(test)]
-    pub(crate) const fn has_stale_markers(&self) -> bool {
-        self.has_stale_markers
     }
 
     /// Decodes the values `skip .. skip + out.len()` of the page.

@@ -20,8 +20,6 @@ mod reader;
 mod writer;
 
 pub(crate) use builder::FrameBuilder;
-#[cfg(test)]
-use reader::TornTail;
 pub(crate) use reader::{Frame, PageRef, Segment};
 pub(crate) use writer::SegmentWriter;
 

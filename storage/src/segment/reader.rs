@@ -112,52 +112,21 @@ impl Segment {
             map: fs.map(path, len)?,
             frames: Vec::new(),
         };
-        segment.read_frames(0)
+        segment.read_frames()
     }
 
-    /// The same file with the frames appended up to `len` bytes, which must be whole; what was
-    /// checked is not checked again.
-    ///
-    /// # Errors
-    /// As [`Segment::open`]; a torn end is [`OpenError::Corruption`] here.
-    #[cfg(test)]
-    pub(crate) fn extended(&self, fs: &dyn Fs, len: u64) -> Result<Self, OpenError> {
-        let segment = Self {
-            path: self.path.clone(),
-            map: fs.map(&self.path, len)?,
-            frames: (self.frames.iter())
-                .map(|frame| Frame {
-                    offset: frame.offset,
-                    header: frame.header,
-                    pages: AtomicU8::new(frame.pages.load(Ordering::Relaxed)),
-                })
-                .collect(),
-        };
-        match segment.read_frames(self.len())? {
-            (segment, None) => Ok(segment),
-            (segment, Some(tail)) => Err(CodecError {
-                expected: tail.reason,
-            }
-            .at(&segment.path, tail.offset)
-            .into()),
-        }
-    }
-
-    /// Reads the frames from `offset` (0 or the end of a frame) on.
-    fn read_frames(mut self, mut offset: u64) -> Result<(Self, Option<TornTail>), OpenError> {
+    fn read_frames(mut self) -> Result<(Self, Option<TornTail>), OpenError> {
         let len = self.map.len() as u64;
-        if offset == 0 {
-            let Some(header) = self.map.first_chunk::<FILE_HEADER_BYTES>() else {
-                let tail = TornTail {
-                    offset: 0,
-                    bytes: len,
-                    reason: "a whole file header",
-                };
-                return Ok((self, Some(tail)));
+        let Some(header) = self.map.first_chunk::<FILE_HEADER_BYTES>() else {
+            let tail = TornTail {
+                offset: 0,
+                bytes: len,
+                reason: "a whole file header",
             };
-            self.check_file_header(header)?;
-            offset = FILE_HEADER_BYTES as u64;
-        }
+            return Ok((self, Some(tail)));
+        };
+        self.check_file_header(header)?;
+        let mut offset = FILE_HEADER_BYTES as u64;
         while offset < len {
             match self.read_frame(offset) {
                 Ok(frame) => {
@@ -383,13 +352,6 @@ impl Segment {
         (directory.iter().skip(start))
             .map(page_ref)
             .take_while(move |page| page.series == series)
-    }
-
-    /// How many timestamps a column of a frame has.
-    #[cfg(test)]
-    pub(crate) fn times_len(&self, frame: &Frame, column: u16) -> usize {
-        self.column(frame, u32::from(column))
-            .map_or(0, |(_, _, len)| len as usize)
     }
 
     /// Appends all timestamps of a column to `out`.

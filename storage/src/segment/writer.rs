@@ -4,8 +4,6 @@ use std::path::Path;
 
 use croaring::Bitmap;
 
-#[cfg(test)]
-use super::Segment;
 use super::{FrameBuilder, layout};
 use crate::{
     Labels,
@@ -41,29 +39,6 @@ impl SegmentWriter {
             is_torn: false,
             defined: Bitmap::new(),
         })
-    }
-
-    /// Continues the file after the frames of `segment`; what follows them is cut off.
-    ///
-    /// # Errors
-    /// [`IoError`], or [`crate::Corruption`] when the file's definitions do not decode.
-    #[cfg(test)]
-    pub(crate) fn open_after(
-        fs: &dyn Fs,
-        segment: &Segment,
-    ) -> Result<Result<Self, crate::Corruption>, IoError> {
-        let mut defined = Bitmap::new();
-        for frame in segment.frames() {
-            if let Err(damage) = segment.definitions(frame, |series, _| defined.add(series)) {
-                return Ok(Err(damage));
-            }
-        }
-        Ok(Ok(Self {
-            file: fs.open_append(segment.path(), segment.len())?,
-            len: segment.len(),
-            is_torn: false,
-            defined,
-        }))
     }
 
     /// Hands a frame to the kernel and returns the new length of the file; `labels` are asked for
