@@ -3,6 +3,8 @@
 //! **Source**: texts and limits as observed in Prometheus 3.5.3; equal texts at several places of a
 //! query are said once, with the last place.
 
+use std::collections::HashMap;
+
 use crate::parser::{Span, line_and_column};
 
 /// How many of each kind an answer carries; a line counts the rest.
@@ -14,35 +16,45 @@ const KEPT_MAX: usize = 10_000;
 /// Collects what is to be said about an answer.
 #[derive(Debug, Default)]
 pub(crate) struct Annotations {
-    warnings: Vec<(String, Span)>,
-    infos: Vec<(String, Span)>,
+    warnings: Notes,
+    infos: Notes,
+}
+
+/// Distinct texts with their places, in the order of their first coming.
+#[derive(Debug, Default)]
+struct Notes {
+    list: Vec<(String, Span)>,
+    by_text: HashMap<String, usize>,
 }
 
 impl Annotations {
     /// Adds a warning about the part of the query at `span`.
     pub(crate) fn warn(&mut self, text: String, span: Span) {
-        add(&mut self.warnings, text, span);
+        self.warnings.add(text, span);
     }
 
     /// Adds an info about the part of the query at `span`.
     pub(crate) fn inform(&mut self, text: String, span: Span) {
-        add(&mut self.infos, text, span);
+        self.infos.add(text, span);
     }
 
     /// The warnings and the infos as they are printed.
     pub(crate) fn print(&self, query: &str) -> (Vec<String>, Vec<String>) {
         (
-            print(&self.warnings, "warning", query),
-            print(&self.infos, "info", query),
+            print(&self.warnings.list, "warning", query),
+            print(&self.infos.list, "info", query),
         )
     }
 }
 
-fn add(list: &mut Vec<(String, Span)>, text: String, span: Span) {
-    if let Some((_, place)) = list.iter_mut().find(|(known, _)| *known == text) {
-        *place = span;
-    } else if list.len() < KEPT_MAX {
-        list.push((text, span));
+impl Notes {
+    fn add(&mut self, text: String, span: Span) {
+        if let Some(index) = self.by_text.get(&text) {
+            self.list[*index].1 = span;
+        } else if self.list.len() < KEPT_MAX {
+            self.by_text.insert(text.clone(), self.list.len());
+            self.list.push((text, span));
+        }
     }
 }
 

@@ -119,7 +119,10 @@ impl Evaluation<'_> {
         for (row, group) in one_groups.iter().enumerate() {
             partners[*group].push(row);
         }
-        let refusal = check_one_side(matching, many, one, &partners);
+        let refusal = match check_one_side(matching, many, one, &partners) {
+            Some((0, error)) => return Err(error),
+            refusal => refusal,
+        };
         // What is wrong at an earlier step is said first.
         let limit = refusal.as_ref().map_or(steps, |(step, _)| *step);
         let mut out = Merge::new(steps);

@@ -440,7 +440,7 @@ pub(crate) fn range_function_rows(
             let name = row.labels.metric_name();
             if !name.is_empty()
                 && !COUNTER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
-                && !suspects.iter().any(|suspect| suspect == name)
+                && suspects.last().is_none_or(|suspect| suspect != name)
             {
                 suspects.push(name.to_owned());
             }
