@@ -271,6 +271,33 @@ fn a_wall_clock_that_jumps_back_is_refused_and_recovers() {
 }
 
 #[test]
+fn clocks_that_jump_forwards_cause_one_seal() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock::default());
+    let (db, _) = Db::open(&options(folder.path(), &clock)).unwrap();
+    let mut target = db.target(&TargetKey("t".to_owned())).unwrap();
+    let column = target.column(&labels("m")).unwrap();
+    let mut row = RowBuilder::default();
+    for time in [0, 15_000, 1_000 * HOUR, 1_000 * HOUR + 15_000] {
+        row.begin(time);
+        row.set(column, 1.0);
+        assert_eq!(target.commit(&mut row).unwrap().refused, []);
+    }
+    for _ in 0..20 {
+        clock.advance(1_000 * 3_600);
+        db.maintain().unwrap();
+    }
+    assert_eq!(db.stats().segment_files, 1);
+    assert_eq!(samples(&db, "m").len(), 4);
+    // Back at the right time, samples are refused and counted, not kept out of order.
+    row.begin(30_000);
+    row.set(column, 1.0);
+    let refused = target.commit(&mut row).unwrap().refused;
+    assert_eq!(refused, [(0, Refusal::OutOfBounds)]);
+    assert_eq!(db.stats().refused_out_of_bounds, 1);
+}
+
+#[test]
 fn a_fresh_store_takes_any_age_and_the_series_limit_holds() {
     let folder = tempfile::tempdir().unwrap();
     let mut limited = options(folder.path(), &Arc::default());
