@@ -1,10 +1,10 @@
 //! Start, readiness, reload and stop.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use serde_json::json;
 
-use crate::harness::{Server, Target, wait_until};
+use crate::harness::{Server, Target, request, wait_until};
 
 #[test]
 fn without_any_configuration_it_scrapes_itself() {
@@ -127,5 +127,30 @@ fn auto_reload_sees_a_changed_file() {
         let answer = server.get("/api/v1/scrape_pools").json();
         (answer["data"]["scrapePools"] == json!(["second"])).then_some(())
     });
+    server.stop();
+}
+
+#[test]
+fn health_checks_by_head_and_by_wget_spider_are_answered() {
+    let server = Server::builder().config("global: {}\n").start();
+    for (path, length) in [("/-/healthy", "30"), ("/-/ready", "28")] {
+        let answer = request(server.address, "HEAD", path, &[], b"").unwrap();
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.header("content-length"), Some(length), "{path}");
+        assert_eq!(
+            answer.header("content-type"),
+            Some("text/plain; charset=utf-8"),
+            "{path}"
+        );
+        // What compose files and images of Prometheus have as their health check.
+        let url = format!("http://{}{path}", server.address);
+        let check = Command::new("busybox")
+            .args(["wget", "--spider", "-q", &url])
+            .status();
+        match check {
+            Ok(status) => assert!(status.success(), "{path}: {status}"),
+            Err(problem) => eprintln!("skipped: no busybox to run: {problem}"),
+        }
+    }
     server.stop();
 }

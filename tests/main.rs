@@ -6,7 +6,9 @@
     reason = "a test fails by panicking, and the harness is part of it"
 )]
 
+mod bad_input;
 mod command_line;
+mod disk;
 mod grafana;
 mod harness;
 mod lifecycle;

@@ -228,3 +228,89 @@ fn a_prometheus_directory_is_untouched_and_its_blocks_are_named() {
         .collect();
     assert_eq!(after, before);
 }
+
+/// Pushes run beside the scrapes when the process is killed, so that the kill hits commits of both.
+#[test]
+fn nothing_acknowledged_is_lost_by_kill_9_in_the_middle_of_pushes_and_scrapes() {
+    let rounds: usize = std::env::var("NARTHEX_KILL_ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(4);
+    let target = Target::new("scraped_metric 1\n");
+    let config = format!(
+        "scrape_configs:\n  - job_name: t\n    scrape_interval: 100ms\n    scrape_timeout: 100ms\n    static_configs:\n      - targets: ['{}']\n",
+        target.address
+    );
+    let builder = || {
+        Server::builder()
+            .config(&config)
+            .arg("--web.enable-remote-write-receiver")
+            .allow("torn record")
+    };
+    let mut server = builder().start();
+    let count = |server: &Server, metric: &str| -> i64 {
+        let answer = server.query(&format!("count_over_time({metric}[1d])"), "");
+        let value = answer[0]["value"][1].as_str();
+        value.map_or(0, |text| text.parse().unwrap())
+    };
+    // The wall clock as the server has it: pushes lie beside the scrapes in time, a millisecond
+    // apart.
+    let now = server.query("time()", "");
+    let base = (now[0].as_f64().unwrap() * 1_000.0) as i64 - 600_000;
+    let at = |number: i64| {
+        let name = [("__name__", "pushed_total"), ("job", "test")];
+        Pushed::new(&name, &[(base + number, number as f64)])
+    };
+    let mut acknowledged = 0;
+    let mut scraped = 0;
+    let mut unanswered = 0;
+    for round in 0..rounds {
+        let goal = scraped + 2;
+        let killed = std::thread::scope(|scope| {
+            let pusher = scope.spawn(|| {
+                let mut next = acknowledged;
+                loop {
+                    match server.try_push(&[at(next)]) {
+                        Ok(answer) if answer.status == 204 => next += 1,
+                        Ok(answer) => panic!("{}: {}", answer.status, answer.text()),
+                        Err(_) => return next,
+                    }
+                }
+            });
+            wait_until("two more scrapes are stored", || {
+                let seen = count(&server, "scraped_metric");
+                (seen >= goal).then(|| scraped = seen)
+            });
+            server.signal("KILL");
+            pusher.join().unwrap()
+        });
+        assert!(killed > acknowledged, "round {round}: nothing was pushed");
+        acknowledged = killed;
+        server = builder().folder(&server.kill()).start();
+        // A push without an answer may have been stored; it comes again with the next round.
+        let stored = count(&server, "pushed_total");
+        assert!(
+            stored == acknowledged || stored == acknowledged + 1,
+            "round {round}: {stored} stored, {acknowledged} acknowledged"
+        );
+        unanswered += stored - acknowledged;
+        let kept = count(&server, "scraped_metric");
+        assert!(
+            kept >= scraped,
+            "round {round}: {kept} scrapes of {scraped}"
+        );
+        let newest = server.query(
+            "pushed_total",
+            &format!("{}", (base + acknowledged) / 1_000 + 1),
+        );
+        let value = newest[0]["value"][1].as_str().unwrap().parse::<i64>();
+        assert!(
+            value.unwrap() >= acknowledged - 1,
+            "round {round}: {newest}"
+        );
+    }
+    println!(
+        "{rounds} rounds: {acknowledged} pushes acknowledged and there, {unanswered} stored without an answer, {scraped} scrapes"
+    );
+    server.assert_quiet();
+}

@@ -7,7 +7,13 @@
 //! Credentials are sent to the target's own address only: a redirect to another host, port or
 //! scheme is followed without them.
 
-use std::{error::Error as _, io, path::Path, time::Duration};
+use std::{
+    error::Error as _,
+    io,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use base64::Engine as _;
 use bytes::Bytes;
@@ -121,7 +127,8 @@ impl ScrapeClient {
         })
     }
 
-    /// Fetches `url`; `timeout` is only told to the target.
+    /// Fetches `url`; `timeout` is only told to the target. Sets `answering` when the head of the
+    /// answer is there, so that whoever gives up on the rest can say what was awaited.
     ///
     /// # Errors
     /// [`FetchError`].
@@ -129,6 +136,7 @@ impl ScrapeClient {
         &self,
         target: &ScrapeUrl,
         timeout: Duration,
+        answering: &AtomicBool,
     ) -> Result<Answer, FetchError> {
         let url = &target.url;
         let headers = self
@@ -146,7 +154,10 @@ impl ScrapeClient {
                     location = next.map_err(|cause| FetchError::get(&shown, cause))?;
                     location.as_str().clone_into(&mut shown);
                 }
-                _ => return self.read(response).await,
+                _ => {
+                    answering.store(true, Ordering::Relaxed);
+                    return self.read(response).await;
+                }
             }
         }
         Err(FetchError::get(&shown, "stopped after 10 redirects"))

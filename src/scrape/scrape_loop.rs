@@ -8,7 +8,10 @@
 //! the first scrape it missed, unless it comes back before. A server that stops writes none.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -251,11 +254,16 @@ impl ScrapeLoop {
         let timeout = settings.spec.timeout;
         let clock = Arc::clone(&self.surroundings.clock);
         let commands = &mut self.commands;
+        let answering = AtomicBool::new(false);
         tokio::select! {
-            answer = settings.job.client.get(&settings.spec.url, timeout) => Some(answer),
+            answer = settings.job.client.get(&settings.spec.url, timeout, &answering) => Some(answer),
             () = clock.sleep_until(start + timeout) => {
-                let shown = &settings.spec.url.shown;
-                Some(Err(FetchError::get(shown, "context deadline exceeded")))
+                let problem = "context deadline exceeded";
+                Some(Err(if answering.load(Ordering::Relaxed) {
+                    FetchError::Failed(problem.to_owned())
+                } else {
+                    FetchError::get(&settings.spec.url.shown, problem)
+                }))
             }
             stopped = commands.wait_for(|command| matches!(command, Command::Stop)) => {
                 drop(stopped);

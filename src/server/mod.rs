@@ -308,11 +308,13 @@ impl Server {
     /// # Errors
     /// When the store does not open, the first configuration is bad, or the store fails for good.
     pub async fn run(mut self) -> Result<()> {
+        // Before the file is read, so that no change of it is missed.
+        let checksum = self.checksum().await?;
         let config = self.load().await?;
         let store = self.open_store(&config).await?;
         let maintenance =
             Maintenance::start(Arc::clone(&store), Arc::clone(&self.clock), self.control());
-        let outcome = self.serve(&store, config).await;
+        let outcome = self.serve(&store, config, checksum).await;
         // Stop, in the reverse order of the start.
         self.state.readiness.set_stopping();
         self.reloads.ready.set(0.0);
@@ -367,8 +369,8 @@ impl Server {
     }
 
     /// Applies the configuration, says that the server is ready, and answers requests to reload and
-    /// to quit until one of the latter.
-    async fn serve(&mut self, store: &Arc<Db>, config: Config) -> Result<()> {
+    /// to quit until one of the latter. `checksum` is that of what the configuration was read from.
+    async fn serve(&mut self, store: &Arc<Db>, config: Config, mut checksum: u64) -> Result<()> {
         let built_in = self.options.config == ConfigSource::BuiltIn;
         let scraping = ScrapeManager::new(
             ScrapeOptions {
@@ -397,7 +399,6 @@ impl Server {
                 "Enabled automatic configuration file reloading. Checking for configuration changes every"
             );
         }
-        let mut checksum = self.checksum().await?;
         loop {
             let next_look = async {
                 match interval {

@@ -8,6 +8,6 @@ mod remote_write;
 mod target;
 
 pub(crate) use http::request;
-pub(crate) use process::{Server, run, wait_until};
+pub(crate) use process::{Server, binary, run, wait_until};
 pub(crate) use remote_write::{Pushed, encode};
 pub(crate) use target::Target;

@@ -210,6 +210,11 @@ impl Server {
 
     /// A remote write of `series`.
     pub(crate) fn push(&self, series: &[super::Pushed]) -> Response {
+        self.try_push(series).unwrap()
+    }
+
+    /// A remote write to a server that may be gone.
+    pub(crate) fn try_push(&self, series: &[super::Pushed]) -> std::io::Result<Response> {
         let headers = [
             ("Content-Type", "application/x-protobuf"),
             ("Content-Encoding", "snappy"),
@@ -222,7 +227,6 @@ impl Server {
             &headers,
             &super::encode(series),
         )
-        .unwrap()
     }
 
     /// The log so far.

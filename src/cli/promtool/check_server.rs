@@ -1,6 +1,6 @@
 //! `promtool check healthy` and `check ready`: asks a running server.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::atomic::AtomicBool, time::Duration};
 
 use url::Url;
 
@@ -80,7 +80,8 @@ fn fetch(http_client: HttpClientConfig, url: &ScrapeUrl) -> Result<String, Strin
         .map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let client = ScrapeClient::new(&job).map_err(|error| format!("{error:#}"))?;
-        let answer = tokio::time::timeout(TIMEOUT, client.get(url, TIMEOUT)).await;
+        let answer =
+            tokio::time::timeout(TIMEOUT, client.get(url, TIMEOUT, &AtomicBool::new(false))).await;
         match answer {
             Ok(Ok(answer)) => Ok(String::from_utf8_lossy(&answer.body).into_owned()),
             Ok(Err(FetchError::Failed(message))) => Err(message),

@@ -1,6 +1,10 @@
 //! The client: URLs, credentials, redirects, compression, TLS and what goes wrong with them.
 
-use std::{io::Write as _, sync::Arc, time::Duration};
+use std::{
+    io::Write as _,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use narthex_storage::Labels;
 use tokio_rustls::{
@@ -32,7 +36,9 @@ fn spec(config: &ScrapeConfig, labels: &[(&str, &str)]) -> Result<TargetSpec, St
 async fn get(config: &ScrapeConfig, address: &str) -> Result<Answer, String> {
     let client = ScrapeClient::new(config).unwrap();
     let url = spec(config, &[("__address__", address)]).unwrap().url;
-    let answer = client.get(&url, Duration::from_millis(1500)).await;
+    let answer = client
+        .get(&url, Duration::from_millis(1500), &AtomicBool::new(false))
+        .await;
     answer.map_err(|error| match error {
         FetchError::BodyTooLarge => "too large".to_owned(),
         FetchError::Failed(problem) => problem.replace(address, "T"),
