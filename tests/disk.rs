@@ -17,18 +17,16 @@ use crate::harness::{Pushed, Server, binary, wait_until};
 struct Mounted(PathBuf);
 
 impl Mounted {
-    /// `None` where the test may not mount, which it says.
+    /// `None` where the test may not mount.
     fn new(path: &Path, size: &str) -> Option<Self> {
         let outcome = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
             .arg(path)
             .stderr(Stdio::null())
             .status();
-        if outcome.is_ok_and(|status| status.success()) {
-            return Some(Self(path.to_owned()));
-        }
-        eprintln!("skipped: only root may mount a small file system");
-        None
+        outcome
+            .is_ok_and(|status| status.success())
+            .then(|| Self(path.to_owned()))
     }
 }
 
@@ -62,6 +60,7 @@ fn a_full_disk_refuses_writes_and_goes_on_when_there_is_room_again() {
     let data = folder.path().join("data");
     fs::create_dir(&data).unwrap();
     let Some(_mounted) = Mounted::new(&data, "8m") else {
+        eprintln!("skipped: only root may mount a small file system");
         return;
     };
     let start = || {

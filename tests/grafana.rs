@@ -27,7 +27,9 @@ fn form(server: &Server, path: &str, body: &str) -> (u16, Value) {
 }
 
 fn success(data: Value) -> (u16, Value) {
-    (200, json!({"status": "success", "data": data}))
+    let mut whole = json!({"status": "success"});
+    whole["data"] = data;
+    (200, whole)
 }
 
 fn get(server: &Server, path: &str) -> (u16, Value) {
@@ -100,7 +102,7 @@ fn the_call_sequence_of_a_data_source() {
         get(&server, "/api/v1/rules"),
         success(json!({"groups": []}))
     );
-    let probe = format!("query=test&start={}000&end={}000", start, end);
+    let probe = format!("query=test&start={start}000&end={end}000");
     assert_eq!(
         form(&server, "/api/v1/query_exemplars", &probe),
         success(json!([]))

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::{
     client::ScrapeClient,
-    pool::{EndingTargets, Pool, RunningTarget, ScrapeJob},
+    pool::{DISCOVERY_NAME, EndingTargets, Pool, RunningTarget, ScrapeJob},
     report::{PoolReport, ScrapeMetrics},
     scrape_loop::{SharedAppendable, Surroundings},
 };
@@ -143,6 +143,8 @@ impl ScrapeManager {
                 metrics.target_limit.remove(&[&name]);
                 metrics.syncs.remove(&[&name]);
                 metrics.sync_failed.remove(&[&name]);
+                metrics.sync_length.remove(&[&name]);
+                metrics.discovered.remove(&[DISCOVERY_NAME, &name]);
                 for (key, target) in job.pool.targets {
                     target.end();
                     ending.insert(key, target);

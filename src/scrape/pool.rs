@@ -17,6 +17,9 @@ use super::{
 };
 use crate::config::{ScrapeConfig, TargetGroup};
 
+/// What discovery for scraping is called in metrics, beside that for alertmanagers.
+pub(super) const DISCOVERY_NAME: &str = "scrape";
+
 /// A job and the client of its targets.
 #[derive(Debug)]
 pub(super) struct ScrapeJob {
@@ -132,10 +135,32 @@ impl Pool {
         surroundings: &Surroundings,
         ending: &mut EndingTargets,
     ) {
+        let began = surroundings.clock.monotonic();
+        self.replace(groups, surroundings, ending);
+        let took = surroundings.clock.monotonic().saturating_sub(began);
+        let name = self.job.config.job_name.as_str();
+        let metrics = &surroundings.metrics;
+        metrics.syncs.with(&[name]).increment();
+        metrics
+            .sync_length
+            .with(&[name])
+            .observe(took.as_secs_f64());
+        let discovered: usize = groups.iter().map(|group| group.targets.len()).sum();
+        metrics
+            .discovered
+            .with(&[DISCOVERY_NAME, name])
+            .set(discovered as f64);
+    }
+
+    fn replace(
+        &mut self,
+        groups: &[TargetGroup],
+        surroundings: &Surroundings,
+        ending: &mut EndingTargets,
+    ) {
         let config = &self.job.config;
         let name = config.job_name.as_str();
         let metrics = &surroundings.metrics;
-        metrics.syncs.with(&[name]).increment();
         let mut wanted: BTreeMap<String, TargetSpec> = BTreeMap::new();
         self.dropped.clear();
         self.dropped_count = 0;

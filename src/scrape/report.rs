@@ -154,6 +154,8 @@ pub(super) struct ScrapeMetrics {
     pub(super) targets: Family<Gauge>,
     pub(super) syncs: Family<Counter>,
     pub(super) sync_failed: Family<Counter>,
+    pub(super) sync_length: Family<Summary>,
+    pub(super) discovered: Family<Gauge>,
     pub(super) exceeded_sample_limit: Counter,
     pub(super) exceeded_body_size_limit: Counter,
     pub(super) duplicate: Counter,
@@ -209,6 +211,16 @@ impl ScrapeMetrics {
                 "prometheus_target_sync_failed_total",
                 "Total number of target sync failures.",
                 job,
+            ),
+            sync_length: registry.summaries(
+                "prometheus_target_sync_length_seconds",
+                "Actual interval to sync the scrape pool.",
+                job,
+            ),
+            discovered: registry.gauges(
+                "prometheus_sd_discovered_targets",
+                "Current number of discovered targets.",
+                &["name", "config"],
             ),
             exceeded_sample_limit: registry.counter(
                 "prometheus_target_scrapes_exceeded_sample_limit_total",

@@ -89,6 +89,12 @@ static METRICS: &[Metric] = &[
         value: |stats| milliseconds(stats.max_time, i64::MIN) / 1000.0,
     },
     Metric {
+        name: "prometheus_tsdb_lowest_timestamp",
+        help: "Lowest timestamp value stored in the database. The unit is decided by the library consumer.",
+        kind: Kind::Gauge,
+        value: |stats| milliseconds(stats.min_time, i64::MAX),
+    },
+    Metric {
         name: "prometheus_tsdb_lowest_timestamp_seconds",
         help: "Lowest timestamp value stored in the database.",
         kind: Kind::Gauge,
