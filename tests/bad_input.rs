@@ -2,7 +2,7 @@
 //! Prometheus counts it, and harms nothing beside it.
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     net::{TcpListener, TcpStream},
     thread,
 };
@@ -138,6 +138,9 @@ fn a_target_that_hangs_is_given_up_after_its_timeout() {
         let mut held = Vec::new();
         for mut stream in listener.incoming().map_while(Result::ok) {
             let half = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\nhalf 1\n";
+            // The request comes in one piece; an answer before it would not be HTTP.
+            let mut request = [0; 4096];
+            let _request_bytes = stream.read(&mut request);
             // A scrape that was given up meanwhile.
             let _gone = stream.write_all(half);
             held.push(stream);
