@@ -40,18 +40,26 @@ pub(crate) fn unary(id: FunctionId) -> Option<fn(f64) -> f64> {
     })
 }
 
-/// The lesser; NaN if one of them is.
+/// The lesser; minus infinity if one of them is, else NaN if one of them is.
+///
+/// Source: Go's `math.Min`, seen in Prometheus as `clamp_max(vector(NaN), -Inf)`.
 pub(crate) fn lesser(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
+    if a == f64::NEG_INFINITY || b == f64::NEG_INFINITY {
+        f64::NEG_INFINITY
+    } else if a.is_nan() || b.is_nan() {
         f64::NAN
     } else {
         a.min(b)
     }
 }
 
-/// The greater; NaN if one of them is.
+/// The greater; infinity if one of them is, else NaN if one of them is.
+///
+/// Source: Go's `math.Max`, seen in Prometheus as `clamp_min(vector(NaN), Inf)`.
 pub(crate) fn greater(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
+    if a == f64::INFINITY || b == f64::INFINITY {
+        f64::INFINITY
+    } else if a.is_nan() || b.is_nan() {
         f64::NAN
     } else {
         a.max(b)
@@ -62,4 +70,17 @@ pub(crate) fn greater(a: f64, b: f64) -> f64 {
 pub(crate) fn round(value: f64, nearest: f64) -> f64 {
     let inverse = 1.0 / nearest;
     (value * inverse + 0.5).floor() / inverse
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_infinite_bound_wins_over_nan() {
+        assert_eq!(greater(f64::NAN, f64::INFINITY), f64::INFINITY);
+        assert_eq!(lesser(f64::NEG_INFINITY, f64::NAN), f64::NEG_INFINITY);
+        assert!(greater(f64::NAN, f64::NEG_INFINITY).is_nan());
+        assert!(lesser(f64::INFINITY, f64::NAN).is_nan());
+    }
 }
