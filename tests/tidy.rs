@@ -28,8 +28,13 @@ fn dependency_arrows_point_one_way() {
     }
     let expected = [
         "narthex -> narthex-query",
+        "narthex -> narthex-rules",
         "narthex -> narthex-storage",
+        "narthex -> narthex-yaml",
         "narthex-query -> narthex-storage",
+        "narthex-rules -> narthex-query",
+        "narthex-rules -> narthex-storage",
+        "narthex-rules -> narthex-yaml",
     ];
     assert_eq!(arrows, expected.map(str::to_owned).into());
 }
@@ -72,7 +77,8 @@ fn links_and_paths_in_the_documents_exist() {
         }
         for quoted in text.split('`').skip(1).step_by(2) {
             let is_path = [
-                "src/", "storage/", "query/", "docker/", "tests/", "benches/", ".ci/",
+                "src/", "storage/", "query/", "rules/", "yaml/", "docker/", "tests/", "benches/",
+                ".ci/",
             ]
             .iter()
             .any(|prefix| quoted.starts_with(prefix))

@@ -11,10 +11,11 @@ use std::{
     time::Duration,
 };
 
+use narthex_yaml::{Content, Node, Position};
+
 use super::{
     Secret, bytes,
     error::{Issue, Problem},
-    yaml::{Content, Node, Position},
 };
 
 /// Reads values and collects what is wrong with them.

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::yaml::{Position, SyntaxError};
+use narthex_yaml::{Position, SyntaxError};
 
 /// How many places one error shows.
 const PLACES_MAX: usize = 8;

@@ -17,7 +17,6 @@ mod sections;
 pub mod support;
 #[cfg(test)]
 mod tests;
-mod yaml;
 
 pub use error::ConfigError;
 pub use http_client::{

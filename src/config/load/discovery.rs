@@ -4,11 +4,12 @@ use std::{path::PathBuf, rc::Rc, time::Duration};
 
 use narthex_storage::{Labels, LabelsBuilder};
 
+use narthex_yaml::{Node, Position};
+
 use crate::config::{
     DiscoveryConfigs, FileSdConfig, OtherDiscovery, TargetGroup,
     decode::{Decoder, Field},
     error::Problem,
-    yaml::{Node, Position},
 };
 
 /// Every other mechanism of Prometheus 3.14.

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
+use narthex_yaml::{Node, Position};
+
 use crate::config::{
     Authorization, BasicAuth, HttpClientConfig, HttpHeader, OAuth2, ProxyConfig, Secret, TlsConfig,
     TlsVersion,
     decode::{Decoder, Field, is_null},
     error::Problem,
-    yaml::{Node, Position},
 };
 
 /// Headers that other settings or the protocol itself decide.

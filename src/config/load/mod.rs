@@ -20,11 +20,11 @@ use narthex_storage::{Labels, LabelsBuilder};
 
 pub(super) use http_client::redacted_url;
 
+use narthex_yaml::Node;
+
 use super::{
     Config, ConfigError, GlobalConfig, HttpClientConfig, ScrapeConfig, TargetGroup,
-    decode::Decoder,
-    error::Problem,
-    yaml::{self, Node},
+    decode::Decoder, error::Problem,
 };
 
 /// Reads and checks the configuration in `path`, including the files of `scrape_config_files`.
@@ -120,7 +120,7 @@ pub(crate) fn load_target_groups(
 /// # Errors
 /// [`ConfigError`] with the place of the mistake.
 pub(crate) fn check_yaml_syntax(bytes: &[u8], path: &Path) -> Result<(), ConfigError> {
-    yaml::parse(bytes)
+    narthex_yaml::parse(bytes)
         .map(|_| ())
         .map_err(|error| ConfigError::syntax(path, &String::from_utf8_lossy(bytes), error))
 }
@@ -132,7 +132,8 @@ fn read<T>(
     section: impl FnOnce(&mut Decoder, &Rc<Node>) -> Result<T, Problem>,
 ) -> Result<Option<T>, ConfigError> {
     let source = String::from_utf8_lossy(bytes);
-    let root = yaml::parse(bytes).map_err(|error| ConfigError::syntax(path, &source, error))?;
+    let root =
+        narthex_yaml::parse(bytes).map_err(|error| ConfigError::syntax(path, &source, error))?;
     let Some(root) = root else {
         return Ok(None);
     };

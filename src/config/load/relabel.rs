@@ -4,12 +4,13 @@ use std::rc::Rc;
 
 use narthex_storage::Regex;
 
+use narthex_yaml::{Node, Position};
+
 use crate::{
     config::{
         NameValidation,
         decode::{Decoder, is_null},
         error::Problem,
-        yaml::{Node, Position},
     },
     relabel::{Action, RelabelConfig},
 };

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
+use narthex_yaml::{Node, Position};
+
 use super::{
     discovery::label_set,
     http_client::{HttpClientDraft, url},
@@ -12,7 +14,6 @@ use crate::config::{
     RemoteWriteMessage, Secret,
     decode::{Decoder, is_null},
     error::Problem,
-    yaml::{Node, Position},
 };
 
 /// Headers the protocol itself decides.

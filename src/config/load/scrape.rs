@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
+use narthex_yaml::{Node, Position};
+
 use super::{
     discovery::DiscoveryDraft,
     http_client::HttpClientDraft,
@@ -11,7 +13,6 @@ use crate::config::{
     GlobalConfig, NameEscaping, NameValidation, ScrapeConfig, ScrapeLimits, ScrapeProtocol,
     decode::{Decoder, is_null},
     error::Problem,
-    yaml::{Node, Position},
 };
 
 const TYPE: &str = "config.ScrapeConfig";

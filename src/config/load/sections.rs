@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, rc::Rc, time::Duration};
 
+use narthex_yaml::{Node, Position};
+
 use super::{
     discovery::{DiscoveryDraft, stars_in_last_part_only},
     http_client::{self, HttpClientDraft},
@@ -14,7 +16,6 @@ use crate::config::{
     RetentionConfig, StorageConfig, TracingConfig, TranslationStrategy,
     decode::{Decoder, is_null},
     error::Problem,
-    yaml::{Node, Position},
 };
 
 const PLAIN: &str = "config.plain";

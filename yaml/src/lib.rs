@@ -1,4 +1,6 @@
-//! YAML text as a tree of nodes with positions: the only place that knows the YAML crate.
+//! YAML text as a tree of nodes with positions.
+//!
+//! The only place that knows the YAML crate; configuration, rule files and rule tests read the tree.
 //!
 //! Scalars keep their text and are not interpreted here. Aliases share the node they name. Only the
 //! first document of a stream counts, as upstream.
@@ -9,27 +11,36 @@ use serde_saphyr::granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle
 
 /// Where a node stands: line and column, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Position {
-    pub(super) line: usize,
-    pub(super) column: usize,
+pub struct Position {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
 }
 
 /// A node of the tree.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) position: Position,
+pub struct Node {
+    /// Where it begins.
+    pub position: Position,
     /// The explicit tag in its short form, such as `!!str`.
-    pub(super) tag: Option<String>,
-    pub(super) content: Content,
+    pub tag: Option<String>,
+    /// What it holds.
+    pub content: Content,
     /// Nodes below and including this one, aliases written out.
     expanded_count: u64,
 }
 
 /// What a node holds.
 #[derive(Debug)]
-pub(super) enum Content {
+pub enum Content {
     /// A text; `plain` when it stands without quotes and may mean a number, a truth value or null.
-    Scalar { text: String, plain: bool },
+    Scalar {
+        /// The text, escapes resolved.
+        text: String,
+        /// Whether it stands without quotes.
+        plain: bool,
+    },
     /// Items in order.
     Sequence(Vec<Rc<Node>>),
     /// Keys and values in order, keys possibly repeated.
@@ -38,9 +49,11 @@ pub(super) enum Content {
 
 /// Why a text is not YAML, in Go's words where they are known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SyntaxError {
-    pub(super) message: String,
-    pub(super) position: Option<Position>,
+pub struct SyntaxError {
+    /// What is wrong.
+    pub message: String,
+    /// Where, if that is known.
+    pub position: Option<Position>,
 }
 
 impl SyntaxError {
@@ -52,8 +65,11 @@ impl SyntaxError {
     }
 }
 
-/// Reads the first document of `text`; `None` when there is none.
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<Rc<Node>>, SyntaxError> {
+/// Reads the first document of `bytes`; `None` when there is none.
+///
+/// # Errors
+/// When it is not UTF-8 or not YAML, or grows out of proportion through its aliases.
+pub fn parse(bytes: &[u8]) -> Result<Option<Rc<Node>>, SyntaxError> {
     let text = std::str::from_utf8(bytes).map_err(|_| SyntaxError {
         message: "yaml: invalid leading UTF-8 octet".to_owned(),
         position: None,
