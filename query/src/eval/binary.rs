@@ -8,6 +8,7 @@ use narthex_storage::{Labels, METRIC_NAME};
 
 use crate::{
     QueryError,
+    functions::go_math,
     parser::{Binary, BinaryOp, Cardinality, VectorMatching},
 };
 
@@ -430,8 +431,8 @@ fn arithmetic(op: BinaryOp, lhs: f64, rhs: f64) -> f64 {
         BinaryOp::Mul => lhs * rhs,
         BinaryOp::Div => lhs / rhs,
         BinaryOp::Mod => lhs % rhs,
-        BinaryOp::Pow => lhs.powf(rhs),
-        BinaryOp::Atan2 => lhs.atan2(rhs),
+        BinaryOp::Pow => go_math::pow(lhs, rhs),
+        BinaryOp::Atan2 => go_math::atan2(lhs, rhs),
         _ => f64::NAN,
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     QueryError,
+    functions::go_math,
     parser::{BinaryOp, Duration, DurationKind},
 };
 
@@ -64,7 +65,7 @@ fn seconds(evaluation: &Evaluation<'_>, duration: &Duration) -> Result<f64, Quer
                     return Err(QueryError::BadData("modulo by zero".to_owned()));
                 }
                 BinaryOp::Mod => lhs % rhs,
-                BinaryOp::Pow => lhs.powf(rhs),
+                BinaryOp::Pow => go_math::pow(lhs, rhs),
                 _ => {
                     return Err(QueryError::BadData(format!(
                         "unexpected duration expression operator \"{}\"",

@@ -1,6 +1,6 @@
 //! Functions of one number.
 
-use super::FunctionId;
+use super::{FunctionId, go_math};
 
 /// The function of each value, if `id` is one without further arguments.
 pub(crate) fn unary(id: FunctionId) -> Option<fn(f64) -> f64> {
@@ -8,10 +8,10 @@ pub(crate) fn unary(id: FunctionId) -> Option<fn(f64) -> f64> {
         FunctionId::Abs => f64::abs,
         FunctionId::Ceil => f64::ceil,
         FunctionId::Floor => f64::floor,
-        FunctionId::Exp => f64::exp,
-        FunctionId::Ln => f64::ln,
-        FunctionId::Log2 => f64::log2,
-        FunctionId::Log10 => f64::log10,
+        FunctionId::Exp => go_math::exp,
+        FunctionId::Ln => go_math::ln,
+        FunctionId::Log2 => go_math::log2,
+        FunctionId::Log10 => go_math::log10,
         FunctionId::Sqrt => f64::sqrt,
         FunctionId::Sgn => |value| {
             if value < 0.0 {
@@ -22,18 +22,18 @@ pub(crate) fn unary(id: FunctionId) -> Option<fn(f64) -> f64> {
                 value
             }
         },
-        FunctionId::Acos => f64::acos,
-        FunctionId::Acosh => f64::acosh,
-        FunctionId::Asin => f64::asin,
-        FunctionId::Asinh => f64::asinh,
-        FunctionId::Atan => f64::atan,
-        FunctionId::Atanh => f64::atanh,
-        FunctionId::Cos => f64::cos,
-        FunctionId::Cosh => f64::cosh,
-        FunctionId::Sin => f64::sin,
-        FunctionId::Sinh => f64::sinh,
-        FunctionId::Tan => f64::tan,
-        FunctionId::Tanh => f64::tanh,
+        FunctionId::Acos => go_math::acos,
+        FunctionId::Acosh => go_math::acosh,
+        FunctionId::Asin => go_math::asin,
+        FunctionId::Asinh => go_math::asinh,
+        FunctionId::Atan => go_math::atan,
+        FunctionId::Atanh => go_math::atanh,
+        FunctionId::Cos => go_math::cos,
+        FunctionId::Cosh => go_math::cosh,
+        FunctionId::Sin => go_math::sin,
+        FunctionId::Sinh => go_math::sinh,
+        FunctionId::Tan => go_math::tan,
+        FunctionId::Tanh => go_math::tanh,
         FunctionId::Deg => |value| value * 180.0 / std::f64::consts::PI,
         FunctionId::Rad => |value| value * std::f64::consts::PI / 180.0,
         _ => return None,

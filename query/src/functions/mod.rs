@@ -1,5 +1,6 @@
 //! PromQL's functions: one table of signatures, one file a family.
 
+pub(crate) mod go_math;
 mod histogram;
 mod label;
 mod math;
