@@ -4,68 +4,14 @@
 //! Lines that may hold a secret are shown up to the value only.
 
 use std::{
-    fmt::{self, Write as _},
+    fmt,
     path::{Path, PathBuf},
 };
 
-use narthex_yaml::{Position, SyntaxError};
+use narthex_yaml::{Issue, Position, Problem, SyntaxError, unmarshal_errors};
 
 /// How many places one error shows.
 const PLACES_MAX: usize = 8;
-
-/// A wrong kind of value or a key that should not be there; reading goes on.
-#[derive(Debug, Clone)]
-pub(super) struct Issue {
-    position: Position,
-    text: String,
-    on_key: bool,
-}
-
-impl Issue {
-    pub(super) fn key(position: Position, text: String) -> Self {
-        Self {
-            position,
-            text,
-            on_key: true,
-        }
-    }
-
-    pub(super) fn value(position: Position, text: String) -> Self {
-        Self {
-            position,
-            text,
-            on_key: false,
-        }
-    }
-}
-
-/// What ends the reading of a configuration at once.
-#[derive(Debug, Clone)]
-pub(super) struct Problem {
-    message: String,
-    position: Position,
-    on_key: bool,
-}
-
-impl Problem {
-    /// A problem of the value at `position`.
-    pub(super) fn value(position: Position, message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            position,
-            on_key: false,
-        }
-    }
-
-    /// A problem of the section that begins at `position`.
-    pub(super) fn section(position: Position, message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            position,
-            on_key: true,
-        }
-    }
-}
 
 /// A configuration that cannot be used. Its first line is Prometheus's message; the lines below it
 /// say where and show the place.
@@ -102,17 +48,12 @@ impl ConfigError {
 
     /// Some values and keys are wrong.
     pub(super) fn issues(file: &Path, source: &str, issues: &[Issue]) -> Self {
-        let mut message = "yaml: unmarshal errors:".to_owned();
-        for issue in issues {
-            write!(message, "\n  line {}: {}", issue.position.line, issue.text)
-                .expect("writing to a string does not fail");
-        }
         let places = issues
             .iter()
             .take(PLACES_MAX)
             .map(|issue| Place::new(file, source, issue.position, issue.on_key));
         Self {
-            message,
+            message: unmarshal_errors(issues),
             places: places.collect(),
         }
     }

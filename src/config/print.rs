@@ -548,7 +548,7 @@ fn scalar(text: &str, indent: usize, in_flow: bool) -> String {
     let unprintable = text
         .chars()
         .any(|character| character.is_control() && character != '\n');
-    if unprintable || super::decode::is_interpreted(text) {
+    if unprintable || narthex_yaml::is_interpreted(text) {
         return double_quoted(text);
     }
     if text.contains('\n') {

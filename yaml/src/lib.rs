@@ -1,12 +1,15 @@
-//! YAML text as a tree of nodes with positions.
+//! YAML text as a tree of nodes with positions, and a strict reader of values from it.
 //!
 //! The only place that knows the YAML crate; configuration, rule files and rule tests read the tree.
 //!
 //! Scalars keep their text and are not interpreted here. Aliases share the node they name. Only the
 //! first document of a stream counts, as upstream.
 
+mod decode;
+
 use std::{collections::HashMap, rc::Rc};
 
+pub use decode::{Decoder, Field, Issue, Problem, is_interpreted, is_null, unmarshal_errors};
 use serde_saphyr::granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, Span, Tag};
 
 /// Where a node stands: line and column, both from 1.

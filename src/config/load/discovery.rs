@@ -4,13 +4,9 @@ use std::{path::PathBuf, rc::Rc, time::Duration};
 
 use narthex_storage::{Labels, LabelsBuilder};
 
-use narthex_yaml::{Node, Position};
+use narthex_yaml::{Field, Node, Position, Problem};
 
-use crate::config::{
-    DiscoveryConfigs, FileSdConfig, OtherDiscovery, TargetGroup,
-    decode::{Decoder, Field},
-    error::Problem,
-};
+use crate::config::{DiscoveryConfigs, FileSdConfig, OtherDiscovery, TargetGroup, decode::Decoder};
 
 /// Every other mechanism of Prometheus 3.14.
 const OTHER_MECHANISMS: [&str; 33] = [

@@ -2,13 +2,11 @@
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use narthex_yaml::{Node, Position};
+use narthex_yaml::{Field, Node, Position, Problem, is_null};
 
 use crate::config::{
     Authorization, BasicAuth, HttpClientConfig, HttpHeader, OAuth2, ProxyConfig, Secret, TlsConfig,
-    TlsVersion,
-    decode::{Decoder, Field, is_null},
-    error::Problem,
+    TlsVersion, decode::Decoder,
 };
 
 /// Headers that other settings or the protocol itself decide.

@@ -20,11 +20,10 @@ use narthex_storage::{Labels, LabelsBuilder};
 
 pub(super) use http_client::redacted_url;
 
-use narthex_yaml::Node;
+use narthex_yaml::{Node, Problem};
 
 use super::{
-    Config, ConfigError, GlobalConfig, HttpClientConfig, ScrapeConfig, TargetGroup,
-    decode::Decoder, error::Problem,
+    Config, ConfigError, GlobalConfig, HttpClientConfig, ScrapeConfig, TargetGroup, decode::Decoder,
 };
 
 /// Reads and checks the configuration in `path`, including the files of `scrape_config_files`.
@@ -96,7 +95,7 @@ pub(crate) fn load_target_groups(
             .iter()
             .enumerate()
         {
-            if super::decode::is_null(item) {
+            if narthex_yaml::is_null(item) {
                 return Err(Problem::section(
                     item.position,
                     format!("nil target group item found (index {index})"),

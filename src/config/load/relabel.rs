@@ -4,14 +4,10 @@ use std::rc::Rc;
 
 use narthex_storage::Regex;
 
-use narthex_yaml::{Node, Position};
+use narthex_yaml::{Node, Position, Problem, is_null};
 
 use crate::{
-    config::{
-        NameValidation,
-        decode::{Decoder, is_null},
-        error::Problem,
-    },
+    config::{NameValidation, decode::Decoder},
     relabel::{Action, RelabelConfig},
 };
 

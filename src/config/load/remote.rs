@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
-use narthex_yaml::{Node, Position};
+use narthex_yaml::{Node, Position, Problem, is_null};
 
 use super::{
     discovery::label_set,
@@ -11,9 +11,7 @@ use super::{
 };
 use crate::config::{
     MetadataConfig, NameValidation, QueueConfig, RemoteReadConfig, RemoteWriteConfig,
-    RemoteWriteMessage, Secret,
-    decode::{Decoder, is_null},
-    error::Problem,
+    RemoteWriteMessage, Secret, decode::Decoder,
 };
 
 /// Headers the protocol itself decides.

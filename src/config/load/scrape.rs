@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
-use narthex_yaml::{Node, Position};
+use narthex_yaml::{Node, Position, Problem, is_null};
 
 use super::{
     discovery::DiscoveryDraft,
@@ -11,8 +11,7 @@ use super::{
 };
 use crate::config::{
     GlobalConfig, NameEscaping, NameValidation, ScrapeConfig, ScrapeLimits, ScrapeProtocol,
-    decode::{Decoder, is_null},
-    error::Problem,
+    decode::Decoder,
 };
 
 const TYPE: &str = "config.ScrapeConfig";

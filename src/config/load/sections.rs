@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, rc::Rc, time::Duration};
 
-use narthex_yaml::{Node, Position};
+use narthex_yaml::{Node, Position, Problem, is_null};
 
 use super::{
     discovery::{DiscoveryDraft, stars_in_last_part_only},
@@ -13,9 +13,7 @@ use super::{
 };
 use crate::config::{
     AlertingConfig, AlertmanagerConfig, Config, GlobalConfig, NameValidation, OtlpConfig,
-    RetentionConfig, StorageConfig, TracingConfig, TranslationStrategy,
-    decode::{Decoder, is_null},
-    error::Problem,
+    RetentionConfig, StorageConfig, TracingConfig, TranslationStrategy, decode::Decoder,
 };
 
 const PLAIN: &str = "config.plain";
