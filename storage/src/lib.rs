@@ -46,5 +46,5 @@ pub use querier::{
     AxisId, Budget, Estimate, Querier, Queryable, Run, Scan, Select, SelectedSeries, Selection,
     Shape, Wants,
 };
-pub use vfs::{AppendFile, DirEntry, Fs, RealFs};
+pub use vfs::{AppendFile, DirEntry, Fs, MemoryFs, RealFs};
 pub use wal::Damage;

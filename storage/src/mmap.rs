@@ -10,7 +10,7 @@
 
 use std::{fs::File, io, ops::Deref, sync::Arc};
 
-/// Immutable bytes: a file's map, or memory (faulty file systems in tests). Cloning is cheap.
+/// Immutable bytes: a file's map, or memory (file systems that are no disk). Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Mapped(Backing);
 

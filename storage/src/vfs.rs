@@ -1,7 +1,9 @@
-//! The file system as an argument: the machine's, or a faulty one for tests.
+//! The file system as an argument: the machine's, one in memory, or a faulty one for tests.
 //!
 //! Every error carries the path. Files are append-only while they are written and never change once
 //! they are closed, which is what makes mapping them sound (see [`crate::mmap`]).
+
+mod memory;
 
 use std::{
     fmt::Debug,
@@ -10,6 +12,8 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+
+pub use memory::MemoryFs;
 
 use crate::{error::IoError, mmap::Mapped};
 
