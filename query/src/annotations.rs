@@ -1,11 +1,18 @@
 //! Warnings and infos: what is to be said about an answer, each text once a query.
 //!
 //! **Source**: texts and limits as observed in Prometheus 3.5.3; equal texts at several places of a
-//! query are said once, with the last place.
+//! query are said once, with the last place. What repaired histograms have in common is said since 3.10.
 
 use std::collections::HashMap;
 
-use crate::parser::{Span, line_and_column};
+use narthex_storage::Timestamp;
+
+use crate::{
+    FloatStyle,
+    format::{format_float, format_two_digits},
+    functions::rfc3339,
+    parser::{Span, line_and_column},
+};
 
 /// How many of each kind an answer carries; a line counts the rest.
 const SHOWN_MAX: usize = 10;
@@ -23,19 +30,75 @@ pub(crate) struct Annotations {
 /// Distinct texts with their places, in the order of their first coming.
 #[derive(Debug, Default)]
 struct Notes {
-    list: Vec<(String, Span)>,
+    list: Vec<Note>,
     by_text: HashMap<String, usize>,
+}
+
+#[derive(Debug)]
+struct Note {
+    text: String,
+    span: Span,
+    repairs: Option<Repairs>,
+}
+
+/// What was repaired in classic histograms whose counts fall from one bucket to the next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Repairs {
+    /// Upper bounds of the first and of the last bucket whose count was raised.
+    pub(crate) bounds: (f64, f64),
+    /// By how much a count was raised at most.
+    pub(crate) greatest_rise: f64,
+    /// The earliest and the latest time of a repaired histogram.
+    pub(crate) times: (Timestamp, Timestamp),
+    /// How many histograms were repaired, counting each time of each.
+    pub(crate) histograms: u64,
+}
+
+impl Repairs {
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            bounds: (
+                self.bounds.0.min(other.bounds.0),
+                self.bounds.1.max(other.bounds.1),
+            ),
+            greatest_rise: self.greatest_rise.max(other.greatest_rise),
+            times: (
+                self.times.0.min(other.times.0),
+                self.times.1.max(other.times.1),
+            ),
+            histograms: self.histograms + other.histograms,
+        }
+    }
+
+    /// What follows the text of the info.
+    fn print(&self) -> String {
+        format!(
+            ", from buckets {} to {}, with a max diff of {}, over {} samples from {} to {}",
+            format_float(self.bounds.0, FloatStyle::General),
+            format_float(self.bounds.1, FloatStyle::General),
+            format_two_digits(self.greatest_rise),
+            self.histograms,
+            rfc3339(self.times.0 / 1000),
+            rfc3339(self.times.1 / 1000),
+        )
+    }
 }
 
 impl Annotations {
     /// Adds a warning about the part of the query at `span`.
     pub(crate) fn warn(&mut self, text: String, span: Span) {
-        self.warnings.add(text, span);
+        self.warnings.add(text, span, None);
     }
 
     /// Adds an info about the part of the query at `span`.
     pub(crate) fn inform(&mut self, text: String, span: Span) {
-        self.infos.add(text, span);
+        self.infos.add(text, span, None);
+    }
+
+    /// Adds an info about repaired histograms; those with the same text are told together.
+    pub(crate) fn inform_of_repairs(&mut self, text: String, span: Span, repairs: Repairs) {
+        self.infos.add(text, span, Some(repairs));
     }
 
     /// The warnings and the infos as they are printed.
@@ -48,23 +111,37 @@ impl Annotations {
 }
 
 impl Notes {
-    fn add(&mut self, text: String, span: Span) {
+    fn add(&mut self, text: String, span: Span, repairs: Option<Repairs>) {
         if let Some(index) = self.by_text.get(&text) {
-            self.list[*index].1 = span;
+            let note = &mut self.list[*index];
+            note.span = span;
+            note.repairs = match (note.repairs, repairs) {
+                (Some(known), Some(new)) => Some(known.and(new)),
+                (known, new) => known.or(new),
+            };
         } else if self.list.len() < KEPT_MAX {
             self.by_text.insert(text.clone(), self.list.len());
-            self.list.push((text, span));
+            self.list.push(Note {
+                text,
+                span,
+                repairs,
+            });
         }
     }
 }
 
-fn print(list: &[(String, Span)], kind: &str, query: &str) -> Vec<String> {
+fn print(list: &[Note], kind: &str, query: &str) -> Vec<String> {
     let mut lines: Vec<String> = list
         .iter()
         .take(SHOWN_MAX)
-        .map(|(text, span)| {
-            let (line, column) = line_and_column(query, span.start);
-            format!("PromQL {kind}: {text} ({line}:{column})")
+        .map(|note| {
+            let (line, column) = line_and_column(query, note.span.start);
+            let repairs = note.repairs.as_ref().map(Repairs::print);
+            format!(
+                "PromQL {kind}: {}{} ({line}:{column})",
+                note.text,
+                repairs.unwrap_or_default()
+            )
         })
         .collect();
     if list.len() > SHOWN_MAX {

@@ -101,6 +101,20 @@ pub fn push_float(out: &mut Vec<u8>, value: f64, style: FloatStyle) {
     }
 }
 
+/// A number rounded to two digits: `0.25`, `10`, `1.2e+02`.
+///
+/// **Source**: Go's `%.2g`.
+pub(crate) fn format_two_digits(value: f64) -> String {
+    let text = format!("{value:.1e}");
+    let rounded: f64 = text.parse().unwrap_or(value);
+    if rounded.is_finite() && rounded.abs() >= 100.0 {
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let mantissa = mantissa.strip_suffix(".0").unwrap_or(mantissa);
+        return format!("{mantissa}e+{exponent:0>2}");
+    }
+    format_float(rounded, FloatStyle::General)
+}
+
 /// `value` as text; see [`push_float`].
 #[expect(clippy::missing_panics_doc, reason = "floats print in ASCII")]
 pub fn format_float(value: f64, style: FloatStyle) -> String {
@@ -160,6 +174,34 @@ mod tests {
             "1.7976931348623157e+308"
         );
         assert_eq!(format_float(1e-300, FloatStyle::Json), "1e-300");
+    }
+
+    /// Expected: C's `%.2g`, which Go's equals.
+    #[test]
+    fn two_digits_are_kept() {
+        let printed = [
+            0.0,
+            0.125,
+            0.25,
+            5.5,
+            7.0,
+            10.0,
+            99.0,
+            99.5,
+            100.0,
+            125.0,
+            1234.5,
+            1e100,
+            2e-5,
+            0.00019999,
+            f64::INFINITY,
+        ]
+        .map(format_two_digits)
+        .join(" ");
+        assert_eq!(
+            printed,
+            "0 0.12 0.25 5.5 7 10 99 1e+02 1e+02 1.2e+02 1.2e+03 1e+100 2e-05 0.0002 +Inf"
+        );
     }
 
     proptest::proptest! {

@@ -6,7 +6,7 @@ use narthex_query::testscript::{RunOptions, run};
 fn every_evaluation_passes() {
     let mut failures = Vec::new();
     for (name, text, total) in [
-        ("functions", include_str!("corpus/functions.test"), 42),
+        ("functions", include_str!("corpus/functions.test"), 43),
         ("language", include_str!("corpus/language.test"), 25),
     ] {
         let report = run(text, name, &RunOptions::default());

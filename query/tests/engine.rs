@@ -24,6 +24,21 @@ fn store() -> MemoryStore {
             store.append(&labels, seconds * 1000, 1000.0 + seconds as f64 * slope);
         }
     }
+    for (host, bucket, slope) in [
+        ("a", "1", 20.0),
+        ("a", "2.5", 14.5),
+        ("b", "1", 1.0),
+        ("b", "50", 0.5),
+    ] {
+        let labels = labels(&format!("__name__=falling_bucket,host={host},le={bucket}"));
+        for seconds in [0, 15, 30] {
+            store.append(&labels, seconds * 1000, 1.0 + seconds as f64 * slope);
+        }
+    }
+    for host in ["a", "b"] {
+        let labels = labels(&format!("__name__=falling_bucket,host={host},le=+Inf"));
+        store.append(&labels, 0, 1000.0);
+    }
     for (seconds, value) in [(0, 1.0), (15, 2.0), (30, stale_marker()), (60, 3.0)] {
         store.append(&labels("__name__=gauge"), seconds * 1000, value);
     }
@@ -166,6 +181,31 @@ fn a_thing_is_said_once_at_its_last_place() {
         "0 * rate((gauge)[1m:15s])",
         "{} 0\nPromQL info: metric might not be a counter, name does not end in \
          _total/_sum/_count/_bucket: \"gauge\" (1:1)",
+    );
+}
+
+/// The counts of `a` fall by 5.5 a second from the bucket 1 to 2.5, those of `b` by 0.5 from 1 to 50.
+#[test]
+fn repaired_counts_are_told_together() {
+    let text = "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see \
+                https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)";
+    at(
+        30,
+        "histogram_quantile(0, falling_bucket)",
+        &format!(
+            "{{host=\"a\"}} 0\n{{host=\"b\"}} 0\n{text}, from buckets 2.5 to 50, with a max diff of \
+             1.6e+02, over 2 samples from 1970-01-01T00:00:30Z to 1970-01-01T00:00:30Z (1:23)"
+        ),
+    );
+    over(
+        0,
+        30,
+        15,
+        "histogram_quantile(0, falling_bucket{host=\"b\"})",
+        &format!(
+            "{{host=\"b\"}} 0@0 0@15 0@30\n{text}, from buckets 50 to 50, with a max diff of \
+             15, over 2 samples from 1970-01-01T00:00:15Z to 1970-01-01T00:00:30Z (1:23)"
+        ),
     );
 }
 

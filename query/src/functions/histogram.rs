@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 
-use narthex_storage::{Labels, METRIC_NAME};
+use narthex_storage::{Labels, METRIC_NAME, Timestamp};
 
 use crate::{
     FloatStyle, Grid, QueryError,
+    annotations::Repairs,
     eval::{ABSENT, Evaluation, Frame, hasher, is_absent, without_name},
     format_float,
     parser::{Expr, Span},
@@ -46,7 +47,7 @@ pub(crate) fn quantiles(
         &histograms,
         &input,
         &ratios,
-        args[1].without_parens().span,
+        grid,
         None,
         &mut frame,
     )?;
@@ -75,7 +76,7 @@ pub(crate) fn many_quantiles(
             &histograms,
             &input,
             &ratios,
-            args[0].without_parens().span,
+            grid,
             extra,
             &mut frame,
         )?;
@@ -94,36 +95,45 @@ fn open_metrics(value: f64) -> String {
 
 fn quantile_rows(
     evaluation: &mut Evaluation<'_>,
-    histograms: &[Histogram],
+    histograms: &Histograms,
     input: &Frame,
     ratios: &[f64],
-    span: Span,
+    grid: Grid,
     extra: Option<(&str, &str)>,
     frame: &mut Frame,
 ) -> Result<(), QueryError> {
     let mut out = vec![ABSENT; input.steps];
     let mut buckets = Vec::new();
-    for histogram in histograms {
+    for histogram in &histograms.list {
         evaluation.check()?;
-        let mut forced = false;
+        let mut repairs: Option<Repairs> = None;
         for (step, cell) in out.iter_mut().enumerate() {
             histogram.buckets(input, step, &mut buckets);
             *cell = if buckets.is_empty() {
                 ABSENT
             } else {
-                let (value, was_forced) = quantile(ratios[step], &mut buckets);
-                forced |= was_forced;
+                let (value, repair) = quantile(ratios[step], &mut buckets);
+                if let Some(repair) = repair {
+                    let new = repair.at(grid.time(step));
+                    repairs = Some(repairs.map_or(new, |known| known.and(new)));
+                }
                 value
             };
         }
-        if forced {
-            evaluation.notes.inform(
+        if let Some(repairs) = repairs {
+            // The name is known only when it is removed late.
+            let name = if histogram.drop_name {
+                for_metric(&histogram.name)
+            } else {
+                String::new()
+            };
+            evaluation.notes.inform_of_repairs(
                 format!(
                     "input to histogram_quantile needed to be fixed for monotonicity (see \
-                     https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile){}",
-                    for_metric(&histogram.name)
+                     https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile){name}",
                 ),
-                span,
+                histograms.span,
+                repairs,
             );
         }
         match extra {
@@ -151,7 +161,7 @@ pub(crate) fn fractions(
     let mut frame = Frame::new(grid.steps());
     let mut out = vec![ABSENT; input.steps];
     let mut buckets = Vec::new();
-    for histogram in &histograms {
+    for histogram in &histograms.list {
         evaluation.check()?;
         for (step, cell) in out.iter_mut().enumerate() {
             histogram.buckets(&input, step, &mut buckets);
@@ -183,6 +193,13 @@ fn for_metric(name: &str) -> String {
     }
 }
 
+/// The histograms of an expression.
+struct Histograms {
+    list: Vec<Histogram>,
+    /// Where the expression stands.
+    span: Span,
+}
+
 /// The series of one histogram.
 struct Histogram {
     labels: Labels,
@@ -206,7 +223,7 @@ impl Histogram {
 }
 
 /// Puts the bucket series of each histogram together, warning of those whose bound does not parse.
-fn collect(evaluation: &mut Evaluation<'_>, input: &Frame, span: Span) -> Vec<Histogram> {
+fn collect(evaluation: &mut Evaluation<'_>, input: &Frame, span: Span) -> Histograms {
     let delayed = evaluation.options.features.delayed_name_removal;
     let mut histograms: Vec<Histogram> = Vec::new();
     let mut known: HashMap<Labels, usize, _> = HashMap::with_hasher(hasher());
@@ -251,7 +268,10 @@ fn collect(evaluation: &mut Evaluation<'_>, input: &Frame, span: Span) -> Vec<Hi
         });
         histograms[index].rows.push((upper, row));
     }
-    histograms
+    Histograms {
+        list: histograms,
+        span,
+    }
 }
 
 fn with_name_of(source: &Labels, labels: &Labels) -> Labels {
@@ -277,9 +297,28 @@ fn coalesce(buckets: &mut Vec<Bucket>) {
     });
 }
 
-/// Makes counts rise with the bounds; whether a real fall had to be repaired.
-fn repair(buckets: &mut [Bucket]) -> bool {
-    let mut forced = false;
+/// The counts that had to be raised in one histogram.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Repair {
+    /// Upper bounds of the first and of the last such bucket.
+    bounds: (f64, f64),
+    greatest_rise: f64,
+}
+
+impl Repair {
+    fn at(self, time: Timestamp) -> Repairs {
+        Repairs {
+            bounds: self.bounds,
+            greatest_rise: self.greatest_rise,
+            times: (time, time),
+            histograms: 1,
+        }
+    }
+}
+
+/// Makes counts rise with the bounds; tells of real falls, not of those by rounding.
+fn repair(buckets: &mut [Bucket]) -> Option<Repair> {
+    let mut done: Option<Repair> = None;
     let mut before = buckets[0].count;
     for bucket in &mut buckets[1..] {
         if bucket.count == before {
@@ -288,13 +327,23 @@ fn repair(buckets: &mut [Bucket]) -> bool {
         if nearly_equal(before, bucket.count) {
             bucket.count = before;
         } else if bucket.count < before {
+            let rise = before - bucket.count;
             bucket.count = before;
-            forced = true;
+            done = Some(match done {
+                None => Repair {
+                    bounds: (bucket.upper, bucket.upper),
+                    greatest_rise: rise,
+                },
+                Some(known) => Repair {
+                    bounds: (known.bounds.0, bucket.upper),
+                    greatest_rise: known.greatest_rise.max(rise),
+                },
+            });
         } else {
             before = bucket.count;
         }
     }
-    forced
+    done
 }
 
 fn nearly_equal(a: f64, b: f64) -> bool {
@@ -308,60 +357,61 @@ fn nearly_equal(a: f64, b: f64) -> bool {
     difference / sum.min(f64::MAX) < TOLERANCE
 }
 
-/// Sorts, joins and repairs; `false` when no quantile can be told.
-fn prepare(buckets: &mut Vec<Bucket>) -> Option<bool> {
+/// Sorts and joins; without an open last bucket it is `false`, and nothing can be told.
+fn arrange(buckets: &mut Vec<Bucket>) -> bool {
     buckets.sort_by(|a, b| a.upper.total_cmp(&b.upper));
-    if buckets.last()?.upper != f64::INFINITY {
-        return None;
-    }
+    let complete = buckets
+        .last()
+        .is_some_and(|last| last.upper == f64::INFINITY);
     coalesce(buckets);
-    let forced = repair(buckets);
-    Some(forced)
+    complete
 }
 
-fn quantile(ratio: f64, buckets: &mut Vec<Bucket>) -> (f64, bool) {
+fn quantile(ratio: f64, buckets: &mut Vec<Bucket>) -> (f64, Option<Repair>) {
     if ratio.is_nan() {
-        return (f64::NAN, false);
+        return (f64::NAN, None);
     }
     if ratio < 0.0 {
-        return (f64::NEG_INFINITY, false);
+        return (f64::NEG_INFINITY, None);
     }
     if ratio > 1.0 {
-        return (f64::INFINITY, false);
+        return (f64::INFINITY, None);
     }
-    let Some(forced) = prepare(buckets) else {
-        return (f64::NAN, false);
-    };
+    if !arrange(buckets) {
+        return (f64::NAN, None);
+    }
+    let repair = repair(buckets);
     let last = buckets.len() - 1;
     let observations = buckets[last].count;
     if last == 0 || observations == 0.0 {
-        return (f64::NAN, false);
+        return (f64::NAN, None);
     }
     if observations.is_nan() {
-        return (f64::NAN, forced);
+        return (f64::NAN, repair);
     }
     let rank = ratio * observations;
     let index =
         buckets[..last].partition_point(|bucket| bucket.count < rank || bucket.count.is_nan());
     if index == last {
-        return (buckets[last - 1].upper, forced);
+        return (buckets[last - 1].upper, repair);
     }
     let Bucket { upper, count } = buckets[index];
     if index == 0 {
         if upper <= 0.0 {
-            return (upper, forced);
+            return (upper, repair);
         }
-        return (upper * (rank / count), forced);
+        return (upper * (rank / count), repair);
     }
     let below = buckets[index - 1];
     let place = (rank - below.count) / (count - below.count);
-    (below.upper + (upper - below.upper) * place, forced)
+    (below.upper + (upper - below.upper) * place, repair)
 }
 
 fn fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
-    if prepare(buckets).is_none() {
+    if !arrange(buckets) {
         return f64::NAN;
     }
+    repair(buckets);
     let last = buckets.len() - 1;
     let count = buckets[last].count;
     if count == 0.0 || lower.is_nan() || upper.is_nan() {

@@ -27,6 +27,7 @@ use crate::{
 };
 use over_time::Window;
 use rate::Change;
+pub(crate) use time::rfc3339;
 
 /// How a function of a range vector computes a row.
 #[derive(Clone, Copy)]

@@ -64,6 +64,18 @@ fn date(days: i128) -> (i128, i128, i128) {
     (year, month, day)
 }
 
+/// Whole seconds since the epoch as `2026-11-21T08:30:00Z`.
+pub(crate) fn rfc3339(seconds: i64) -> String {
+    let (year, month, day) = date(i128::from(seconds.div_euclid(86_400)));
+    let clock = seconds.rem_euclid(86_400);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        clock / 3600,
+        clock / 60 % 60,
+        clock % 60
+    )
+}
+
 /// Days from the epoch to the first day of a year.
 fn days_before_year(year: i128) -> i128 {
     let past = year - 1;
