@@ -147,8 +147,22 @@ impl Engine {
         time: Timestamp,
         context: &QueryContext<'_>,
     ) -> Result<Answer, QueryError> {
-        let expr = self.parse(text)?;
-        Evaluation::new(&self.options, *context, Grid::instant(time), 0).instant(store, &expr, text)
+        self.instant_expr(store, &self.parse(text)?, text, time, context)
+    }
+
+    /// The value of an expression that was parsed before, from `text`, at one time.
+    ///
+    /// # Errors
+    /// As [`Engine::instant`], but those of parsing.
+    pub fn instant_expr(
+        &self,
+        store: &dyn Queryable,
+        expr: &Expr,
+        text: &str,
+        time: Timestamp,
+        context: &QueryContext<'_>,
+    ) -> Result<Answer, QueryError> {
+        Evaluation::new(&self.options, *context, Grid::instant(time), 0).instant(store, expr, text)
     }
 
     /// The values of `text` at every time of `grid`.

@@ -17,6 +17,7 @@ pub use ast::{
 };
 use narthex_storage::Matcher;
 pub use printer::format_query;
+pub use quote::quote;
 
 /// The greatest height of a syntax tree; a chain `x+x+…` is as high as it is long. Parsing, printing
 /// and evaluating a tree of 500 levels fits the usual 2 MiB of stack without optimisation, 800 do not.

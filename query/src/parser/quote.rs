@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-/// Go's `strconv.Quote`.
-pub(crate) fn quote(text: &str) -> String {
+/// A text in double quotes, as Go's `strconv.Quote` writes it.
+pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {
