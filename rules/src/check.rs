@@ -3,16 +3,23 @@
 //!
 //! **Source**: Prometheus `model/rulefmt`, its messages and their order.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use narthex_query::parser::{self, ParserOptions};
+use narthex_query::parser::{self, ParserOptions, quote};
 use narthex_storage::METRIC_NAME;
 use narthex_yaml::Position;
 
 use crate::{
+    decode::Entry,
     error::Fault,
     file::{AlertConfig, GroupConfig, Placed, RawGroup, RawRule, RuleConfig, RuleKind, RuleQuery},
     sink::Pairs,
+    template::Template,
+    text::{RuleTexts, Text, Texts},
 };
 
 /// The groups, and what is wrong with them: the groups count only if nothing is.
@@ -70,9 +77,9 @@ impl Checker {
             let text = format!("0:0: groupname: \"{name}\" is repeated in the same file");
             self.fault(group.position, text);
         }
-        for (name, _, position) in &group.labels {
+        for Entry { name, name_at, .. } in &group.labels {
             if name.is_empty() || name == METRIC_NAME {
-                self.fault(*position, format!("invalid label name: {name}"));
+                self.fault(*name_at, format!("invalid label name: {name}"));
             }
         }
         let rules = group.rules.iter().enumerate();
@@ -106,18 +113,14 @@ impl Checker {
     ) {
         let message = format!(
             "{upstream}group {}, rule {}, {}: {text}",
-            quoted(subject.group),
+            quote(subject.group),
             subject.number,
-            quoted(subject.name())
+            quote(subject.name())
         );
         self.fault(position.unwrap_or(subject.rule.position), message);
     }
 
-    fn rule(
-        &mut self,
-        subject: &Subject<'_>,
-        group_labels: &[(String, String, Position)],
-    ) -> Option<RuleConfig> {
+    fn rule(&mut self, subject: &Subject<'_>, group_labels: &[Entry]) -> Option<RuleConfig> {
         let rule = subject.rule;
         let before = self.faults.len();
         let is_recording = !rule.record.text.is_empty();
@@ -151,18 +154,19 @@ impl Checker {
                 self.rule_fault(subject, rule.record.position, &at_record, &text);
             }
         }
-        for (name, _, position) in &rule.labels {
+        for Entry { name, name_at, .. } in &rule.labels {
             if name.is_empty() || name == METRIC_NAME {
                 let text = format!("invalid label name: {name}");
-                self.rule_fault(subject, Some(*position), "", &text);
+                self.rule_fault(subject, Some(*name_at), "", &text);
             }
         }
-        for (name, _, position) in &rule.annotations {
+        for Entry { name, name_at, .. } in &rule.annotations {
             if name.is_empty() {
                 let text = format!("invalid annotation name: {name}");
-                self.rule_fault(subject, Some(*position), "", &text);
+                self.rule_fault(subject, Some(*name_at), "", &text);
             }
         }
+        let texts = self.texts(subject, group_labels);
         if self.faults.len() > before {
             return None;
         }
@@ -182,7 +186,46 @@ impl Checker {
             kind,
             query: Arc::new(query?),
             labels: merged(group_labels, &rule.labels),
+            texts,
         })
+    }
+
+    /// The templates of an alerting rule; its own are checked, those of the group too, once for each
+    /// rule, for only there they have a name.
+    fn texts(&mut self, subject: &Subject<'_>, group_labels: &[Entry]) -> Texts {
+        let rule = subject.rule;
+        if rule.alert.text.is_empty() {
+            return Texts::default();
+        }
+        let mut texts = RuleTexts::default();
+        for (kind, entries, into) in [
+            (
+                "label",
+                overlaid(group_labels, &rule.labels),
+                &mut texts.labels,
+            ),
+            (
+                "annotation",
+                overlaid(&[], &rule.annotations),
+                &mut texts.annotations,
+            ),
+        ] {
+            for entry in entries {
+                if !entry.value.contains("{{") {
+                    into.push((entry.name.clone(), Text::Plain(entry.value.clone())));
+                    continue;
+                }
+                let name = format!("__alert_{}", rule.alert.text);
+                match Template::parse(&name, &entry.value) {
+                    Ok(template) => into.push((entry.name.clone(), Text::Template(template))),
+                    Err(error) => {
+                        let text = format!("{kind} {}: {error}", quote(&entry.name));
+                        self.rule_fault(subject, Some(entry.value_at), "", &text);
+                    }
+                }
+            }
+        }
+        Texts(Arc::new(texts))
     }
 
     fn query(&mut self, subject: &Subject<'_>) -> Option<RuleQuery> {
@@ -212,16 +255,18 @@ fn at(placed: &Placed) -> String {
     format!("{line}:{column}: ")
 }
 
-/// A text in Go's `%q`.
-fn quoted(text: &str) -> String {
-    narthex_query::parser::quote(text)
+/// `below` with `above` over it, ascending by name.
+fn overlaid<'a>(below: &'a [Entry], above: &'a [Entry]) -> Vec<&'a Entry> {
+    let mut entries = BTreeMap::new();
+    for entry in below.iter().chain(above) {
+        entries.insert(&entry.name, entry);
+    }
+    entries.into_values().collect()
 }
 
-/// `below` with `above` over it, ascending by name.
-fn merged(below: &[(String, String, Position)], above: &[(String, String, Position)]) -> Pairs {
-    let mut pairs = std::collections::BTreeMap::new();
-    for (name, value, _) in below.iter().chain(above) {
-        pairs.insert(name.clone(), value.clone());
-    }
-    pairs.into_iter().collect()
+fn merged(below: &[Entry], above: &[Entry]) -> Pairs {
+    overlaid(below, above)
+        .into_iter()
+        .map(|entry| (entry.name.clone(), entry.value.clone()))
+        .collect()
 }

@@ -35,6 +35,19 @@ pub(crate) struct Field {
     pub(crate) value: Rc<Node>,
 }
 
+/// An entry of a map of texts.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    /// The key.
+    pub(crate) name: String,
+    /// Where the key stands.
+    pub(crate) name_at: Position,
+    /// The value.
+    pub(crate) value: String,
+    /// Where the value stands.
+    pub(crate) value_at: Position,
+}
+
 /// Reads values and collects what is wrong with them.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
@@ -223,15 +236,20 @@ impl Decoder {
         })
     }
 
-    /// A map of texts with the places of its keys, ascending by key.
-    pub(crate) fn text_map(&mut self, node: &Rc<Node>) -> Vec<(String, String, Position)> {
+    /// A map of texts, ascending by key.
+    pub(crate) fn text_map(&mut self, node: &Rc<Node>) -> Vec<Entry> {
         let fields = self.fields(node, "map[string]string").unwrap_or_default();
-        let mut pairs: Vec<(String, String, Position)> = fields
+        let mut entries: Vec<Entry> = fields
             .into_iter()
-            .map(|field| (field.name, self.text(&field.value), field.key.position))
+            .map(|field| Entry {
+                value: self.text(&field.value),
+                value_at: field.value.position,
+                name_at: field.key.position,
+                name: field.name,
+            })
             .collect();
-        pairs.sort_by(|a, b| a.0.cmp(&b.0));
-        pairs
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries
     }
 }
 

@@ -16,9 +16,10 @@ use narthex_yaml::{Node, Position};
 
 use crate::{
     check,
-    decode::{Abort, Decoder, Problem},
+    decode::{Abort, Decoder, Entry, Problem},
     error::RuleFileErrors,
     sink::Pairs,
+    text::Texts,
 };
 
 /// The largest rule file, in bytes.
@@ -73,6 +74,8 @@ pub struct RuleConfig {
     /// Labels that its results get, ascending by name, those of the group below its own. An empty
     /// value removes the label.
     pub labels: Pairs,
+    /// What an alerting rule's labels and annotations say, parsed.
+    pub(crate) texts: Texts,
 }
 
 /// What a rule does with its result.
@@ -184,7 +187,7 @@ pub(crate) struct RawGroup {
     pub(crate) interval: Duration,
     pub(crate) query_offset: Option<Duration>,
     pub(crate) limit: i64,
-    pub(crate) labels: Vec<(String, String, Position)>,
+    pub(crate) labels: Vec<Entry>,
     pub(crate) rules: Vec<RawRule>,
 }
 
@@ -197,8 +200,8 @@ pub(crate) struct RawRule {
     pub(crate) expr: Placed,
     pub(crate) hold: Duration,
     pub(crate) keep_firing_for: Duration,
-    pub(crate) labels: Vec<(String, String, Position)>,
-    pub(crate) annotations: Vec<(String, String, Position)>,
+    pub(crate) labels: Vec<Entry>,
+    pub(crate) annotations: Vec<Entry>,
 }
 
 /// A text with the place of its node, if there is one.

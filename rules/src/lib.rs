@@ -18,6 +18,7 @@ mod sink;
 mod slot;
 mod status;
 mod template;
+mod text;
 
 pub use error::{RuleFileError, RuleFileErrors};
 pub use file::{

@@ -52,6 +52,9 @@ pub struct ManagerOptions {
     pub observer: Arc<dyn EvaluationObserver>,
     /// The server's address for people, without a slash at its end.
     pub external_url: String,
+    /// Whether the groups of the first load wait with `ALERTS` for the restore of `for`, which comes
+    /// after their second iteration. Rule tests begin from nothing.
+    pub restores: bool,
     /// How far back `for` is restored (`--rules.alert.for-outage-tolerance`).
     pub outage_tolerance: Duration,
     /// The least `for` that is restored, and the least time that a restored alert stays pending
@@ -131,7 +134,7 @@ impl Manager {
             .leftovers
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let restores = !leftovers.is_loaded;
+        let restores = self.options.restores && !leftovers.is_loaded;
         leftovers.is_loaded = true;
         let mut old: BTreeMap<(String, String), Arc<Group>> = self
             .groups()

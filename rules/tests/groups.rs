@@ -58,6 +58,7 @@ fn manager(db: &Arc<Db>, clock: &Arc<SetClock>, sink: &Arc<Recorder>) -> Manager
         sink: Arc::clone(sink) as _,
         observer: Arc::new(()),
         external_url: "http://localhost:9090".to_owned(),
+        restores: true,
         outage_tolerance: Duration::from_hours(1),
         for_grace_period: Duration::from_mins(10),
         resend_delay: Duration::from_mins(1),
