@@ -14,4 +14,5 @@ mod harness;
 mod lifecycle;
 mod persistence;
 mod scraping;
+mod stacks;
 mod tidy;

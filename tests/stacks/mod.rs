@@ -1,0 +1,63 @@
+//! Five monitoring stacks that Narthex has to carry from end to end: Chimera, ZeroState, metald,
+//! Sidepanel and Butterfly. Each folder has the stack's `prometheus.yml` and rule files as its people
+//! write them, a unit-test file for `promtool test rules`, the queries of its dashboards and the
+//! script of its exporters.
+//!
+//! This module checks the folders themselves, without a server. With the environment variable
+//! `NARTHEX_PROMTOOL=/path/to/promtool` the same checks run that program as well.
+
+mod exporter;
+mod queries;
+mod rule_tests;
+mod script_tests;
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// The folders under `tests/stacks/`.
+const STACKS: [&str; 1] = ["sidepanel"];
+
+/// What a promtool printed and how it ended.
+#[derive(Debug)]
+struct Outcome {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// A promtool: ours, or the one that the environment names.
+#[derive(Debug)]
+struct Promtool {
+    program: PathBuf,
+    /// What comes before promtool's own arguments.
+    prefix: &'static [&'static str],
+}
+
+impl Promtool {
+    /// The named program alone until ours has `test rules`.
+    fn all() -> Vec<Self> {
+        let peer = std::env::var_os("NARTHEX_PROMTOOL").map(|program| Self {
+            program: program.into(),
+            prefix: &[],
+        });
+        peer.into_iter().collect()
+    }
+
+    /// Runs it to its end in `folder`.
+    fn run(&self, folder: &Path, args: &[&str]) -> Outcome {
+        let output = Command::new(&self.program)
+            .args(self.prefix)
+            .args(args)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        Outcome {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
