@@ -567,6 +567,12 @@ impl Server {
                 "A file of sealed samples is damaged: what is behind the damage is left out"
             );
         }
+        for damage in &report.segments_restored {
+            warn!(
+                at = %damage.at,
+                "A file of sealed samples is damaged; the write-ahead log still has all of it, which is served from there"
+            );
+        }
         if let Some(foreign) = &report.foreign {
             let range = foreign
                 .blocks_range

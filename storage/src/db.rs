@@ -5,6 +5,7 @@
 //! seconds.
 
 use std::{
+    collections::VecDeque,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
@@ -13,7 +14,7 @@ use std::{
 use crate::{
     AppendError, Appendable, Appender, Clock, Fs, OpenError, Querier, Queryable, ReadError,
     TargetAppender, TargetKey, TimeRange, Timestamp,
-    head::{Head, HeadAppender, HeadQuerier, HeadTargetAppender, Replay},
+    head::{Found, Head, HeadAppender, HeadQuerier, HeadTargetAppender, Replay},
     index::{CardinalityLists, Index},
     layout::{self, ForeignData, Layout},
     wal::{self, ClosedSegment, Damage, Wal},
@@ -23,7 +24,7 @@ use crate::{
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 /// … or at this age, if it is not empty.
 const SEGMENT_AGE_MAX: Duration = Duration::from_hours(1);
-/// A log segment that is no longer needed stays so long.
+/// What is sealed stays in the log so long: a sealed file that turns out damaged comes back from there.
 const SEGMENT_KEPT_FOR: Duration = Duration::from_mins(10);
 
 /// What is in memory is sealed when it spans this time, in milliseconds, …
@@ -90,6 +91,9 @@ pub struct OpenReport {
     pub segment_files: u64,
     /// Files, or their ends, that are left out because they are damaged; they stay where they are.
     pub segment_damage: Vec<Damage>,
+    /// Damaged files, newer than every good one, whose samples the log gave back whole; they stay where
+    /// they are until the next seal.
+    pub segments_restored: Vec<Damage>,
     /// Parts of the log that were not applied, oldest first.
     pub wal_damage: Vec<Damage>,
     /// Data of a Prometheus server in the same data path, which is neither read nor touched.
@@ -151,6 +155,23 @@ struct Maintenance {
     sealed_at: Duration,
     /// Samples appended by then.
     appended: u64,
+    /// When what was sealed, oldest first; those that the log still has.
+    seals: VecDeque<(Duration, u64)>,
+    /// Up to this commit the log is not needed any more.
+    settled: u64,
+}
+
+impl Maintenance {
+    /// Forgets the seals that are old enough; the log is then not needed up to the last of them.
+    fn settle(&mut self, now: Duration) -> u64 {
+        while let Some((at, commit)) = self.seals.front().copied()
+            && now.saturating_sub(at) >= SEGMENT_KEPT_FOR
+        {
+            self.settled = commit;
+            self.seals.pop_front();
+        }
+        self.settled
+    }
 }
 
 /// What [`DbOptions`] calls retention.
@@ -186,7 +207,12 @@ impl Db {
         let foreign = layout::foreign_data(&**fs, &options.path)?;
         let lock = layout.prepare(&**fs, options.lock)?;
         let mut replay = Replay::new(Index::default());
-        let (catalog, damage) = crate::head::load(&**fs, &layout.head, &mut replay)?;
+        let found = Found::open(&**fs, &layout.head)?;
+        let log_has_rest = match found.in_doubt() {
+            Some((after, last)) => wal::holds_commits(&**fs, &layout.wal, after, last)?,
+            None => false,
+        };
+        let (catalog, left_out) = found.tell(&mut replay, log_has_rest);
         let mut closed = Vec::new();
         let mut last_in = std::collections::BTreeMap::new();
         let segments = wal::read_folder(&**fs, &layout.wal, |segment, record| {
@@ -199,7 +225,8 @@ impl Db {
             foreign,
             wal_segments: segments.len() as u64,
             segment_files: catalog.files.len() as u64,
-            segment_damage: damage,
+            segment_damage: left_out.damage,
+            segments_restored: left_out.restored,
             ..OpenReport::default()
         };
         let mut last_commit = 0;
@@ -217,7 +244,6 @@ impl Db {
                     path: segment.path,
                     last_commit,
                     bytes: segment.bytes,
-                    closed_at: clock.monotonic(),
                 });
             }
         }
@@ -230,6 +256,8 @@ impl Db {
             options.wal_fsync == WalFsync::Commit,
             SEGMENT_BYTES_MAX,
         )?;
+        let now = clock.monotonic();
+        let sealed = catalog.sealed;
         let db = Self {
             head: Arc::new(Head::new(replay, catalog, wal, options.series_max)),
             retention: Mutex::new(Retention {
@@ -238,8 +266,10 @@ impl Db {
             }),
             wal_corruptions: report.wal_damage.len() as u64,
             maintenance: Mutex::new(Maintenance {
-                sealed_at: clock.monotonic(),
+                sealed_at: now,
                 appended: 0,
+                seals: VecDeque::from([(now, sealed)]),
+                settled: 0,
             }),
             fs: Arc::clone(fs),
             clock: Arc::clone(clock),
@@ -268,7 +298,9 @@ impl Db {
             maintenance.sealed_at = now;
             maintenance.appended = appended;
             match self.head.seal(&*self.fs, &self.segments) {
-                Ok(()) => {}
+                Ok(()) => maintenance
+                    .seals
+                    .push_back((now, self.head.catalog().sealed)),
                 Err(OpenError::Io(error)) => return Err(AppendError::Io(error)),
                 Err(_) => return Err(AppendError::Poisoned),
             }
@@ -282,7 +314,7 @@ impl Db {
             .map_err(AppendError::Io)?;
         self.head.collect_series();
         self.head
-            .maintain_wal(SEGMENT_AGE_MAX, SEGMENT_KEPT_FOR)
+            .maintain_wal(SEGMENT_AGE_MAX, maintenance.settle(now))
             .map_err(AppendError::Io)
     }
 

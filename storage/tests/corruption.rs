@@ -48,6 +48,13 @@ fn value(column: usize, row: i64) -> f64 {
 
 /// Three thousand rows of five series over four hours: sealed files, and a log with the rest.
 fn filled() -> tempfile::TempDir {
+    filled_with(ROWS)
+}
+
+/// The last seal of the three thousand rows is after row 2,280; this ends a few minutes later.
+const ROWS_AFTER_SEAL: i64 = 2_330;
+
+fn filled_with(rows: i64) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(SetClock::default());
     let (db, _) = try_open(folder.path(), &clock).unwrap();
@@ -57,7 +64,7 @@ fn filled() -> tempfile::TempDir {
         .map(|labels| target.column(&labels).unwrap())
         .collect();
     let mut row = RowBuilder::default();
-    for index in 0..ROWS {
+    for index in 0..rows {
         row.begin(index * STEP_MS);
         for (column, id) in columns.iter().enumerate() {
             row.set(*id, value(column, index));
@@ -162,6 +169,73 @@ fn a_damaged_sealed_file_is_reported_and_the_others_are_served() {
     }
     std::fs::write(first, &whole).unwrap();
     assert_eq!(after(folder.path()).1, all);
+}
+
+#[test]
+fn a_damaged_newest_file_comes_back_from_the_log_while_it_is_there() {
+    let folder = filled_with(ROWS_AFTER_SEAL);
+    let all: Vec<i64> = (0..ROWS_AFTER_SEAL).collect();
+    let newest = files(folder.path(), "head").pop().unwrap();
+    let whole = std::fs::read(&newest).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 0x10;
+    for (what, bytes) in [
+        ("cut", &whole[..whole.len() / 2]),
+        ("empty", &[]),
+        ("a byte", &flipped),
+    ] {
+        std::fs::write(&newest, bytes).unwrap();
+        let (report, found) = after(folder.path());
+        let restored: Vec<&Path> = report
+            .segments_restored
+            .iter()
+            .map(|d| &*d.at.file)
+            .collect();
+        assert_eq!(restored, [&*newest], "{what}");
+        assert_eq!(
+            (report.segment_damage, found),
+            (vec![], all.clone()),
+            "{what}"
+        );
+        assert_eq!(
+            std::fs::read(&newest).unwrap(),
+            bytes,
+            "{what}: not touched"
+        );
+    }
+
+    // The next seal takes what came from the log, and does not need it any more.
+    let clock = Arc::new(SetClock::default());
+    let (db, _) = try_open(folder.path(), &clock).unwrap();
+    *clock.0.lock().unwrap() += Duration::from_hours(1);
+    db.maintain().unwrap();
+    db.close().unwrap();
+    drop(db);
+    let log = files(folder.path(), "wal");
+    for path in &log {
+        std::fs::write(path, []).unwrap();
+    }
+    let (report, found) = after(folder.path());
+    let damaged: Vec<&Path> = report.segment_damage.iter().map(|d| &*d.at.file).collect();
+    assert_eq!((damaged, found), (vec![&*newest], all));
+}
+
+#[test]
+fn a_damaged_newest_file_is_left_out_when_the_log_lacks_a_part_of_it() {
+    let folder = filled_with(ROWS_AFTER_SEAL);
+    let newest = files(folder.path(), "head").pop().unwrap();
+    let whole = std::fs::read(&newest).unwrap();
+    std::fs::write(&newest, &whole[..whole.len() / 2]).unwrap();
+    let log = files(folder.path(), "wal");
+    std::fs::remove_file(&log[0]).unwrap();
+    let (report, found) = after(folder.path());
+    let damaged: Vec<&Path> = report.segment_damage.iter().map(|d| &*d.at.file).collect();
+    assert_eq!(
+        (damaged, report.segments_restored),
+        (vec![&*newest], vec![])
+    );
+    let lost = ROWS_AFTER_SEAL - found.len() as i64;
+    assert!((600..1_000).contains(&lost), "{lost} rows lost");
 }
 
 #[test]

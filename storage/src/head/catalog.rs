@@ -14,7 +14,7 @@ use croaring::Bitmap;
 
 use super::{HashMap, Replay};
 use crate::{
-    Corruption, Fs, OpenError, TimeRange, Timestamp,
+    Corruption, Fs, Labels, OpenError, TimeRange, Timestamp,
     segment::{PageRef, Segment},
     wal::Damage,
 };
@@ -75,73 +75,145 @@ pub(super) fn file_name(commit: u64) -> String {
     format!("{commit:020}")
 }
 
-/// Maps the files of a folder and tells `replay` what is in them. A damaged file is left out,
-/// reported, and stays where it is.
-pub(crate) fn load(
-    fs: &dyn Fs,
-    folder: &Path,
-    replay: &mut Replay,
-) -> Result<(Catalog, Vec<Damage>), OpenError> {
-    let mut catalog = Catalog::default();
-    let mut damage = Vec::new();
-    for entry in fs.list(folder)? {
-        let path = folder.join(&entry.name);
-        if entry.name == UNFINISHED {
-            fs.remove_file(&path)?;
-            continue;
-        }
-        let Ok(commit) = entry.name.parse() else {
-            continue;
-        };
-        catalog.sealed = commit;
-        let mut report = |at: Corruption| {
-            damage.push(Damage {
-                bytes: entry.size_bytes.saturating_sub(at.offset),
-                at,
-                torn_tail: false,
-            });
-        };
-        let segment = match Segment::open(fs, &path, entry.size_bytes) {
-            Ok((segment, None)) => segment,
-            Ok((segment, Some(tail))) => {
-                report(Corruption {
-                    file: path.clone(),
-                    offset: tail.offset,
-                    expected: tail.reason.to_owned(),
-                    found: format!("{} bytes that are not", tail.bytes),
-                });
-                segment
-            }
-            Err(OpenError::Corruption(at)) => {
-                report(at);
-                continue;
-            }
-            Err(other) => return Err(other),
-        };
-        let file = SealedFile::new(path, segment);
-        match define(&file, replay) {
-            Ok(()) => catalog.files.push(Arc::new(file)),
-            Err(at) => report(at),
-        }
-    }
-    newest_samples(&catalog, replay, &mut |at| {
-        damage.push(Damage {
-            at,
-            bytes: 0,
-            torn_tail: false,
-        });
-    });
-    replay.is_sealed(catalog.sealed);
-    Ok((catalog, damage))
+/// The files of a folder, mapped and checked, before anybody was told of them.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Oldest first.
+    files: Vec<FoundFile>,
 }
 
-fn define(file: &SealedFile, replay: &mut Replay) -> Result<(), Corruption> {
-    let mut defined = Vec::new();
-    for frame in file.segment.frames() {
-        file.segment
-            .definitions(frame, |id, labels| defined.push((id, labels)))?;
+/// One file as it was found.
+#[derive(Debug)]
+struct FoundFile {
+    commit: u64,
+    path: PathBuf,
+    bytes: u64,
+    /// Unless nothing of it can be served.
+    readable: Option<(Segment, Definitions)>,
+    damage: Option<Corruption>,
+}
+
+/// The series that a file defines.
+type Definitions = Vec<(u32, Labels)>;
+
+/// What [`Found::tell`] left out.
+#[derive(Debug, Default)]
+pub(crate) struct LeftOut {
+    /// Files, or their ends, whose samples are not served.
+    pub(crate) damage: Vec<Damage>,
+    /// Damaged files whose samples all come from the log.
+    pub(crate) restored: Vec<Damage>,
+}
+
+impl Found {
+    /// Maps the files of a folder and checks them; of the newest, every page.
+    pub(crate) fn open(fs: &dyn Fs, folder: &Path) -> Result<Self, OpenError> {
+        let mut found = Self::default();
+        for entry in fs.list(folder)? {
+            let path = folder.join(&entry.name);
+            if entry.name == UNFINISHED {
+                fs.remove_file(&path)?;
+                continue;
+            }
+            let Ok(commit) = entry.name.parse() else {
+                continue;
+            };
+            let (readable, damage) = match Segment::open(fs, &path, entry.size_bytes) {
+                Ok((segment, tail)) => match definitions(&segment) {
+                    Ok(definitions) => {
+                        let damage = tail.map(|tail| Corruption {
+                            file: path.clone(),
+                            offset: tail.offset,
+                            expected: tail.reason.to_owned(),
+                            found: format!("{} bytes that are not", tail.bytes),
+                        });
+                        (Some((segment, definitions)), damage)
+                    }
+                    Err(at) => (None, Some(at)),
+                },
+                Err(OpenError::Corruption(at)) => (None, Some(at)),
+                Err(other) => return Err(other),
+            };
+            found.files.push(FoundFile {
+                commit,
+                path,
+                bytes: entry.size_bytes,
+                readable,
+                damage,
+            });
+        }
+        if let Some(newest) = found.files.last_mut()
+            && let Some((segment, _)) = &newest.readable
+            && newest.damage.is_none()
+        {
+            newest.damage = segment.check_all_pages().err();
+        }
+        Ok(found)
     }
-    for (id, labels) in defined {
+
+    /// The commits that are in damaged files alone with no good file after them, unless the log has
+    /// them: from the first, not included, to the last.
+    pub(crate) fn in_doubt(&self) -> Option<(u64, u64)> {
+        let newest = self.files.last().filter(|file| file.damage.is_some())?;
+        let good = self.files.iter().rfind(|file| file.damage.is_none());
+        Some((good.map_or(0, |file| file.commit), newest.commit))
+    }
+
+    /// Tells `replay` what is in the files. A damaged one is left out as far as it is damaged, and
+    /// stays where it is. With `log_has_rest`, the log is to give back what [`Found::in_doubt`] said.
+    pub(crate) fn tell(self, replay: &mut Replay, log_has_rest: bool) -> (Catalog, LeftOut) {
+        let restored_from = match self.in_doubt() {
+            Some((first, _)) if log_has_rest => first,
+            _ => u64::MAX,
+        };
+        let mut catalog = Catalog::default();
+        let mut left_out = LeftOut::default();
+        for file in self.files {
+            let is_restored = file.commit > restored_from;
+            if let Some(at) = file.damage {
+                let damage = Damage {
+                    bytes: file.bytes.saturating_sub(at.offset),
+                    at,
+                    torn_tail: false,
+                };
+                if is_restored {
+                    left_out.restored.push(damage);
+                } else {
+                    left_out.damage.push(damage);
+                }
+            }
+            if is_restored {
+                continue;
+            }
+            catalog.sealed = file.commit;
+            if let Some((segment, definitions)) = file.readable {
+                let file = SealedFile::new(file.path, segment);
+                define(&file, definitions, replay);
+                catalog.files.push(Arc::new(file));
+            }
+        }
+        newest_samples(&catalog, replay, &mut |at| {
+            left_out.damage.push(Damage {
+                at,
+                bytes: 0,
+                torn_tail: false,
+            });
+        });
+        replay.is_sealed(catalog.sealed);
+        (catalog, left_out)
+    }
+}
+
+fn definitions(segment: &Segment) -> Result<Definitions, Corruption> {
+    let mut defined = Vec::new();
+    for frame in segment.frames() {
+        segment.definitions(frame, |id, labels| defined.push((id, labels)))?;
+    }
+    Ok(defined)
+}
+
+fn define(file: &SealedFile, definitions: Definitions, replay: &mut Replay) {
+    for (id, labels) in definitions {
         let series = replay.index().insert(id, &labels);
         if series.id == id && series.becomes_live() {
             replay.index().mark_live(id);
@@ -152,7 +224,6 @@ fn define(file: &SealedFile, replay: &mut Replay) -> Result<(), Corruption> {
             series.add_sealed_part();
         }
     }
-    Ok(())
 }
 
 /// Tells every series its newest sealed sample.

@@ -25,7 +25,7 @@ use std::{
 use crate::{Labels, Refusal, TargetKey, Timestamp, index::Index, wal::Wal};
 
 pub(crate) use append::{HeadAppender, HeadTargetAppender};
-pub(crate) use catalog::{Catalog, load};
+pub(crate) use catalog::{Catalog, Found};
 pub(crate) use read::HeadQuerier;
 pub(crate) use replay::Replay;
 pub(crate) use series::Series;

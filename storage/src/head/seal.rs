@@ -371,17 +371,16 @@ impl Head {
             .fetch_add(empty.len() as u64, Ordering::Relaxed);
     }
 
-    /// Begins a new log segment when due and removes those that are sealed.
+    /// Begins a new log segment when due and removes those that hold nothing beyond commit `settled`.
     pub(crate) fn maintain_wal(
         &self,
         segment_age_max: Duration,
-        kept_for: Duration,
+        settled: u64,
     ) -> Result<(), IoError> {
-        let needed = self.catalog().sealed + 1;
         let mut state = self.state();
         let last = state.sequence;
         state.wal.rotate_if_due(last, segment_age_max)?;
-        let removed = state.wal.drop_before(needed, kept_for)?;
+        let removed = state.wal.drop_up_to(settled)?;
         self.counters
             .wal_truncations
             .fetch_add(removed, Ordering::Relaxed);

@@ -409,6 +409,16 @@ impl Segment {
         }
     }
 
+    /// Checks the pages of every frame, which else happens when they are read first.
+    ///
+    /// # Errors
+    /// [`Corruption`] of the first frame whose pages do not match their checksum.
+    pub(crate) fn check_all_pages(&self) -> Result<(), Corruption> {
+        self.frames
+            .iter()
+            .try_for_each(|frame| self.check_pages(frame))
+    }
+
     fn check_pages(&self, frame: &Frame) -> Result<(), Corruption> {
         if frame.pages.load(Ordering::Relaxed) == UNCHECKED {
             let pages = self.bytes(frame.pages_at(), u64::from(frame.header.pages_bytes));

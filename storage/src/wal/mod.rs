@@ -7,7 +7,7 @@ mod record;
 mod writer;
 
 pub use reader::Damage;
-pub(crate) use reader::read_folder;
+pub(crate) use reader::{holds_commits, read_folder};
 pub(crate) use record::{
     Change, RECORD_BYTES_MAX, Record, RowRecord, encode_row, encode_series, encode_solo,
 };

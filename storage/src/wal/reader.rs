@@ -31,13 +31,30 @@ pub(crate) struct Segment {
     pub(crate) damage: Option<Damage>,
 }
 
-/// Hands every whole record of every segment to `apply`, in order, with the segment's number.
-/// A record that `apply` refuses (it does not fit what came before) counts as damaged.
-pub(crate) fn read_folder(
+/// Whether the whole records of the log include every commit behind `after` up to `last`.
+pub(crate) fn holds_commits(
     fs: &dyn Fs,
     folder: &Path,
-    mut apply: impl FnMut(u64, Record) -> Result<(), &'static str>,
-) -> Result<Vec<Segment>, IoError> {
+    after: u64,
+    last: u64,
+) -> Result<bool, IoError> {
+    let mut commits = Vec::new();
+    for (_, path) in numbered(fs, folder)? {
+        let bytes = fs.read(&path)?;
+        let mut rest = bytes.strip_prefix(MAGIC).unwrap_or_default();
+        while let Ok((record, length)) = decode(rest) {
+            commits.extend(record.commit().filter(|commit| *commit > after));
+            rest = rest.get(length..).unwrap_or_default();
+        }
+    }
+    commits.sort_unstable();
+    commits.dedup();
+    let in_file = commits.partition_point(|commit| *commit <= last);
+    Ok(in_file as u64 == last.saturating_sub(after))
+}
+
+/// The segments of a folder by number, oldest first.
+fn numbered(fs: &dyn Fs, folder: &Path) -> Result<Vec<(u64, PathBuf)>, IoError> {
     let mut numbered: Vec<(u64, PathBuf)> = Vec::new();
     for entry in fs.list(folder)? {
         if let Ok(number) = entry.name.parse()
@@ -47,6 +64,17 @@ pub(crate) fn read_folder(
         }
     }
     numbered.sort();
+    Ok(numbered)
+}
+
+/// Hands every whole record of every segment to `apply`, in order, with the segment's number.
+/// A record that `apply` refuses (it does not fit what came before) counts as damaged.
+pub(crate) fn read_folder(
+    fs: &dyn Fs,
+    folder: &Path,
+    mut apply: impl FnMut(u64, Record) -> Result<(), &'static str>,
+) -> Result<Vec<Segment>, IoError> {
+    let numbered = numbered(fs, folder)?;
     let newest = numbered.last().map(|(number, _)| *number);
     let mut segments = Vec::new();
     for (number, path) in numbered {

@@ -26,6 +26,17 @@ pub(crate) enum Record {
     },
 }
 
+impl Record {
+    /// The number of the commit it is, if it is one.
+    pub(crate) fn commit(&self) -> Option<u64> {
+        match self {
+            Self::Series(_) => None,
+            Self::Row(row) => Some(row.commit),
+            Self::Solo { commit, .. } => Some(*commit),
+        }
+    }
+}
+
 /// One commit of a target.
 #[derive(Debug, PartialEq)]
 pub(crate) struct RowRecord {

@@ -17,8 +17,6 @@ pub(crate) struct ClosedSegment {
     /// The number of the last commit in it or before it.
     pub(crate) last_commit: u64,
     pub(crate) bytes: u64,
-    /// When it was closed, on the monotonic clock.
-    pub(crate) closed_at: Duration,
 }
 
 /// See the module. Guarded by the commit lock.
@@ -127,7 +125,6 @@ impl Wal {
             path: std::mem::replace(&mut self.path, path),
             last_commit,
             bytes: self.len,
-            closed_at: self.clock.monotonic(),
         });
         self.file = file;
         self.len = MAGIC.len() as u64;
@@ -136,13 +133,11 @@ impl Wal {
         Ok(())
     }
 
-    /// Removes the oldest segments that hold no commit from `needed` on and were closed at least
-    /// `age_min` ago; answers how many.
-    pub(crate) fn drop_before(&mut self, needed: u64, age_min: Duration) -> Result<u64, IoError> {
+    /// Removes the oldest segments that hold no commit beyond `settled`; answers how many.
+    pub(crate) fn drop_up_to(&mut self, settled: u64) -> Result<u64, IoError> {
         let before = self.closed.len();
-        let now = self.clock.monotonic();
         while let Some(oldest) = self.closed.first() {
-            if oldest.last_commit >= needed || now.saturating_sub(oldest.closed_at) < age_min {
+            if oldest.last_commit > settled {
                 break;
             }
             self.fs.remove_file(&oldest.path)?;
