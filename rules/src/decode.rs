@@ -99,16 +99,16 @@ impl Decoder {
     }
 
     /// The fields of a mapping in the file's order, explicit ones before merged ones, each name once:
-    /// the first counts. `None` when it is null, no mapping, or has repeated keys (noted).
-    pub(crate) fn fields(&mut self, node: &Rc<Node>, type_name: &str) -> Option<Vec<Field>> {
+    /// the first counts. None when it is null, no mapping, or has repeated keys (noted).
+    pub(crate) fn fields(&mut self, node: &Rc<Node>, type_name: &str) -> Result<Vec<Field>, Abort> {
         let Content::Mapping(pairs) = &node.content else {
             if !is_null(node) {
                 self.mismatch(node, type_name);
             }
-            return None;
+            return Ok(Vec::new());
         };
         if !self.keys_are_unique(pairs) {
-            return None;
+            return Ok(Vec::new());
         }
         let mut fields = Vec::with_capacity(pairs.len());
         let mut merges = Vec::new();
@@ -125,9 +125,9 @@ impl Decoder {
             });
         }
         for source in merges {
-            self.merge(source, type_name, &mut fields);
+            self.merge(source, type_name, &mut fields)?;
         }
-        Some(fields)
+        Ok(fields)
     }
 
     fn keys_are_unique(&mut self, pairs: &[(Rc<Node>, Rc<Node>)]) -> bool {
@@ -150,7 +150,12 @@ impl Decoder {
         self.problems.len() == before
     }
 
-    fn merge(&mut self, source: &Rc<Node>, type_name: &str, into: &mut Vec<Field>) {
+    fn merge(
+        &mut self,
+        source: &Rc<Node>,
+        type_name: &str,
+        into: &mut Vec<Field>,
+    ) -> Result<(), Abort> {
         let sources: Vec<&Rc<Node>> = match &source.content {
             Content::Mapping(_) => vec![source],
             Content::Sequence(items)
@@ -161,18 +166,21 @@ impl Decoder {
                 items.iter().collect()
             }
             _ => {
-                let text = "map merge requires map or sequence of maps as the value".to_owned();
-                self.note(source.position, text);
-                return;
+                return Err(Abort(Problem {
+                    position: source.position,
+                    text: "yaml: map merge requires map or sequence of maps as the value"
+                        .to_owned(),
+                }));
             }
         };
         for source in sources {
-            for field in self.fields(source, type_name).into_iter().flatten() {
+            for field in self.fields(source, type_name)? {
                 if into.iter().all(|known| known.name != field.name) {
                     into.push(field);
                 }
             }
         }
+        Ok(())
     }
 
     /// The items of a list of structs, without nulls.
@@ -237,8 +245,8 @@ impl Decoder {
     }
 
     /// A map of texts, ascending by key.
-    pub(crate) fn text_map(&mut self, node: &Rc<Node>) -> Vec<Entry> {
-        let fields = self.fields(node, "map[string]string").unwrap_or_default();
+    pub(crate) fn text_map(&mut self, node: &Rc<Node>) -> Result<Vec<Entry>, Abort> {
+        let fields = self.fields(node, "map[string]string")?;
         let mut entries: Vec<Entry> = fields
             .into_iter()
             .map(|field| Entry {
@@ -249,7 +257,7 @@ impl Decoder {
             })
             .collect();
         entries.sort_by(|a, b| a.name.cmp(&b.name));
-        entries
+        Ok(entries)
     }
 }
 

@@ -214,7 +214,7 @@ pub(crate) struct Placed {
 fn read_file(decoder: &mut Decoder, root: &Rc<Node>) -> Result<Vec<RawGroup>, Abort> {
     const TYPE: &str = "rulefmt.RuleGroups";
     let mut groups = Vec::new();
-    for field in decoder.fields(root, TYPE).unwrap_or_default() {
+    for field in decoder.fields(root, TYPE)? {
         if field.name == "groups" {
             let items = decoder.items(&field.value, "[]rulefmt.RuleGroup");
             let mut rules_left = RULES_MAX;
@@ -249,7 +249,7 @@ fn read_group(
         position: node.position,
         ..RawGroup::default()
     };
-    for field in decoder.fields(node, TYPE).unwrap_or_default() {
+    for field in decoder.fields(node, TYPE)? {
         let value = &field.value;
         match field.name.as_str() {
             "name" => group.name = decoder.text(value),
@@ -257,7 +257,7 @@ fn read_group(
             "query_offset" if crate::decode::is_null(value) => group.query_offset = None,
             "query_offset" => group.query_offset = Some(decoder.duration(value)?),
             "limit" => group.limit = decoder.integer(value),
-            "labels" => group.labels = decoder.text_map(value),
+            "labels" => group.labels = decoder.text_map(value)?,
             "rules" => {
                 let items = decoder.items(value, "[]rulefmt.Rule");
                 *rules_left = rules_left.checked_sub(items.len()).ok_or_else(|| {
@@ -280,7 +280,7 @@ fn read_rule(decoder: &mut Decoder, node: &Rc<Node>) -> Result<RawRule, Abort> {
         position: node.position,
         ..RawRule::default()
     };
-    for field in decoder.fields(node, TYPE).unwrap_or_default() {
+    for field in decoder.fields(node, TYPE)? {
         let value = &field.value;
         match field.name.as_str() {
             "record" => rule.record = placed(decoder, value),
@@ -288,8 +288,8 @@ fn read_rule(decoder: &mut Decoder, node: &Rc<Node>) -> Result<RawRule, Abort> {
             "expr" => rule.expr = placed(decoder, value),
             "for" => rule.hold = decoder.duration(value)?,
             "keep_firing_for" => rule.keep_firing_for = decoder.duration(value)?,
-            "labels" => rule.labels = decoder.text_map(value),
-            "annotations" => rule.annotations = decoder.text_map(value),
+            "labels" => rule.labels = decoder.text_map(value)?,
+            "annotations" => rule.annotations = decoder.text_map(value)?,
             _ => decoder.unknown(&field, TYPE),
         }
     }

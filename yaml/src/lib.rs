@@ -171,7 +171,11 @@ impl Builder<'_> {
                     text: text.into_owned(),
                     plain: style == ScalarStyle::Plain,
                 };
-                self.finish(position(span), short_tag(tag.as_deref()), anchor, content);
+                let begin = match style {
+                    ScalarStyle::Literal | ScalarStyle::Folded => self.block_header(span),
+                    _ => position(span),
+                };
+                self.finish(begin, short_tag(tag.as_deref()), anchor, content);
             }
             Event::SequenceStart(_, anchor, tag) => {
                 self.open(span, tag.as_deref(), anchor, false);
@@ -249,6 +253,30 @@ impl Builder<'_> {
             Some(open) => open.children.push(node),
             None => self.root = Some(node),
         }
+    }
+
+    /// The place of the `|` or `>` of the block whose content begins at `span`: there the node
+    /// begins, as in Go's package.
+    fn block_header(&self, span: &Span) -> Position {
+        let content = position(span);
+        let offset = span.start.byte_offset().unwrap_or_default();
+        let before = self.source.get(..offset).unwrap_or_default();
+        for (lines_up, line) in before.rsplit('\n').enumerate() {
+            let line = line.split_once(" #").map_or(line, |(line, _)| line);
+            let header = line
+                .trim_end()
+                .trim_end_matches(|end: char| end.is_ascii_digit() || "+-".contains(end));
+            if header.ends_with(['|', '>']) {
+                return Position {
+                    line: content.line.saturating_sub(lines_up),
+                    column: header.chars().count(),
+                };
+            }
+            if !header.is_empty() {
+                break;
+            }
+        }
+        content
     }
 
     /// The name behind the `*` at `offset`.

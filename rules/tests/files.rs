@@ -1,0 +1,150 @@
+//! Rule files against recorded verdicts: beside each `corpus/*.yml` lies what `promtool check rules`
+//! of Prometheus 3.5.3 said of it.
+
+use std::{fs, path::Path};
+
+use narthex_rules::{FileOptions, parse_rule_file};
+
+/// What promtool said: how many rules, or the errors in its order.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Rules(usize),
+    Errors(Vec<String>),
+}
+
+fn recorded(name: &str, text: &str) -> Verdict {
+    if let Some((_, rest)) = text.split_once("SUCCESS: ") {
+        let count = rest.split_whitespace().next().unwrap();
+        return Verdict::Rules(count.parse().unwrap());
+    }
+    let start = format!("{name}.yml: ");
+    let mut errors: Vec<String> = Vec::new();
+    for line in text.lines().skip(2) {
+        if line.starts_with(&start) {
+            errors.push(line.to_owned());
+        } else {
+            let error = errors.last_mut().expect("errors begin with the file");
+            error.push('\n');
+            error.push_str(line);
+        }
+    }
+    // What does not decode is said twice upstream, the second time with the types of nodes.
+    if errors.len() == 2 && !errors[0].contains("group") {
+        errors.truncate(1);
+    }
+    if errors.len() == 2 && errors[0].contains("yaml: unmarshal errors") {
+        errors.truncate(1);
+    }
+    // Labels and annotations come in no order upstream.
+    errors.sort();
+    Verdict::Errors(errors)
+}
+
+/// Where our words differ: those of another YAML parser, which also counts lines from 1 there, a tag
+/// that contradicts its value, and 3.14's message about a duration that is missing.
+const OTHER_WORDS: [(&str, &str, &str); 6] = [
+    (
+        "bad_badindent",
+        "yaml: line 1: did not find expected '-' indicator",
+        "yaml: line 3: while parsing a block collection, did not find expected '-' indicator",
+    ),
+    (
+        "bad_mixed",
+        "yaml: line 1: did not find expected '-' indicator",
+        "yaml: line 3: while parsing a block collection, did not find expected '-' indicator",
+    ),
+    (
+        "bad_bare_quote",
+        "yaml: line 2: found unexpected end of stream",
+        "yaml: line 3: invalid indentation in multiline quoted scalar",
+    ),
+    (
+        "bad_unclosed",
+        "yaml: line 1: did not find expected node content",
+        "yaml: line 2: \"-\" is only valid inside a block",
+    ),
+    (
+        "bad_tag",
+        "yaml: cannot decode !!str `a` as a !!int",
+        "yaml: unmarshal errors:\n  line 3: cannot unmarshal !!str `5` into int\n  line 4: cannot unmarshal !!map into []rulefmt.Rule",
+    ),
+    (
+        "bad_expr_types",
+        "expected number or duration",
+        "expected number, duration, step(), or range()",
+    ),
+];
+
+#[test]
+fn files_are_judged_as_promtool_judges_them() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
+    let mut count = 0;
+    let mut wrong = String::new();
+    let mut paths: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yml"))
+        .collect();
+    paths.sort();
+    for path in paths {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let shown = format!("{name}.yml");
+        let verdict = fs::read_to_string(path.with_extension("verdict")).unwrap();
+        let other = OTHER_WORDS.iter().find(|(file, _, _)| *file == name);
+        let verdict = match other {
+            Some((_, theirs, ours)) => verdict.replace(theirs, ours),
+            None => verdict,
+        };
+        let expected = recorded(name, &verdict);
+        let got = match parse_rule_file(Path::new(&shown), &bytes, &FileOptions::default()) {
+            Ok(file) => Verdict::Rules(file.rule_count()),
+            Err(errors) => {
+                let errors = errors.errors().iter();
+                let mut errors: Vec<String> =
+                    errors.map(|error| error.message().to_owned()).collect();
+                errors.sort();
+                Verdict::Errors(errors)
+            }
+        };
+        if got != expected {
+            wrong += &format!("{name}:\n got      {got:?}\n expected {expected:?}\n");
+        }
+        count += 1;
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(count > 60, "only {count} files");
+}
+
+#[test]
+fn errors_show_the_place_and_its_line() {
+    let text = "groups:
+- name: a
+  rules:
+  - alert: A
+    expr: sum(
+    labels: {__name__: b}
+  - record: r
+    expr: up
+    for: 1m
+";
+    let errors =
+        parse_rule_file(Path::new("r.yml"), text.as_bytes(), &FileOptions::default()).unwrap_err();
+    expect_test::expect![[r#"
+        r.yml: 5:11: group "a", rule 1, "A": could not parse expression: 1:5: parse error: unclosed left parenthesis
+          --> r.yml:5:11
+          |
+        5 |     expr: sum(
+          |           ^
+        r.yml: group "a", rule 1, "A": invalid label name: __name__
+          --> r.yml:6:14
+          |
+        6 |     labels: {__name__: b}
+          |              ^
+        r.yml: 7:13: group "a", rule 2, "r": invalid field 'for' in recording rule
+          --> r.yml:7:13
+          |
+        7 |   - record: r
+          |             ^"#]]
+    .assert_eq(&errors.to_string());
+}
