@@ -27,15 +27,15 @@ pub(crate) fn group_hash(file: &str, name: &str) -> u64 {
     xxh64(&bytes, 0)
 }
 
-/// The latest slot not after `now`.
+/// The latest slot not after `now`. Slots lie between milliseconds; the fraction is cut off, as
+/// Prometheus cuts it off its sample times.
 pub(crate) fn slot(hash: u64, interval: Duration, now: Timestamp) -> Timestamp {
-    let interval_ns = i128::try_from(interval.as_nanos().max(1)).unwrap_or(i128::MAX);
-    let offset_ns = i128::from(hash) % interval_ns;
-    let adjusted = i128::from(now) * 1_000_000 - offset_ns;
-    let base = adjusted - adjusted % interval_ns;
-    // Prometheus cuts the nanoseconds off its sample times.
-    let slot_ns = base + offset_ns;
-    Timestamp::try_from(slot_ns.div_euclid(1_000_000)).unwrap_or(now)
+    const NANOSECONDS: i128 = 1_000_000;
+    let interval = i128::try_from(interval.as_nanos().max(1)).unwrap_or(i128::MAX);
+    let offset = i128::from(hash) % interval;
+    let end_of_now = i128::from(now) * NANOSECONDS + (NANOSECONDS - 1);
+    let slot = (end_of_now - offset).div_euclid(interval) * interval + offset;
+    Timestamp::try_from(slot.div_euclid(NANOSECONDS)).unwrap_or(now)
 }
 
 #[cfg(test)]
@@ -49,7 +49,20 @@ mod tests {
         let first = slot(hash, interval, 1_700_000_000_000);
         assert!(first <= 1_700_000_000_000 && first > 1_700_000_000_000 - 15_000);
         assert_eq!(slot(hash, interval, first), first);
+        assert_eq!(slot(hash, interval, first + 14_999), first);
         assert_eq!(slot(hash, interval, first + 15_000), first + 15_000);
         assert_eq!(slot(hash, interval, first - 1), first - 15_000);
+    }
+
+    /// Times at which Prometheus 3.5.3 evaluated groups of `r.yml` every two seconds.
+    #[test]
+    fn phases_are_those_of_prometheus() {
+        let phase = |name: &str| {
+            let hash = group_hash("r.yml", name);
+            slot(hash, Duration::from_secs(2), 1_795_250_200_000) % 2000
+        };
+        assert_eq!(phase("a"), 1_795_250_181_525 % 2000);
+        assert_eq!(phase("lim"), 1_795_250_196_380 % 2000);
+        assert_eq!(phase("off"), 1_795_250_182_733 % 2000);
     }
 }
