@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod cli;
+mod client;
 pub mod clock;
 pub mod config;
 pub mod discovery;

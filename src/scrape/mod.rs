@@ -25,7 +25,6 @@ mod scrape_loop;
 mod target;
 #[cfg(test)]
 mod tests;
-mod tls;
 
 pub use body_appender::BodyAppender;
 pub(crate) use client::{FetchError, ScrapeClient};
