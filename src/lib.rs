@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod discovery;
 pub mod ingest;
+pub mod notifier;
 pub mod relabel;
 pub mod scrape;
 pub mod self_metrics;

@@ -7,7 +7,7 @@
 
 mod error;
 mod gate;
-mod json;
+pub(crate) mod json;
 mod metrics;
 mod params;
 mod response;

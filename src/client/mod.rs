@@ -202,7 +202,11 @@ impl HttpClient {
 
 /// `Get "http://…": cause`
 fn failure(method: &Method, shown: &str, cause: impl std::fmt::Display) -> String {
-    let verb = if *method == Method::POST { "Post" } else { "Get" };
+    let verb = if *method == Method::POST {
+        "Post"
+    } else {
+        "Get"
+    };
     format!("{verb} \"{shown}\": {cause}")
 }
 
