@@ -255,3 +255,172 @@ pub(crate) fn active(alerts: &Alerts) -> Vec<AlertStatus> {
 pub(crate) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 8)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MINUTE: i64 = 60_000;
+
+    /// One life of an alert, told by its times.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    struct Life {
+        active_at: i64,
+        fired_at: Option<i64>,
+        missing_since: Option<i64>,
+        resolved_at: Option<i64>,
+        sent_at: Option<i64>,
+    }
+
+    /// What the rules of the documentation say of one alert: the naive model.
+    #[derive(Debug, Default)]
+    struct Model {
+        life: Option<Life>,
+    }
+
+    impl Model {
+        fn step(&mut self, holds: bool, hold_ms: i64, keep_ms: i64, time: i64) {
+            let running = self.life.filter(|life| life.resolved_at.is_none());
+            let next = match (running, holds) {
+                (Some(life), true) => Some(Life {
+                    missing_since: None,
+                    ..life
+                }),
+                (None, true) => Some(Life {
+                    active_at: time,
+                    fired_at: None,
+                    missing_since: None,
+                    resolved_at: None,
+                    sent_at: None,
+                }),
+                (Some(life), false) if life.fired_at.is_none() => None,
+                (Some(life), false) => {
+                    let since = life.missing_since.unwrap_or(time);
+                    let is_kept = keep_ms > 0 && time < since + keep_ms;
+                    Some(Life {
+                        missing_since: if keep_ms > 0 { Some(since) } else { None },
+                        resolved_at: if is_kept { None } else { Some(time) },
+                        ..life
+                    })
+                }
+                (None, false) => self
+                    .life
+                    .filter(|life| life.resolved_at.is_some_and(|at| time <= at + 15 * MINUTE)),
+            };
+            self.life = next.map(|life| match life.resolved_at {
+                Some(_) => life,
+                None if time < life.active_at + hold_ms => Life {
+                    fired_at: None,
+                    missing_since: None,
+                    sent_at: if life.fired_at.is_some() {
+                        None
+                    } else {
+                        life.sent_at
+                    },
+                    ..life
+                },
+                None => Life {
+                    fired_at: life.fired_at.or(Some(time)),
+                    ..life
+                },
+            });
+        }
+
+        fn send(&mut self, resend_ms: i64, interval_ms: i64, time: i64) -> Vec<(i64, i64)> {
+            let Some(life) = &mut self.life else {
+                return Vec::new();
+            };
+            let Some(fired_at) = life.fired_at else {
+                return Vec::new();
+            };
+            let is_due = match (life.sent_at, life.resolved_at) {
+                (None, _) => true,
+                (Some(sent), Some(resolved)) if resolved > sent => true,
+                (Some(sent), _) => time > sent + resend_ms,
+            };
+            if !is_due {
+                return Vec::new();
+            }
+            life.sent_at = Some(time);
+            let ends = life
+                .resolved_at
+                .unwrap_or(time + 4 * resend_ms.max(interval_ms));
+            vec![(fired_at, ends)]
+        }
+
+        fn shown(&self) -> Vec<(AlertState, i64, Option<i64>)> {
+            let life = self.life.filter(|life| life.resolved_at.is_none());
+            life.map(|life| {
+                let state = match life.fired_at {
+                    Some(_) => AlertState::Firing,
+                    None => AlertState::Pending,
+                };
+                (state, life.active_at, life.missing_since)
+            })
+            .into_iter()
+            .collect()
+        }
+    }
+
+    fn cases() -> ProptestConfig {
+        let cases = std::env::var("NARTHEX_PROPTEST_CASES");
+        ProptestConfig::with_cases(cases.ok().and_then(|text| text.parse().ok()).unwrap_or(64))
+    }
+
+    /// A step: how many minutes later, whether the condition holds, whether `for` changes first.
+    fn steps() -> impl Strategy<Value = Vec<(i64, bool, Option<i64>)>> {
+        let hold = prop_oneof![9 => Just(None), 1 => (0..6i64).prop_map(Some)];
+        proptest::collection::vec((1..4i64, prop::bool::weighted(0.6), hold), 1..60)
+    }
+
+    proptest! {
+        #![proptest_config(cases())]
+
+        #[test]
+        fn states_and_messages_are_those_of_the_model(
+            steps in steps(),
+            hold in 0..5i64,
+            keep in 0..4i64,
+            resend in 0..4i64,
+        ) {
+            let labels = Labels::from_pairs([("alertname", "A")]);
+            let annotations: Pairs = [("a".to_owned(), "b".to_owned())].into();
+            let mut config = AlertConfig {
+                alert: "A".to_owned(),
+                hold: Duration::from_millis((hold * MINUTE) as u64),
+                keep_firing_for: Duration::from_millis((keep * MINUTE) as u64),
+                annotations: Pairs::clone(&annotations),
+            };
+            let resend_delay = Duration::from_millis((resend * MINUTE) as u64);
+            let interval = Duration::from_millis(MINUTE as u64);
+            let (mut alerts, mut model) = (Alerts::new(), Model::default());
+            let mut time = 0;
+            for (minutes, holds, new_hold) in steps {
+                time += minutes * MINUTE;
+                if let Some(hold) = new_hold {
+                    config.hold = Duration::from_millis((hold * MINUTE) as u64);
+                }
+                let mut found = BTreeMap::new();
+                if holds {
+                    let found_alert = Found { annotations: Pairs::clone(&annotations), value: 1.0 };
+                    found.insert(labels.clone(), found_alert);
+                }
+                let count = advance(&mut alerts, &config, &found, time);
+                model.step(holds, milliseconds(config.hold), keep * MINUTE, time);
+                prop_assert_eq!(count, model.shown().len());
+                let shown: Vec<_> = active(&alerts)
+                    .into_iter()
+                    .map(|alert| (alert.state, alert.active_at, alert.keep_firing_since))
+                    .collect();
+                prop_assert_eq!(shown, model.shown());
+                let sent: Vec<_> = take_due(&mut alerts, time, resend_delay, interval, "")
+                    .into_iter()
+                    .map(|message| (message.starts_at, message.ends_at))
+                    .collect();
+                prop_assert_eq!(sent, model.send(resend * MINUTE, MINUTE, time));
+            }
+        }
+    }
+}
