@@ -48,7 +48,7 @@ impl Decoder {
 
     /// A text that must not be shown.
     pub(super) fn secret(&mut self, node: &Node) -> Secret {
-        Secret::new(self.text(node))
+        Secret::new(self.text_of(node, "config.plain"))
     }
 
     /// A path, resolved; `None` when empty.

@@ -321,7 +321,7 @@ mod tests {
     /// Every row of the table is found by some configuration, and with the outcome it names.
     #[test]
     fn every_row_of_the_table_can_be_found() {
-        let text = "global: {query_log_file: a}\nrule_files: [a.yml]\nremote_write: [{url: 'http://a'}]\nremote_read: [{url: 'http://a'}, {url: 'http://b'}]\ntracing: {endpoint: a}\notlp: {}\nruntime: {gogc: 50}\nstorage: {exemplars: {max_exemplars: 5}, tsdb: {out_of_order_time_window: 5m, chunk_encoding: {floats: xor}, retention: {percentage: 50}}}\nscrape_configs: [{job_name: a, http_sd_configs: [{url: x}], oauth2: {client_id: a, token_url: b}}, {job_name: b, proxy_url: 'http://p', scrape_native_histograms: true, scrape_protocols: [PrometheusProto], scrape_failure_log_file: x}]\n";
+        let text = "global: {query_log_file: a}\nrule_files: [a.yml]\nremote_write: [{url: 'http://a'}]\nremote_read: [{url: 'http://a'}, {url: 'http://b'}]\ntracing: {endpoint: a}\notlp: {}\nruntime: {gogc: 50}\nstorage: {exemplars: {max_exemplars: 5}, tsdb: {out_of_order_time_window: 5m, chunk_encoding: {floats: xor}, retention: {percentage: 50}}}\nscrape_configs: [{job_name: a, http_sd_configs: [{url: 'http://x'}], oauth2: {client_id: a, token_url: b}}, {job_name: b, proxy_url: 'http://p', scrape_native_histograms: true, scrape_protocols: [PrometheusProto], scrape_failure_log_file: x}]\n";
         let review = review_text(text);
         let expected = |outcome| {
             NOT_BUILT

@@ -13,7 +13,25 @@ fn load_text(text: &str) -> Result<Config, ConfigError> {
 /// for parsers word that differently.
 #[test]
 fn verdicts_are_those_of_promtool() {
-    let corpus = include_str!("testdata/verdicts.txt");
+    check_verdicts(include_str!("testdata/verdicts.txt"), 120);
+}
+
+/// The same for the sections that find targets and sign requests, whose keys are known though they
+/// are not built.
+#[test]
+fn sections_that_are_not_built_are_checked_as_promtool_checks_them() {
+    check_verdicts(include_str!("testdata/discovery_verdicts.txt"), 140);
+}
+
+/// What promtool 3.5.3 as it was at hand does not know: the expected sentences are those of the
+/// source of Prometheus 3.14.
+#[test]
+fn newer_sections_are_checked_as_the_source_of_prometheus_says() {
+    check_verdicts(include_str!("testdata/discovery_verdicts_of_3_14.txt"), 35);
+}
+
+/// Compares each case of a corpus, of which there are more than `least`.
+fn check_verdicts(corpus: &str, least: usize) {
     let mut failures = String::new();
     let mut count = 0;
     for case in corpus.split("=== ").skip(1) {
@@ -27,7 +45,7 @@ fn verdicts_are_those_of_promtool() {
         count += 1;
         let same = match expected.strip_prefix("yaml: line ") {
             Some(_) => found.starts_with("yaml: line "),
-            None => found == expected,
+            None => found.trim_end() == expected,
         };
         if !same {
             writeln!(
@@ -38,7 +56,7 @@ fn verdicts_are_those_of_promtool() {
         }
     }
     assert!(failures.is_empty(), "{failures}");
-    assert!(count > 120, "the corpus was not read: {count}");
+    assert!(count > least, "the corpus was not read: {count}");
 }
 
 /// The expected text is what Prometheus 3.5.3 answers under `/api/v1/status/config`, with the lines
@@ -128,7 +146,7 @@ fn errors_show_file_line_and_column_but_no_secret() {
     );
     check(
         "scrape_configs:\n- job_name: a\n  basic_auth: {password: [hunter2]}\n",
-        "yaml: unmarshal errors:\n  line 3: cannot unmarshal !!seq into string\n  --> prometheus.yml:3:26\n  |\n3 |   basic_auth: …",
+        "yaml: unmarshal errors:\n  line 3: cannot unmarshal !!seq into config.plain\n  --> prometheus.yml:3:26\n  |\n3 |   basic_auth: …",
     );
 }
 

@@ -248,11 +248,16 @@ impl Decoder {
 
     /// A text: any scalar as written; null is empty.
     pub fn text(&mut self, node: &Node) -> String {
+        self.text_of(node, "string")
+    }
+
+    /// A text of a type that Go's messages call `type_name`.
+    pub fn text_of(&mut self, node: &Node, type_name: &str) -> String {
         match &node.content {
             Content::Scalar { .. } if is_null(node) => String::new(),
             Content::Scalar { text, .. } => text.clone(),
             _ => {
-                self.mismatch(node, "string");
+                self.mismatch(node, type_name);
                 String::new()
             }
         }

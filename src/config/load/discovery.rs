@@ -4,46 +4,10 @@ use std::{path::PathBuf, rc::Rc, time::Duration};
 
 use narthex_storage::{Labels, LabelsBuilder};
 
-use narthex_yaml::{Field, Node, Position, Problem};
+use narthex_yaml::{Field, Node, Position, Problem, is_null};
 
+use super::{mechanisms::MECHANISMS, schema::check_section};
 use crate::config::{DiscoveryConfigs, FileSdConfig, OtherDiscovery, TargetGroup, decode::Decoder};
-
-/// Every other mechanism of Prometheus 3.14.
-const OTHER_MECHANISMS: [&str; 33] = [
-    "aws_sd_configs",
-    "azure_sd_configs",
-    "consul_sd_configs",
-    "digitalocean_sd_configs",
-    "dns_sd_configs",
-    "docker_sd_configs",
-    "dockerswarm_sd_configs",
-    "ec2_sd_configs",
-    "ecs_sd_configs",
-    "eureka_sd_configs",
-    "gce_sd_configs",
-    "hetzner_sd_configs",
-    "http_sd_configs",
-    "ionos_sd_configs",
-    "kubernetes_sd_configs",
-    "kuma_sd_configs",
-    "lightsail_sd_configs",
-    "linode_sd_configs",
-    "marathon_sd_configs",
-    "msk_sd_configs",
-    "nerve_sd_configs",
-    "nomad_sd_configs",
-    "oci_sd_configs",
-    "openstack_sd_configs",
-    "outscale_sd_configs",
-    "ovhcloud_sd_configs",
-    "puppetdb_sd_configs",
-    "scaleway_sd_configs",
-    "serverset_sd_configs",
-    "stackit_sd_configs",
-    "triton_sd_configs",
-    "uyuni_sd_configs",
-    "vultr_sd_configs",
-];
 
 /// What a static target group is called in Go's messages.
 const GROUP_TYPE: &str = "struct { Targets []string \"yaml:\\\"targets\\\"\"; Labels model.LabelSet \"yaml:\\\"labels\\\"\" }";
@@ -53,36 +17,68 @@ const GROUP_TYPE: &str = "struct { Targets []string \"yaml:\\\"targets\\\"\"; La
 pub(super) struct DiscoveryDraft {
     pub(super) configs: DiscoveryConfigs,
     addresses: Vec<(String, Position)>,
+    /// Items without content: the key of their list and where they stand.
+    empty: Vec<(&'static str, Position)>,
 }
 
 impl DiscoveryDraft {
     /// Takes a field if it belongs here; answers whether it did.
     pub(super) fn field(&mut self, decoder: &mut Decoder, field: &Field) -> Result<bool, Problem> {
-        let name = field.name.as_str();
-        match name {
+        match field.name.as_str() {
             "static_configs" => {
-                for item in decoder.items(&field.value, "[]*targetgroup.Group") {
+                for item in self.items(decoder, field, "static_configs", "[]*targetgroup.Group") {
                     let source = self.configs.static_configs.len().to_string();
                     let group = target_group(decoder, item, source, &mut self.addresses)?;
                     self.configs.static_configs.push(group);
                 }
             }
             "file_sd_configs" => {
-                for item in decoder.items(&field.value, "[]*file.SDConfig") {
+                for item in self.items(decoder, field, "file_sd_configs", "[]*file.SDConfig") {
                     let config = file_sd(decoder, item)?;
                     self.configs.file_sd_configs.push(config);
                 }
             }
-            _ => {
-                let Some(key) = OTHER_MECHANISMS.into_iter().find(|key| *key == name) else {
+            name => {
+                let Some(mechanism) = MECHANISMS.iter().find(|known| known.key == name) else {
                     return Ok(false);
                 };
-                if !decoder.items(&field.value, "[]discovery.Config").is_empty() {
+                let items = self.items(decoder, field, mechanism.key, mechanism.list_type);
+                for item in &items {
+                    check_section(decoder, item, &mechanism.section)?;
+                }
+                if !items.is_empty() {
+                    let key = mechanism.key;
                     self.configs.other.push(OtherDiscovery { key });
                 }
             }
         }
         Ok(true)
+    }
+
+    /// The items of a list that have content; the others are noted.
+    fn items<'a>(
+        &mut self,
+        decoder: &mut Decoder,
+        field: &'a Field,
+        key: &'static str,
+        list_type: &str,
+    ) -> Vec<&'a Rc<Node>> {
+        let items = decoder.items(&field.value, list_type).iter();
+        let (empty, full) = items.partition::<Vec<_>, _>(|item| is_null(item));
+        self.empty
+            .extend(empty.into_iter().map(|item| (key, item.position)));
+        full
+    }
+
+    /// Refuses items without content.
+    pub(super) fn check_items(&self) -> Result<(), Problem> {
+        match self.empty.iter().min_by_key(|(key, _)| *key) {
+            Some((key, at)) => Err(Problem::section(
+                *at,
+                format!("empty or null section in {key}"),
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Refuses URLs among the static targets.

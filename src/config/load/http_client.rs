@@ -72,6 +72,13 @@ impl HttpClientDraft {
         Ok(true)
     }
 
+    /// Whether nothing differs from a client without settings.
+    pub(super) fn is_default(&self) -> bool {
+        self.config == HttpClientConfig::default()
+            && self.bearer_token.is_empty()
+            && self.bearer_token_file.is_none()
+    }
+
     /// Checks what excludes one another. Source: `HTTPClientConfig.Validate`.
     pub(super) fn finish(mut self, at: Position) -> Result<HttpClientConfig, Problem> {
         let fail = |message: &str| Err(Problem::section(at, message));
@@ -279,6 +286,7 @@ fn authorization(decoder: &mut Decoder, node: &Rc<Node>) -> Result<Authorization
 
 fn oauth2(decoder: &mut Decoder, node: &Rc<Node>) -> Result<OAuth2, Problem> {
     let mut oauth2 = OAuth2::default();
+    let mut jwt = JwtBearer::default();
     for field in decoder.fields(node, "config.plain")? {
         let value = &field.value;
         match field.name.as_str() {
@@ -291,14 +299,65 @@ fn oauth2(decoder: &mut Decoder, node: &Rc<Node>) -> Result<OAuth2, Problem> {
                 oauth2.endpoint_params = decoder.text_map(value)?.into_iter().collect();
             }
             "tls_config" => oauth2.tls_config = tls(decoder, value)?,
-            _ => {
-                if !proxy_field(&mut oauth2.proxy, decoder, &field)? {
+            name => {
+                if !jwt.field(decoder, name, value)?
+                    && !proxy_field(&mut oauth2.proxy, decoder, &field)?
+                {
                     decoder.unknown_field(&field, "config.plain");
                 }
             }
         }
     }
+    jwt.check(node.position)?;
     Ok(oauth2)
+}
+
+/// OAuth 2.0 by a signed token instead of a client secret: checked, and not kept, for no client uses
+/// OAuth 2.0 yet.
+#[derive(Default)]
+struct JwtBearer {
+    is_granted: bool,
+    has_key: bool,
+    has_key_file: bool,
+    algorithm: String,
+}
+
+impl JwtBearer {
+    const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+    /// Takes a field if it belongs here; answers whether it did.
+    fn field(
+        &mut self,
+        decoder: &mut Decoder,
+        name: &str,
+        value: &Rc<Node>,
+    ) -> Result<bool, Problem> {
+        match name {
+            "grant_type" => self.is_granted = decoder.text(value) == Self::GRANT_TYPE,
+            "client_certificate_key" => self.has_key = !decoder.secret(value).is_empty(),
+            "client_certificate_key_file" => self.has_key_file = !decoder.text(value).is_empty(),
+            "signature_algorithm" => self.algorithm = decoder.text(value),
+            "client_certificate_key_id" | "iss" | "audience" => _ = decoder.text(value),
+            "claims" => _ = decoder.map(value, "map[string]interface {}")?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn check(&self, at: Position) -> Result<(), Problem> {
+        let message = if self.is_granted && self.has_key && self.has_key_file {
+            "at most one of oauth2 client_certificate_key, client_certificate_key_file & \
+             client_certificate_key_ref must be configured using \
+             grant-type=urn:ietf:params:oauth:grant-type:jwt-bearer"
+        } else if self.is_granted
+            && !["", "RS256", "RS384", "RS512"].contains(&self.algorithm.as_str())
+        {
+            "valid signature algorithms are RS256, RS384 and RS512"
+        } else {
+            return Ok(());
+        };
+        Err(Problem::section(at, message))
+    }
 }
 
 /// Source: `TLSConfig.Validate`.

@@ -3,10 +3,13 @@
 //! Sections are read as they stand first (drafts) and finished with what they inherit, so that every
 //! wrong key and value of a file is reported in one run before anything that depends on it.
 
+mod cloud_auth;
 mod discovery;
 mod http_client;
+mod mechanisms;
 mod relabel;
 mod remote;
+mod schema;
 mod scrape;
 mod sections;
 

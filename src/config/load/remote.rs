@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 use narthex_yaml::{Node, Position, Problem, is_null};
 
 use super::{
+    cloud_auth,
     discovery::label_set,
     http_client::{HttpClientDraft, url},
     relabel::{self, RelabelDrafts},
+    schema::check_section,
 };
 use crate::config::{
     MetadataConfig, NameValidation, QueueConfig, RemoteReadConfig, RemoteWriteConfig,
@@ -142,12 +144,13 @@ fn write(decoder: &mut Decoder, node: &Rc<Node>) -> Result<Option<RemoteWriteDra
             }
             "queue_config" => config.queue_config = queue(decoder, value)?,
             "metadata_config" => config.metadata_config = metadata(decoder, value)?,
-            "sigv4" if !is_null(value) => config.cloud_auth.push("sigv4"),
-            "azuread" if !is_null(value) => config.cloud_auth.push("azuread"),
-            "google_iam" if !is_null(value) => config.cloud_auth.push("google_iam"),
-            "sigv4" | "azuread" | "google_iam" => {}
-            _ => {
-                if !http_client.field(decoder, &field)? {
+            name => {
+                if let Some((key, section)) = cloud_auth::section(name) {
+                    if !is_null(value) {
+                        config.cloud_auth.push(key);
+                        check_section(decoder, value, section)?;
+                    }
+                } else if !http_client.field(decoder, &field)? {
                     decoder.unknown_field(&field, TYPE);
                 }
             }

@@ -141,6 +141,7 @@ fn job(
     if decoder.issue_count() > issues_before {
         return Ok(None);
     }
+    discovery.check_items()?;
     if draft.config.job_name.is_empty() {
         return Err(Problem::section(draft.at, "job_name is empty"));
     }

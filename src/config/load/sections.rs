@@ -5,10 +5,12 @@ use std::{collections::HashSet, rc::Rc, time::Duration};
 use narthex_yaml::{Node, Position, Problem, is_null};
 
 use super::{
+    cloud_auth,
     discovery::{DiscoveryDraft, stars_in_last_part_only},
     http_client::{self, HttpClientDraft},
     relabel::{self, RelabelDrafts},
     remote::{self, RemoteWriteDraft},
+    schema::check_section,
     scrape::{self, ScrapeDraft},
 };
 use crate::config::{
@@ -302,7 +304,11 @@ fn alertmanager(
             "scheme" => config.scheme = decoder.text(value),
             "path_prefix" => config.path_prefix = decoder.text(value),
             "timeout" => config.timeout = decoder.duration(value)?,
-            "sigv4" => config.sigv4 = !is_null(value),
+            "sigv4" if is_null(value) => config.sigv4 = false,
+            "sigv4" => {
+                config.sigv4 = true;
+                check_section(decoder, value, &cloud_auth::SIGV4)?;
+            }
             "api_version" => {
                 let version = decoder.text(value);
                 if version != "v2" {
@@ -338,6 +344,7 @@ fn alertmanager(
     if decoder.issue_count() > before {
         return Ok(None);
     }
+    discovery.check_items()?;
     config.http_client = http_client.finish(node.position)?;
     let client = &config.http_client;
     let authenticated =
