@@ -241,6 +241,36 @@ impl Instant {
             / 1_000_000
     }
 
+    /// Seconds since the epoch, as Go's client prints them.
+    pub(crate) fn as_seconds(self) -> f64 {
+        self.seconds as f64 + f64::from(self.nanoseconds) / 1e9
+    }
+
+    /// `nanoseconds` later, or earlier when they are negative.
+    pub(crate) const fn plus_nanoseconds(self, nanoseconds: i64) -> Self {
+        let (whole, rest) = (
+            nanoseconds.div_euclid(1_000_000_000),
+            nanoseconds.rem_euclid(1_000_000_000),
+        );
+        Self::from_parts(
+            self.seconds.wrapping_add(whole),
+            self.nanoseconds as i64 + rest,
+        )
+    }
+
+    /// A time on a command line or in a test file: seconds since the epoch as a float, or RFC 3339.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let parsed = match parse_go_float(text) {
+            Some(seconds) => {
+                let whole = seconds.trunc();
+                let nanoseconds = (seconds - whole) * 1e9;
+                Some(Self::from_parts(go_int(whole), go_int(nanoseconds)))
+            }
+            None => parse_rfc3339(text),
+        };
+        parsed.ok_or_else(|| not_a_time(text))
+    }
+
     /// Nanoseconds from `earlier` to `self`; stays at the ends of the 64-bit range.
     pub(crate) fn nanoseconds_since(self, earlier: Self) -> i64 {
         let total =

@@ -76,7 +76,7 @@ impl Decoder {
 }
 
 /// Joins and cleans a path as Go's `filepath.Join` does; absolute and empty paths stay.
-pub(super) fn join(directory: &Path, path: &str) -> String {
+pub(crate) fn join(directory: &Path, path: &str) -> String {
     if path.is_empty() || path.starts_with('/') {
         return path.to_owned();
     }

@@ -18,6 +18,7 @@ pub mod support;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use decode::join as join_path;
 pub use error::ConfigError;
 pub use http_client::{
     Authorization, BasicAuth, HttpClientConfig, HttpHeader, OAuth2, ProxyConfig, Secret, TlsConfig,

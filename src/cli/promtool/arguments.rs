@@ -1,7 +1,7 @@
 //! promtool's command lines, by the rules of the flag library promtool uses.
 //!
-//! `--name=value` and `--name value`, `--x` and `--no-x` for switches, flags and words in any order,
-//! `--` before words that begin with a dash.
+//! `--name=value` and `--name value`, `-o value` and `-ovalue`, `--x` and `--no-x` for switches, flags
+//! and words in any order, `--` before words that begin with a dash.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flag {
     name: &'static str,
+    short: Option<char>,
     takes_value: bool,
+    repeats: bool,
 }
 
 impl Flag {
@@ -17,27 +19,95 @@ impl Flag {
     pub(super) const fn switch(name: &'static str) -> Self {
         Self {
             name,
+            short: None,
             takes_value: false,
+            repeats: false,
         }
     }
 
     /// A flag with a value.
     pub(super) const fn value(name: &'static str) -> Self {
         Self {
-            name,
             takes_value: true,
+            ..Self::switch(name)
+        }
+    }
+
+    /// A flag with a value that may be given more than once.
+    pub(super) const fn values(name: &'static str) -> Self {
+        Self {
+            repeats: true,
+            ..Self::value(name)
+        }
+    }
+
+    /// The same flag with a short form.
+    pub(super) const fn or_short(self, short: char) -> Self {
+        Self {
+            short: Some(short),
+            ..self
         }
     }
 }
 
 /// Flags that every command takes.
-const GLOBAL_FLAGS: [Flag; 2] = [Flag::switch("experimental"), Flag::value("enable-feature")];
+const GLOBAL_FLAGS: [Flag; 2] = [Flag::switch("experimental"), Flag::values("enable-feature")];
 
 /// A command line, without the words that name the command.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Arguments {
-    values: BTreeMap<&'static str, String>,
+    values: BTreeMap<&'static str, Vec<String>>,
     words: Vec<String>,
+}
+
+/// A flag as it stands on a command line.
+struct Given<'a> {
+    flag: Flag,
+    /// As it is called in messages: `--time`, `-o`.
+    shown: String,
+    /// The value that stands in the same word.
+    value: Option<&'a str>,
+}
+
+/// Reads a word as a flag; `None` for a word that is none.
+fn read_flag<'a>(word: &'a str, flags: &[Flag]) -> Result<Option<Given<'a>>, String> {
+    let known = || flags.iter().chain(&GLOBAL_FLAGS);
+    if let Some(name) = word.strip_prefix("--") {
+        let (name, value) = match name.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (name, None),
+        };
+        let find = |name: &str| known().find(|flag| flag.name == name).copied();
+        let negated = || {
+            let flag = name.strip_prefix("no-").and_then(find);
+            flag.filter(|flag| !flag.takes_value)
+        };
+        let shown = format!("--{name}");
+        return match (find(name), negated()) {
+            (Some(flag), _) => Ok(Some(Given { flag, shown, value })),
+            (None, Some(flag)) => Ok(Some(Given {
+                flag,
+                shown,
+                value: Some("false"),
+            })),
+            (None, None) => Err(format!("unknown long flag '{shown}'")),
+        };
+    }
+    let Some(short) = word.strip_prefix('-').filter(|rest| !rest.is_empty()) else {
+        return Ok(None);
+    };
+    let found = known().find(|flag| flag.short.is_some_and(|name| short.starts_with(name)));
+    let Some(flag) = found.copied() else {
+        let name: String = short.chars().take(1).collect();
+        return Err(format!("unknown short flag '-{name}'"));
+    };
+    let name = flag.short.unwrap_or_default();
+    let value = short.strip_prefix(name).filter(|value| !value.is_empty());
+    Ok(Some(Given {
+        flag,
+        shown: format!("-{name}"),
+        value,
+    }))
 }
 
 impl Arguments {
@@ -54,44 +124,32 @@ impl Arguments {
         let mut rest = line.iter();
         let mut only_words = false;
         while let Some(word) = rest.next() {
-            let Some(name) = word.strip_prefix("--").filter(|_| !only_words) else {
-                if word.starts_with('-') && word.len() > 1 && !only_words {
-                    return Err(format!("unknown short flag '{word}'"));
-                }
-                arguments.words.push(word.clone());
-                continue;
-            };
-            if name.is_empty() {
+            if word == "--" && !only_words {
                 only_words = true;
                 continue;
             }
-            let (name, given) = match name.split_once('=') {
-                Some((name, value)) => (name, Some(value.to_owned())),
-                None => (name, None),
+            let given = if only_words {
+                None
+            } else {
+                read_flag(word, flags)?
             };
-            let find = |name: &str| {
-                flags
-                    .iter()
-                    .chain(&GLOBAL_FLAGS)
-                    .find(|flag| flag.name == name)
-                    .copied()
+            let Some(Given { flag, shown, value }) = given else {
+                arguments.words.push(word.clone());
+                continue;
             };
-            let negated = name
-                .strip_prefix("no-")
-                .and_then(find)
-                .filter(|flag| !flag.takes_value);
-            let (flag, value) = match (find(name), negated) {
-                (Some(flag), _) if flag.takes_value => {
-                    let value = given.or_else(|| rest.next().cloned());
-                    let value =
-                        value.ok_or_else(|| format!("expected argument for flag '--{name}'"))?;
-                    (flag, value)
-                }
-                (Some(flag), _) => (flag, given.unwrap_or_else(|| "true".to_owned())),
-                (None, Some(flag)) => (flag, "false".to_owned()),
-                (None, None) => return Err(format!("unknown long flag '--{name}'")),
+            let value = match value {
+                Some(value) => value.to_owned(),
+                None if !flag.takes_value => "true".to_owned(),
+                None => rest
+                    .next()
+                    .cloned()
+                    .ok_or_else(|| format!("expected argument for flag '{shown}'"))?,
             };
-            arguments.values.insert(flag.name, value);
+            let values = arguments.values.entry(flag.name).or_default();
+            if !values.is_empty() && !flag.repeats {
+                return Err(format!("flag '{}' cannot be repeated", flag.name));
+            }
+            values.push(value);
         }
         let named = command_words.min(arguments.words.len());
         arguments.words.drain(..named);
@@ -103,13 +161,52 @@ impl Arguments {
         &self.words
     }
 
+    /// Exactly the words that `names` stand for.
+    ///
+    /// # Errors
+    /// promtool's sentence about the first word that is missing or too many.
+    pub(super) fn exact_words<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Result<[&str; N], String> {
+        if let Some(missing) = names.get(self.words.len()) {
+            return Err(format!("required argument '{missing}' not provided"));
+        }
+        if let Some(unexpected) = self.words.get(N) {
+            return Err(format!("unexpected {unexpected}"));
+        }
+        Ok(std::array::from_fn(|index| self.words[index].as_str()))
+    }
+
     /// The value of a flag, if it was given.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(String::as_str)
+        self.values(name).first().map(String::as_str)
+    }
+
+    /// The values of a flag that may be given more than once.
+    pub(super) fn values(&self, name: &str) -> &[String] {
+        self.values.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// Whether a switch is on.
     pub(super) fn is_set(&self, name: &str) -> bool {
         matches!(self.value(name), Some("true" | "1"))
     }
+}
+
+/// The words of a line that are no flags and no flags' values, as far as `flags` are known: the first
+/// of them name the command.
+pub(super) fn plain_words<'a>(line: &'a [String], flags: &[Flag]) -> Vec<&'a str> {
+    let mut words = Vec::new();
+    let mut rest = line.iter();
+    while let Some(word) = rest.next() {
+        match read_flag(word, flags) {
+            Ok(None) => words.push(word.as_str()),
+            Ok(Some(given)) if given.flag.takes_value && given.value.is_none() => {
+                let _value = rest.next();
+            }
+            Ok(Some(_)) | Err(_) => {}
+        }
+    }
+    words
 }

@@ -1,12 +1,12 @@
 //! `promtool check healthy` and `check ready`: asks a running server.
 
-use std::{path::Path, sync::atomic::AtomicBool, time::Duration};
+use std::{sync::atomic::AtomicBool, time::Duration};
 
 use url::Url;
 
-use super::{Arguments, Output};
+use super::{Arguments, Output, server::http_client};
 use crate::{
-    config::{self, HttpClientConfig, ScrapeConfig},
+    config::{HttpClientConfig, ScrapeConfig},
     scrape::{FetchError, ScrapeClient, ScrapeUrl},
 };
 
@@ -38,17 +38,10 @@ pub(super) fn run(
     let shown = format!("{server}/-/{check}");
     let url =
         Url::parse(&shown).map_err(|error| format!("invalid URL: parse {server:?}: {error}"))?;
-    let http_client = match arguments.value("http.config.file") {
-        Some(file) if !Path::new(file).exists() => {
-            return Err(format!("path '{file}' does not exist"));
-        }
-        Some(file) => config::load_http_client(Path::new(file))
-            .map_err(|error| format!("Failed to load HTTP config file: {}", error.message()))?,
-        None => HttpClientConfig::default(),
+    let http_client = match http_client(arguments) {
+        Ok(http_client) => http_client,
+        Err(failure) => return failure.finish(output),
     };
-    if http_client.oauth2.is_some() || http_client.proxy.is_set() {
-        return Err("oauth2 and proxies of --http.config.file are not built yet".to_owned());
-    }
     match fetch(http_client, &ScrapeUrl { url, shown }) {
         Ok(body) => {
             output.complain(&format!("  SUCCESS:  {}", body.trim_end()));

@@ -1,16 +1,17 @@
 //! promtool's commands, under promtool's words, outputs and exit codes.
 //!
-//! `check config`, `check healthy`, `check ready` and `promql format` work; every other command of
-//! promtool is refused by name. Exit codes: 0 for success, 1 for an error, 3 for a lint finding with
+//! What stands in `COMMANDS` works; every other command of promtool is refused by name. Exit codes: 0 for success, 1 for an error, 3 for a lint finding with
 //! `--lint-fatal`.
 
 mod arguments;
 mod check_config;
 mod check_server;
+mod query;
+mod server;
 
 use std::{ffi::OsString, io::Write};
 
-use arguments::{Arguments, Flag};
+use arguments::{Arguments, Flag, plain_words};
 use narthex_query::parser::{ParserOptions, format_query, parse};
 
 /// Where a command prints.
@@ -69,6 +70,30 @@ const COMMANDS: &[Command] = &[
         run: |arguments, output| check_server::run(arguments, "ready", output),
     },
     Command {
+        words: &["query", "instant"],
+        flags: query::INSTANT_FLAGS,
+        help: "query instant [-o promql|json] [--time=TIME] [--http.config.file=FILE] <server> <expr>\n    Run instant query.",
+        run: query::instant,
+    },
+    Command {
+        words: &["query", "range"],
+        flags: query::RANGE_FLAGS,
+        help: "query range [-o promql|json] [--start=TIME] [--end=TIME] [--step=DURATION] [--header=NAME=VALUE ...] [--http.config.file=FILE] <server> <expr>\n    Run range query.",
+        run: query::range,
+    },
+    Command {
+        words: &["query", "series"],
+        flags: query::SELECT_FLAGS,
+        help: "query series --match=MATCH ... [-o promql|json] [--start=TIME] [--end=TIME] [--http.config.file=FILE] <server>\n    Run series query.",
+        run: query::series,
+    },
+    Command {
+        words: &["query", "labels"],
+        flags: query::SELECT_FLAGS,
+        help: "query labels [-o promql|json] [--start=TIME] [--end=TIME] [--match=MATCH ...] [--http.config.file=FILE] <server> <name>\n    Run labels query.",
+        run: query::labels,
+    },
+    Command {
         words: &["promql", "format"],
         flags: &[],
         help: "promql format <query>\n    Format PromQL query to pretty printed form.",
@@ -82,10 +107,6 @@ const NOT_BUILT: &[&[&str]] = &[
     &["check", "web-config"],
     &["check", "rules"],
     &["check", "metrics"],
-    &["query", "instant"],
-    &["query", "range"],
-    &["query", "series"],
-    &["query", "labels"],
     &["query", "analyze"],
     &["debug", "pprof"],
     &["debug", "metrics"],
@@ -118,9 +139,12 @@ pub fn run(arguments: &[OsString], out: &mut dyn Write, err: &mut dyn Write) -> 
 }
 
 fn dispatch(words: &[String], output: &mut Output<'_>) -> Result<u8, String> {
-    let mut names = words.iter().filter(|word| !word.starts_with('-'));
-    let first = names.next().map(String::as_str);
-    let second = names.next().map(String::as_str);
+    let all_flags: Vec<Flag> = COMMANDS
+        .iter()
+        .flat_map(|command| command.flags.iter().copied())
+        .collect();
+    let names = plain_words(words, &all_flags);
+    let (first, second) = (names.first().copied(), names.get(1).copied());
     if words.iter().any(|word| word == "--version") {
         output.print(concat!(
             "promtool, version 3.14.0 (narthex ",
