@@ -40,7 +40,7 @@ pub use layout::ForeignData;
 pub use mmap::Mapped;
 pub use model::{
     InvalidLabels, Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, Regex, RegexError,
-    STALE_MARKER_BITS, Sample, TimeRange, Timestamp, is_stale_marker, stale_marker,
+    STALE_MARKER_BITS, Sample, SearchRegex, TimeRange, Timestamp, is_stale_marker, stale_marker,
 };
 pub use querier::{
     AxisId, Budget, Estimate, Querier, Queryable, Run, Scan, Select, SelectedSeries, Selection,

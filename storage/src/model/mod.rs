@@ -7,5 +7,5 @@ mod sample;
 
 pub use labels::{InvalidLabels, Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
-pub use regex::{Regex, RegexError};
+pub use regex::{Regex, RegexError, SearchRegex};
 pub use sample::{STALE_MARKER_BITS, Sample, TimeRange, Timestamp, is_stale_marker, stale_marker};

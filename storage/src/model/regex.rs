@@ -7,7 +7,10 @@
 //! Source: Prometheus's label matchers and relabelling; Go's `regexp` for [`Regex::expand`].
 
 mod literals;
+mod search;
 mod syntax;
+
+pub use search::SearchRegex;
 
 use std::{
     fmt,
@@ -56,7 +59,7 @@ impl Regex {
     /// # Errors
     /// [`RegexError`] when the pattern is not valid RE2 syntax or compiles to something too large.
     pub fn new(pattern: &str) -> Result<Self, RegexError> {
-        let hir = syntax::parse(pattern)?.hir;
+        let hir = syntax::parse(pattern, syntax::LoneDot::AnyChar)?.hir;
         let matching = if let Some(set) = literals::set(&hir) {
             Matching::Set(set)
         } else if let Some(glob) = literals::Glob::new(&hir) {
@@ -130,34 +133,14 @@ impl Regex {
                 .and_then(|span| text.get(span.range()))
         };
         let mut out = String::with_capacity(template.len() + text.len());
-        let mut rest = template;
-        while let Some((before, after)) = rest.split_once('$') {
-            out.push_str(before);
-            rest = after;
-            if let Some(after) = rest.strip_prefix('$') {
-                out.push('$');
-                rest = after;
-            } else if let Some((name, after)) = reference(rest) {
-                rest = after;
-                let value = match group_number(name) {
-                    Some(number) => group(number),
-                    None => (names.iter().enumerate())
-                        .filter(|(_, candidate)| *candidate == name)
-                        .find_map(|(index, _)| group(index)),
-                };
-                out.push_str(value.unwrap_or_default());
-            } else {
-                out.push('$');
-            }
-        }
-        out.push_str(rest);
+        push_expanded(&mut out, template, names, group);
         Some(out)
     }
 
     /// The automaton that finds groups. Its size is not bounded again: it adds a few states a
     /// group to an automaton that was bounded, or to a list of texts no longer than the pattern.
     fn compile_captures(&self) -> Option<(meta::Regex, Vec<String>)> {
-        let parsed = syntax::parse(&self.0.pattern).ok()?;
+        let parsed = syntax::parse(&self.0.pattern, syntax::LoneDot::AnyChar).ok()?;
         let automaton = compile(parsed.hir, WhichCaptures::All).ok()?;
         Some((automaton, parsed.names))
     }
@@ -177,6 +160,37 @@ fn compile(hir: Hir, which: WhichCaptures) -> Result<meta::Regex, Box<meta::Buil
         )
         .build_from_hir(&anchored)
         .map_err(Box::new)
+}
+
+/// Appends `template` with its references replaced: `group` answers the text of a group by index,
+/// `names` are the groups' names by index. See [`Regex::expand`].
+fn push_expanded<'t>(
+    out: &mut String,
+    template: &str,
+    names: &[String],
+    group: impl Fn(usize) -> Option<&'t str>,
+) {
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        rest = after;
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+        } else if let Some((name, after)) = reference(rest) {
+            rest = after;
+            let value = match group_number(name) {
+                Some(number) => group(number),
+                None => (names.iter().enumerate())
+                    .filter(|(_, candidate)| *candidate == name)
+                    .find_map(|(index, _)| group(index)),
+            };
+            out.push_str(value.unwrap_or_default());
+        } else {
+            out.push('$');
+        }
+    }
+    out.push_str(rest);
 }
 
 /// The group that a template names after a dollar sign, and what follows.
@@ -380,7 +394,7 @@ mod tests {
             text in "[ab\n]{0,6}",
         ) {
             if let Ok(regex) = Regex::new(&pattern) {
-                let hir = syntax::parse(&pattern).unwrap().hir;
+                let hir = syntax::parse(&pattern, syntax::LoneDot::AnyChar).unwrap().hir;
                 let automaton = compile(hir, WhichCaptures::All).unwrap();
                 prop_assert_eq!(regex.is_match(&text), automaton.is_match(&text));
                 prop_assert_eq!(regex.expand(&text, "$0"), automaton.is_match(&text).then_some(text));

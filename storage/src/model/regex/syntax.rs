@@ -32,15 +32,24 @@ pub(super) struct Parsed {
     pub(super) names: Vec<String>,
 }
 
+/// What a dot matches unless the pattern says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LoneDot {
+    /// Any character.
+    AnyChar,
+    /// Any character but a line break.
+    NotNewline,
+}
+
 /// Parses `pattern`.
-pub(super) fn parse(pattern: &str) -> Result<Parsed, RegexError> {
+pub(super) fn parse(pattern: &str, dot: LoneDot) -> Result<Parsed, RegexError> {
     let mut parser = Parser {
         pattern,
         rest: pattern,
         flags: Flags {
             fold_case: false,
             multi_line: false,
-            dot_newline: true,
+            dot_newline: dot == LoneDot::AnyChar,
             swap_greed: false,
         },
         groups: vec![Group::new(None, Flags::default())],

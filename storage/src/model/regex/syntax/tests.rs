@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn parse(pattern: &str) -> Result<Parsed, RegexError> {
+    super::parse(pattern, LoneDot::AnyChar)
+}
+
 /// Pattern and verdict, asked of Prometheus 3.5.3 with `/api/v1/query?query=up{a=~PATTERN}`.
 const VERDICTS: &[(&str, &str)] = &[
     (r"[a", r"missing closing ]: `[a`"),
