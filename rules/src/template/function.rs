@@ -9,12 +9,8 @@ pub(super) enum Parameter {
     Any,
     /// Anything as it is.
     Raw,
-    /// A `bool`.
-    Bool,
     /// A `string`.
     Text,
-    /// A `float64`.
-    Float,
     /// An `int`.
     Int,
     /// What `query` answers.

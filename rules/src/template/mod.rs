@@ -11,13 +11,27 @@
 //! Source: the documentation of Go's `text/template` and of Prometheus's templates; every answer
 //! and message in `tests/corpus/templates.txt` was printed by `promtool`.
 
+mod builtin;
 mod error;
+mod evaluate;
+mod float;
+mod format;
 mod function;
 mod lexer;
+mod method;
 mod node;
 mod number;
 mod parser;
 mod quote;
+mod text;
+mod time;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use narthex_query::VectorSample;
+use narthex_storage::{Labels, Timestamp};
 
 pub use error::TemplateError;
 
@@ -59,5 +73,45 @@ impl Template {
             text,
             trees,
         })
+    }
+
+    /// The text that the template makes of `data`.
+    ///
+    /// # Errors
+    /// [`TemplateError`] in Prometheus's words when an action fails, and when a limit is reached:
+    /// 1 MiB of output, 1,000,000 steps, 16 MiB of text read and made by functions, 250 levels of
+    /// blocks and templates within one another, 32 of `args`.
+    pub fn expand(&self, data: &TemplateData<'_>) -> Result<String, TemplateError> {
+        evaluate::expand(self, data)
+    }
+}
+
+/// What a template is expanded with.
+pub struct TemplateData<'a> {
+    /// The labels of the alert's sample: `.Labels` and `$labels`.
+    pub labels: &'a Labels,
+    /// Its value: `.Value` and `$value`.
+    pub value: f64,
+    /// The server's own labels: `.ExternalLabels` and `$externalLabels`.
+    pub external_labels: &'a Labels,
+    /// Where the server is reached from outside; its path is what `pathPrefix` answers.
+    pub external_url: &'a str,
+    /// The time of the evaluation: what `now` answers, and the time of queries.
+    pub time: Timestamp,
+    /// Runs an instant query for the function `query`. Its errors are told in the template's. It is
+    /// called up to 1,000 times and bounds its own time.
+    pub query: &'a dyn Fn(&str, Timestamp) -> Result<Vec<VectorSample>, String>,
+}
+
+impl std::fmt::Debug for TemplateData<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("TemplateData")
+            .field("labels", self.labels)
+            .field("value", &self.value)
+            .field("external_labels", self.external_labels)
+            .field("external_url", &self.external_url)
+            .field("time", &self.time)
+            .finish_non_exhaustive()
     }
 }

@@ -22,13 +22,12 @@ pub(super) const SOURCE_DEPTH_MAX: usize = 200;
 
 /// Methods of Go's times that are not built. A template that makes times and names one of them is
 /// refused.
-const UNBUILT_METHODS: [&str; 15] = [
+const UNBUILT_METHODS: [&str; 14] = [
     "AppendBinary",
     "AppendFormat",
     "AppendText",
     "GobDecode",
     "GobEncode",
-    "GoString",
     "In",
     "Local",
     "Location",
@@ -70,7 +69,13 @@ pub(super) fn parse(name: &str, text: &str, hidden: usize) -> Result<Trees, Temp
         parser.newest = position;
         return parser.fail(format!("method {method} of times is not supported"));
     }
-    // A template may be defined under the name of the whole: the whole counts unless it is empty.
+    // The whole is a template too. It is never empty, for declarations stand in front.
+    if parser.defined.get(name).is_some_and(|list| !is_empty(list)) {
+        return parser.fail(format!(
+            "template: multiple definition of template {}",
+            quote(name)
+        ));
+    }
     Ok(Trees {
         root,
         defined: parser.defined,
@@ -266,9 +271,6 @@ impl<'t> Parser<'t> {
 
     /// Keeps a named template. One that holds nothing but white space yields to another.
     fn define(&mut self, name: String, list: List) -> Parsed<()> {
-        let is_empty = |list: &List| {
-            (list.0.iter()).all(|node| matches!(node, Node::Text(text) if text.trim().is_empty()))
-        };
         match self.defined.entry(name) {
             Entry::Vacant(entry) => {
                 entry.insert(list);
@@ -687,6 +689,11 @@ impl<'t> Parser<'t> {
     fn imaginary<T>(&self, token: &Token<'_>) -> Parsed<T> {
         self.fail(format!("imaginary number {} is not supported", token.text))
     }
+}
+
+/// Whether a list holds nothing but white space.
+fn is_empty(list: &List) -> bool {
+    (list.0.iter()).all(|node| matches!(node, Node::Text(text) if text.trim().is_empty()))
 }
 
 /// Whether an operand is a constant or the dot: nothing that takes arguments or has fields.
