@@ -88,7 +88,9 @@ impl Labels {
 
     /// The pairs, ascending by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
-        Pairs { rest: &self.data }
+        Pairs {
+            texts: Texts { rest: &self.data },
+        }
     }
 
     /// The value of `name`, if the set has it.
@@ -157,7 +159,9 @@ impl fmt::Debug for Labels {
 
 impl Ord for Labels {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        // Texts compare as their bytes do: nothing has to be decoded.
+        let texts = Texts { rest: &self.data };
+        texts.cmp(Texts { rest: &other.data })
     }
 }
 
@@ -167,16 +171,31 @@ impl PartialOrd for Labels {
     }
 }
 
+/// Names and values in turn, as bytes.
+#[derive(Clone)]
+struct Texts<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Texts<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.rest.split_first_chunk::<4>()?;
+        let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        self.rest = rest;
+        Some(text)
+    }
+}
+
 #[derive(Clone)]
 struct Pairs<'a> {
-    rest: &'a [u8],
+    texts: Texts<'a>,
 }
 
 impl<'a> Pairs<'a> {
     fn text(&mut self) -> Option<&'a str> {
-        let (length, rest) = self.rest.split_first_chunk::<4>()?;
-        let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        self.rest = rest;
+        let text = self.texts.next()?;
         Some(std::str::from_utf8(text).expect("only built from str"))
     }
 }
