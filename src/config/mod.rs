@@ -24,7 +24,7 @@ pub use http_client::{
     Authorization, BasicAuth, HttpClientConfig, HttpHeader, OAuth2, ProxyConfig, Secret, TlsConfig,
     TlsVersion,
 };
-pub(crate) use load::{check_yaml_syntax, io_reason, load_target_groups, matching_files};
+pub(crate) use load::{io_reason, load_target_groups, matching_files};
 pub use load::{load, load_file, load_http_client};
 pub use remote::{
     MetadataConfig, QueueConfig, RemoteReadConfig, RemoteWriteConfig, RemoteWriteMessage,

@@ -1,20 +1,20 @@
 //! `promtool check config`: is a configuration valid, with the files it names.
 //!
-//! Rule files are looked for and must be YAML; their rules are not checked yet, which is said. What
-//! the server does not support yet is valid here and said in a WARNING line.
+//! Its rule files are checked whole. What the server does not support yet is valid here and said in a
+//! WARNING line.
 
 use std::{path::Path, time::Duration};
 
 use narthex_query::{format_duration, parse_duration};
 
-use super::{Arguments, Output};
+use super::{
+    Arguments, LINT_EXIT_CODE, Output,
+    check_rules::{self, RuleChecks, Verdict},
+};
 use crate::{
     config::{self, Config, DiscoveryConfigs, TlsConfig, support},
     discovery,
 };
-
-/// The exit code of a lint finding with `--lint-fatal`.
-const LINT_EXIT_CODE: u8 = 3;
 
 /// What the flags ask for.
 #[expect(clippy::struct_excessive_bools, reason = "one a flag")]
@@ -24,6 +24,7 @@ struct Options {
     lint_interval: bool,
     lint_fatal: bool,
     lookback: Duration,
+    rules: RuleChecks,
 }
 
 pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, String> {
@@ -40,6 +41,10 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, 
         lint_interval: false,
         lint_fatal: arguments.is_set("lint-fatal"),
         lookback: Duration::from_mins(5),
+        rules: RuleChecks {
+            duplicates: false,
+            file: check_rules::file_options(arguments),
+        },
     };
     if let Some(text) = arguments.value("query.lookback-delta") {
         options.lookback = parse_duration(text).map_err(|error| error.to_string())?;
@@ -50,9 +55,10 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, 
         .split(',')
     {
         match name {
-            "all" | "too-long-scrape-interval" => options.lint_interval = true,
-            "none" => options.lint_interval = false,
-            "duplicate-rules" => {}
+            "all" => (options.lint_interval, options.rules.duplicates) = (true, true),
+            "too-long-scrape-interval" => options.lint_interval = true,
+            "duplicate-rules" => options.rules.duplicates = true,
+            "none" => {}
             other => output.print(&format!("WARNING: unknown lint option: {other:?}")),
         }
     }
@@ -81,7 +87,11 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, 
         {
             lint_found |= lint(&config, &options, output);
             for rule_file in rule_files {
-                failed |= !check_rule_file(&rule_file, output);
+                match check_rules::check_file(&rule_file, options.rules, output) {
+                    Verdict::Good => {}
+                    Verdict::Lint => lint_found = true,
+                    Verdict::Bad => failed = true,
+                }
             }
         }
     }
@@ -231,21 +241,4 @@ fn lint(config: &Config, options: &Options, output: &mut Output<'_>) -> bool {
         }
     }
     found
-}
-
-/// Checks that a rule file is YAML; answers whether it is.
-fn check_rule_file(file: &str, output: &mut Output<'_>) -> bool {
-    output.print(&format!("Checking {file}"));
-    let path = Path::new(file);
-    let checked = match std::fs::read(path) {
-        Ok(bytes) => config::check_yaml_syntax(&bytes, path).map_err(|error| error.to_string()),
-        Err(error) => Err(format!("open {file}: {}", config::io_reason(&error))),
-    };
-    match &checked {
-        Ok(()) => output.print(
-            "  WARNING: the file is YAML; check rules is not built yet, so its rules are not checked\n",
-        ),
-        Err(message) => output.complain(&format!("  FAILED:\n{file}: {message}")),
-    }
-    checked.is_ok()
 }

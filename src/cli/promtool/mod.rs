@@ -5,6 +5,7 @@
 
 mod arguments;
 mod check_config;
+mod check_rules;
 mod check_server;
 mod query;
 mod server;
@@ -34,6 +35,9 @@ impl Output<'_> {
     }
 }
 
+/// The exit code of a lint finding with `--lint-fatal`.
+const LINT_EXIT_CODE: u8 = 3;
+
 /// A command that works.
 struct Command {
     words: &'static [&'static str],
@@ -56,6 +60,12 @@ const COMMANDS: &[Command] = &[
         ],
         help: "check config [--syntax-only] [--lint=duplicate-rules] [--lint-fatal] [--agent] <config-files>...\n    Check if the config files are valid or not.",
         run: check_config::run,
+    },
+    Command {
+        words: &["check", "rules"],
+        flags: check_rules::FLAGS,
+        help: "check rules [--lint=duplicate-rules] [--lint-fatal] [--ignore-unknown-fields] [<rule-files>...]\n    Check if the rule files are valid or not; without files, standard input.",
+        run: check_rules::run,
     },
     Command {
         words: &["check", "healthy"],
@@ -105,7 +115,6 @@ const COMMANDS: &[Command] = &[
 const NOT_BUILT: &[&[&str]] = &[
     &["check", "service-discovery"],
     &["check", "web-config"],
-    &["check", "rules"],
     &["check", "metrics"],
     &["query", "analyze"],
     &["debug", "pprof"],

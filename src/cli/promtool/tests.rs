@@ -90,7 +90,7 @@ fn check_config_prints_what_promtool_prints() {
          SUCCESS: $D/files.yml is valid prometheus config file syntax
 
         Checking $D/rules.yml
-          WARNING: the file is YAML; check rules is not built yet, so its rules are not checked
+          SUCCESS: 0 rules found
 
         --- stderr
         --- exit 0
@@ -145,6 +145,209 @@ fn check_config_prints_what_promtool_prints() {
         --- stderr
         --- exit 0
     "#]],
+    );
+}
+
+/// Rules of which two are there twice, beside a file with errors and one with an unknown key.
+fn write_rule_files(folder: &Path) {
+    let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
+    write(
+        "ok.yml",
+        "groups: [{name: g, rules: [{record: 'a:b', expr: sum(x)}]}]\n",
+    );
+    write(
+        "twice.yml",
+        "groups:
+- name: g
+  labels: {team: a}
+  rules:
+  - {record: 'a:b', expr: sum(x), labels: {z: '1', b: '2'}}
+  - {record: 'a:b', expr: sum(y), labels: {z: '1', b: '2'}}
+  - {alert: Down, expr: x < 5}
+- name: h
+  rules:
+  - {alert: Down, expr: x < 7}
+  - {alert: Down, expr: x < 8}
+",
+    );
+    write(
+        "bad.yml",
+        "groups:
+- name: g
+  rules:
+  - record: a:b
+    expr: sum(x
+  - alert: Down
+    expr: x < 5)
+",
+    );
+    write(
+        "unknown.yml",
+        "groups: [{name: g, foo: 1, rules: [{alert: A, expr: x}]}]\n",
+    );
+}
+
+#[test]
+fn check_rules_prints_what_promtool_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    write_rule_files(folder.path());
+    check(
+        folder.path(),
+        "check rules $D/ok.yml $D/twice.yml",
+        &expect![[r"
+            Checking $D/ok.yml
+              SUCCESS: 1 rules found
+
+            Checking $D/twice.yml
+
+            --- stderr
+              FAILED:
+            lint error 2 duplicate rule(s) found.
+            Metric: Down
+            Label(s):
+            Metric: a:b
+            Label(s):
+            	b: 2
+            	z: 1
+            Might cause inconsistency while recording expressions
+            --- exit 0
+        "]],
+    );
+    check(
+        folder.path(),
+        "check rules --lint=none --lint-fatal $D/twice.yml",
+        &expect![[r"
+            Checking $D/twice.yml
+              SUCCESS: 5 rules found
+
+            --- stderr
+            --- exit 0
+        "]],
+    );
+    check(
+        folder.path(),
+        "check rules --lint-fatal --lint=foo,all $D/twice.yml",
+        &expect![[r#"
+            WARNING: unknown lint option: "foo"
+            Checking $D/twice.yml
+
+            --- stderr
+              FAILED:
+            lint error 2 duplicate rule(s) found.
+            Metric: Down
+            Label(s):
+            Metric: a:b
+            Label(s):
+            	b: 2
+            	z: 1
+            Might cause inconsistency while recording expressions
+            --- exit 3
+        "#]],
+    );
+    check(
+        folder.path(),
+        "check rules --lint-fatal $D/bad.yml $D/unknown.yml $D/ok.yml",
+        &expect![[r#"
+            Checking $D/bad.yml
+            Checking $D/unknown.yml
+            Checking $D/ok.yml
+              SUCCESS: 1 rules found
+
+            --- stderr
+              FAILED:
+            $D/bad.yml: 5:11: group "g", rule 1, "a:b": could not parse expression: 1:6: parse error: unclosed left parenthesis
+            $D/bad.yml: 7:11: group "g", rule 2, "Down": could not parse expression: 1:7: parse error: unexpected right parenthesis ')'
+              FAILED:
+            $D/unknown.yml: yaml: unmarshal errors:
+              line 1: field foo not found in type rulefmt.RuleGroup
+            --- exit 1
+        "#]],
+    );
+    check(
+        folder.path(),
+        "check rules --ignore-unknown-fields $D/unknown.yml",
+        &expect![[r"
+            Checking $D/unknown.yml
+              SUCCESS: 1 rules found
+
+            --- stderr
+            --- exit 0
+        "]],
+    );
+    check(
+        folder.path(),
+        "check rules $D",
+        &expect![[r"
+            --- stderr
+            promtool: error: '$D' is a directory, try --help
+            --- exit 1
+        "]],
+    );
+}
+
+#[test]
+fn check_config_checks_its_rule_files() {
+    let folder = tempfile::tempdir().unwrap();
+    write_rule_files(folder.path());
+    let config = "rule_files: [bad.yml, twice.yml]\n";
+    fs::write(folder.path().join("prometheus.yml"), config).unwrap();
+    let checked = |line: &str| {
+        let words: Vec<OsString> = line
+            .split(' ')
+            .map(|word| match word {
+                "$C" => folder.path().join("prometheus.yml").into(),
+                word => word.into(),
+            })
+            .collect();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = super::run(&words, &mut out, &mut err);
+        let text = |bytes| {
+            let text = String::from_utf8(bytes).unwrap();
+            text.replace(&folder.path().display().to_string(), "$D")
+        };
+        let shown = |text: String| {
+            let lines = text.lines().filter(|line| !line.contains("WARNING"));
+            lines.map(|line| format!("{line}\n")).collect::<String>()
+        };
+        (shown(text(out)), text(err), code)
+    };
+    let (out, err, code) = checked("check config --lint-fatal $C");
+    expect![[r#"
+        Checking $D/prometheus.yml
+          SUCCESS: 2 rule files found
+         SUCCESS: $D/prometheus.yml is valid prometheus config file syntax
+
+        Checking $D/bad.yml
+        Checking $D/twice.yml
+
+        --- stderr
+          FAILED:
+        $D/bad.yml: 5:11: group "g", rule 1, "a:b": could not parse expression: 1:6: parse error: unclosed left parenthesis
+        $D/bad.yml: 7:11: group "g", rule 2, "Down": could not parse expression: 1:7: parse error: unexpected right parenthesis ')'
+          FAILED:
+        lint error 2 duplicate rule(s) found.
+        Metric: Down
+        Label(s):
+        Metric: a:b
+        Label(s):
+        	b: 2
+        	z: 1
+        Might cause inconsistency while recording expressions
+    "#]]
+    .assert_eq(&format!("{out}--- stderr\n{err}"));
+    assert_eq!(code, 1);
+    let config = "rule_files: [unknown.yml, twice.yml]\n";
+    fs::write(folder.path().join("prometheus.yml"), config).unwrap();
+    let code = |line: &str| checked(line).2;
+    assert_eq!(code("check config $C"), 1);
+    assert_eq!(code("check config --ignore-unknown-fields $C"), 0);
+    assert_eq!(
+        code("check config --ignore-unknown-fields --lint-fatal $C"),
+        3
+    );
+    assert_eq!(
+        code("check config --ignore-unknown-fields --lint-fatal --lint=none $C"),
+        0
     );
 }
 

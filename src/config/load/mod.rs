@@ -117,16 +117,6 @@ pub(crate) fn load_target_groups(
     Ok(groups.unwrap_or_default())
 }
 
-/// Checks that a file is YAML, and nothing else of it.
-///
-/// # Errors
-/// [`ConfigError`] with the place of the mistake.
-pub(crate) fn check_yaml_syntax(bytes: &[u8], path: &Path) -> Result<(), ConfigError> {
-    narthex_yaml::parse(bytes)
-        .map(|_| ())
-        .map_err(|error| ConfigError::syntax(path, &String::from_utf8_lossy(bytes), error))
-}
-
 /// Parses `bytes` and reads its first document with `section`; `None` when it has none.
 fn read<T>(
     bytes: &[u8],

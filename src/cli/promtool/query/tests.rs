@@ -35,20 +35,27 @@ fn check(status: u16, body: &str, expected: &Expect) {
 }
 
 fn check_result(kind: &str, result: &str, expected: &Expect) {
-    let body = format!(
-        r#"{{"status":"success","data":{{"resultType":"{kind}","result":{result}}}}}"#
-    );
+    let body =
+        format!(r#"{{"status":"success","data":{{"resultType":"{kind}","result":{result}}}}}"#);
     check(200, &body, expected);
 }
 
 #[test]
 fn answers_are_printed_as_promtool_prints_them() {
-    check_result("scalar", r#"[3.5,"1"]"#, &expect![[r#"
+    check_result(
+        "scalar",
+        r#"[3.5,"1"]"#,
+        &expect![[r#"
         scalar: 1 @[3.5]
-        [3.5,"1"]"#]]);
-    check_result("vector", "[]", &expect![[r"
+        [3.5,"1"]"#]],
+    );
+    check_result(
+        "vector",
+        "[]",
+        &expect![[r"
 
-        []"]]);
+        []"]],
+    );
     check_result(
         "vector",
         r#"[{"metric":{"a":"b\"\n\u00e9<>&","__name__":"x","a1":"c","\u00e9":"1"},"value":[1.5,"NaN"]},{"metric":{"b":"c"},"value":[1000000000,"+Inf"]},{"metric":{"__name__":"m"},"value":[0.001,"1e30"]},{"metric":{"__name__":"m","c":"1"},"value":[12345678901.123,"1e-7"]},{"metric":{},"value":[-1.5,"-Inf"]}]"#,
@@ -161,7 +168,9 @@ fn check_command(line: &str, answers: &[(u16, &str)], expected: &Expect) {
                 let Some((head, body)) = text.split_once("\r\n\r\n") else {
                     return false;
                 };
-                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                let length = head
+                    .lines()
+                    .find_map(|line| line.strip_prefix("content-length: "));
                 body.len() >= length.map_or(0, |length| length.parse().unwrap())
             };
             while !whole(&request) {
@@ -173,7 +182,9 @@ fn check_command(line: &str, answers: &[(u16, &str)], expected: &Expect) {
             let request = String::from_utf8(request).unwrap();
             let (head, sent) = request.split_once("\r\n\r\n").unwrap();
             asked.push_str(head.lines().next().unwrap());
-            let own = head.lines().filter(|line| line.to_lowercase().starts_with("x-"));
+            let own = head
+                .lines()
+                .filter(|line| line.to_lowercase().starts_with("x-"));
             for line in own {
                 asked.push_str(&format!(" [{line}]"));
             }
@@ -193,8 +204,13 @@ fn check_command(line: &str, answers: &[(u16, &str)], expected: &Expect) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let code = promtool::run(&arguments, &mut out, &mut err);
     let asked = server.join().unwrap();
-    let (out, err) = (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap());
-    expected.assert_eq(&format!("{asked}--- stdout\n{out}--- stderr\n{err}--- exit {code}\n"));
+    let (out, err) = (
+        String::from_utf8(out).unwrap(),
+        String::from_utf8(err).unwrap(),
+    );
+    expected.assert_eq(&format!(
+        "{asked}--- stdout\n{out}--- stderr\n{err}--- exit {code}\n"
+    ));
 }
 
 #[test]
@@ -237,7 +253,10 @@ fn commands_ask_as_promtool_asks() {
     );
     check_command(
         "query series $U --match=up --match=down --start=1 --end=2",
-        &[(200, r#"{"status":"success","data":[{"__name__":"up","a":"b"}]}"#)],
+        &[(
+            200,
+            r#"{"status":"success","data":[{"__name__":"up","a":"b"}]}"#,
+        )],
         &expect![[r#"
             POST /api/v1/series HTTP/1.1 end=2&match%5B%5D=up&match%5B%5D=down&start=1
             --- stdout
@@ -248,7 +267,10 @@ fn commands_ask_as_promtool_asks() {
     );
     check_command(
         "query labels $U x/y%z --start=1 --end=2",
-        &[(200, r#"{"status":"success","data":["a","b"],"warnings":["w1"],"infos":["i1"]}"#)],
+        &[(
+            200,
+            r#"{"status":"success","data":["a","b"],"warnings":["w1"],"infos":["i1"]}"#,
+        )],
         &expect![[r"
             GET /api/v1/label/x/y%25z/values?end=2&start=1 HTTP/1.1 
             --- stdout
