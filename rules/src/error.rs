@@ -99,7 +99,7 @@ impl RuleFileErrors {
     }
 
     /// One error.
-    pub(crate) fn with_plain(mut self, message: String, position: Option<Position>) -> Self {
+    pub(crate) fn with_plain(mut self, message: &str, position: Option<Position>) -> Self {
         self.errors.push(RuleFileError {
             message: format!("{}: {message}", self.file),
             places: position.map(|at| self.place(at)).into_iter().collect(),

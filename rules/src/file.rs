@@ -151,18 +151,18 @@ pub fn parse_rule_file(
             "the file has {} bytes, the limit is {FILE_BYTES_MAX}: split it",
             bytes.len()
         );
-        return Err(errors.with_plain(text, None));
+        return Err(errors.with_plain(&text, None));
     }
     let root = match narthex_yaml::parse(bytes) {
         Ok(root) => root,
-        Err(error) => return Err(errors.with_plain(error.message, error.position)),
+        Err(error) => return Err(errors.with_plain(&error.message, error.position)),
     };
     let mut decoder = Decoder::new(options.ignore_unknown_fields);
     let groups = match root.map(|root| read_file(&mut decoder, &root)) {
         None => Vec::new(),
         Some(Ok(groups)) => groups,
         Some(Err(Abort(Problem { position, text }))) => {
-            return Err(errors.with_plain(text, Some(position)));
+            return Err(errors.with_plain(&text, Some(position)));
         }
     };
     let problems = decoder.into_problems();

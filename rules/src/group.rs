@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use narthex_query::{QueryContext, QueryError, Value, VectorSample};
+use narthex_query::{QueryContext, QueryError, Value, VectorSample, parser::Expr};
 use narthex_storage::{
     Budget, Labels, Refusal, Sample, TargetKey, TimeRange, Timestamp, stale_marker,
 };
@@ -31,10 +31,13 @@ use crate::{
     link::table_link,
     manager::{ManagerOptions, UpdateSettings},
     output::Output,
-    recording::Recorder,
+    recording::{LabelCache, record},
     restore,
+    sink::Pairs,
     slot::{group_hash, slot},
     status::{AlertState, AlertingStatus, GroupCounters, GroupStatus, Health, RuleStatus},
+    template::TemplateData,
+    text::Failed,
 };
 
 /// The iteration after which `for` is restored: by then scrapes and recording rules have filled what
@@ -105,7 +108,7 @@ struct Shown {
 #[derive(Default)]
 pub(crate) struct Work {
     /// One a rule.
-    outputs: Vec<(Output, Recorder)>,
+    outputs: Vec<(Output, LabelCache)>,
     /// Series of rules that are gone; marked stale by the next iteration.
     abandoned: Vec<Labels>,
     iterations: u64,
@@ -323,7 +326,7 @@ impl Group {
     fn yielded(
         &self,
         rule: &Rule,
-        recorder: &mut Recorder,
+        cache: &mut LabelCache,
         time: Timestamp,
         is_restored: bool,
     ) -> Result<Vec<(Labels, f64)>, Failure> {
@@ -339,31 +342,34 @@ impl Group {
             clock: &*options.clock,
             lookback: None,
         };
-        let answer = self.query(rule, &context, time);
+        let query = &rule.config.query;
+        let at = time - milliseconds(self.query_offset);
+        let answer = self.query(&query.text, Some(&query.expr), at, &context);
         let samples = answer.and_then(|answer| match &rule.config.kind {
-            RuleKind::Recording { .. } => recorder.record(&rule.config, self.config.limit, &answer),
-            RuleKind::Alerting(config) => self.alerts(rule, config, answer, time, is_restored),
+            RuleKind::Recording { .. } => record(&rule.config, self.config.limit, &answer, cache),
+            RuleKind::Alerting(config) => {
+                let found = self.found(rule, config, &answer, time, &context, cache)?;
+                self.alerts(rule, config, &found, time, is_restored)
+            }
         });
         *lock(&self.running) = None;
         samples
     }
 
+    /// The vector that a query yields; a number counts as one without labels.
     fn query(
         &self,
-        rule: &Rule,
+        text: &str,
+        expr: Option<&Expr>,
+        at: Timestamp,
         context: &QueryContext<'_>,
-        time: Timestamp,
     ) -> Result<Vec<VectorSample>, Failure> {
-        let options = &self.options;
-        let query = &rule.config.query;
-        let at = time - milliseconds(self.query_offset);
-        let answer = options.engine.instant_expr(
-            &*options.queryable,
-            &query.expr,
-            &query.text,
-            at,
-            context,
-        )?;
+        let engine = &self.options.engine;
+        let store = &*self.options.queryable;
+        let answer = match expr {
+            Some(expr) => engine.instant_expr(store, expr, text, at, context)?,
+            None => engine.instant(store, text, at, context)?,
+        };
         match answer.value {
             Value::Vector(samples) => Ok(samples),
             Value::Scalar(sample) => Ok(vec![VectorSample {
@@ -374,18 +380,35 @@ impl Group {
         }
     }
 
-    fn alerts(
+    /// The alerts whose condition holds, their texts expanded.
+    fn found(
         &self,
         rule: &Rule,
         config: &AlertConfig,
-        answer: Vec<VectorSample>,
+        answer: &[VectorSample],
         time: Timestamp,
-        is_restored: bool,
-    ) -> Result<Vec<(Labels, f64)>, Failure> {
-        let mut found = BTreeMap::new();
+        context: &QueryContext<'_>,
+        cache: &mut LabelCache,
+    ) -> Result<BTreeMap<Labels, Found>, Failure> {
+        let query = |text: &str, at: Timestamp| {
+            let answer = self.query(text, None, at, context);
+            answer.map_err(|failure| failure.message)
+        };
+        let texts = &rule.config.texts.0;
+        let (mut found, mut failed) = (BTreeMap::new(), Failed::default());
+        cache.begin(answer.len());
         for element in answer {
-            let labels = alert_labels(rule, &element.labels);
-            let annotations = config.annotations.clone();
+            check_time(context)?;
+            let data = TemplateData {
+                labels: &element.labels,
+                value: element.sample.value,
+                external_labels: &self.external_labels,
+                external_url: &self.options.external_url,
+                time,
+                query: &query,
+            };
+            let labels = texts.alert_labels(&config.alert, &data, cache, &mut failed);
+            let annotations = texts.alert_annotations(&config.annotations, &data, &mut failed);
             let value = element.sample.value;
             if found.insert(labels, Found { annotations, value }).is_some() {
                 return Err(Failure::new(
@@ -393,10 +416,32 @@ impl Group {
                 ));
             }
         }
+        if let Some(error) = failed.first {
+            tracing::warn!(
+                file = self.file,
+                group = self.config.name,
+                alert = config.alert,
+                %error,
+                failed = failed.count,
+                "Expanding alert template failed"
+            );
+        }
+        Ok(found)
+    }
+
+    /// Moves the rule's alerts on and sends those that are due; the samples that tell of them.
+    fn alerts(
+        &self,
+        rule: &Rule,
+        config: &AlertConfig,
+        found: &BTreeMap<Labels, Found>,
+        time: Timestamp,
+        is_restored: bool,
+    ) -> Result<Vec<(Labels, f64)>, Failure> {
         let options = &self.options;
         let limit = self.config.limit;
         let mut alerts = lock(&rule.alerts);
-        let active_count = alerting::advance(&mut alerts, config, &found, time);
+        let active_count = alerting::advance(&mut alerts, config, found, time);
         if limit > 0 && active_count as i64 > limit {
             alerts.clear();
             return Err(Failure::new(format!(
@@ -591,7 +636,7 @@ impl Group {
             .enumerate()
             .map(|(index, rule)| (&rule.key, index))
             .collect();
-        for (rule, (mut output, recorder)) in from.rules.iter().zip(theirs.outputs.drain(..)) {
+        for (rule, (mut output, cache)) in from.rules.iter().zip(theirs.outputs.drain(..)) {
             let Some(index) = by_key.get(&rule.key) else {
                 mine.abandoned.extend(output.abandon());
                 continue;
@@ -599,7 +644,7 @@ impl Group {
             let heir = &self.rules[*index];
             *lock(&heir.alerts) = std::mem::take(&mut *lock(&rule.alerts));
             *lock(&heir.shown) = lock(&rule.shown).clone();
-            mine.outputs[*index] = (output, recorder);
+            mine.outputs[*index] = (output, cache);
         }
     }
 
@@ -662,7 +707,7 @@ impl Rule {
                     },
                     hold: config.hold,
                     keep_firing_for: config.keep_firing_for,
-                    annotations: config.annotations.clone(),
+                    annotations: Pairs::clone(&config.annotations),
                     alerts: alerting::active(&alerts),
                 })
             }
@@ -670,7 +715,7 @@ impl Rule {
         RuleStatus {
             name: self.config.name().to_owned(),
             query: self.config.query.text.clone(),
-            labels: self.config.labels.clone(),
+            labels: Pairs::clone(&self.config.labels),
             health: shown.health,
             last_error: shown.last_error,
             evaluation_time: shown.evaluation_time,
@@ -685,14 +730,18 @@ fn identity(rule: &RuleConfig) -> String {
     format!("{}{:?}", rule.name(), rule.labels)
 }
 
-fn alert_labels(rule: &Rule, input: &Labels) -> Labels {
-    let mut builder = input.to_builder();
-    builder.remove(narthex_storage::METRIC_NAME);
-    for (name, value) in &*rule.config.labels {
-        builder.set(name, value);
+/// Templates are expanded within the time of their rule's query.
+fn check_time(context: &QueryContext<'_>) -> Result<(), Failure> {
+    const STAGE: &str = "template expansion";
+    if context.budget.is_canceled() {
+        return Err(QueryError::Canceled(STAGE).into());
     }
-    builder.set(alerting::ALERT_NAME, rule.config.name());
-    builder.build()
+    match context.deadline {
+        Some(deadline) if context.clock.monotonic() > deadline => {
+            Err(QueryError::Timeout(STAGE).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Ends series at `time`; series that somebody wrote since then go on.

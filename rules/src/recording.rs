@@ -9,52 +9,60 @@ use crate::{file::RuleConfig, group::Failure};
 
 /// Remembers output labels by input labels, so that a steady rule builds no label set.
 #[derive(Debug, Default)]
-pub(crate) struct Recorder {
+pub(crate) struct LabelCache {
     outputs: HashMap<Labels, Labels, foldhash::fast::RandomState>,
-    /// Output labels of the evaluation at hand.
-    seen: HashSet<Labels, foldhash::fast::RandomState>,
 }
 
-impl Recorder {
-    /// The series to store, in the answer's order.
-    ///
-    /// # Errors
-    /// When two of them would have the same labels, or there are more than `limit` (above 0).
-    pub(crate) fn record(
-        &mut self,
-        rule: &RuleConfig,
-        limit: i64,
-        answer: &[VectorSample],
-    ) -> Result<Vec<(Labels, f64)>, Failure> {
-        if self.outputs.len() > 2 * answer.len() + 64 {
+impl LabelCache {
+    /// To be called before an evaluation that asks for so many inputs: forgets everything when much
+    /// of it was not asked for.
+    pub(crate) fn begin(&mut self, inputs: usize) {
+        if self.outputs.len() > 2 * inputs + 64 {
             self.outputs.clear();
         }
-        self.seen.clear();
-        let mut samples = Vec::with_capacity(answer.len());
-        for element in answer {
-            let labels = match self.outputs.get(&element.labels) {
-                Some(labels) => labels.clone(),
-                None => {
-                    let labels = output_labels(rule, &element.labels);
-                    self.outputs.insert(element.labels.clone(), labels.clone());
-                    labels
-                }
-            };
-            if !self.seen.insert(labels.clone()) {
-                return Err(Failure::new(
-                    "vector contains metrics with the same labelset after applying rule labels",
-                ));
-            }
-            samples.push((labels, element.sample.value));
-        }
-        if limit > 0 && samples.len() as i64 > limit {
-            return Err(Failure::new(format!(
-                "exceeded limit of {limit} with {} series",
-                samples.len()
-            )));
-        }
-        Ok(samples)
     }
+
+    /// The output labels of `input`, by `build` when they are not known.
+    pub(crate) fn get(&mut self, input: &Labels, build: impl FnOnce() -> Labels) -> Labels {
+        if let Some(labels) = self.outputs.get(input) {
+            return labels.clone();
+        }
+        let labels = build();
+        self.outputs.insert(input.clone(), labels.clone());
+        labels
+    }
+}
+
+/// The series to store, in the answer's order.
+///
+/// # Errors
+/// When two of them would have the same labels, or there are more than `limit` (above 0).
+pub(crate) fn record(
+    rule: &RuleConfig,
+    limit: i64,
+    answer: &[VectorSample],
+    cache: &mut LabelCache,
+) -> Result<Vec<(Labels, f64)>, Failure> {
+    cache.begin(answer.len());
+    let mut seen =
+        HashSet::with_capacity_and_hasher(answer.len(), foldhash::fast::RandomState::default());
+    let mut samples = Vec::with_capacity(answer.len());
+    for element in answer {
+        let labels = cache.get(&element.labels, || output_labels(rule, &element.labels));
+        if !seen.insert(labels.clone()) {
+            return Err(Failure::new(
+                "vector contains metrics with the same labelset after applying rule labels",
+            ));
+        }
+        samples.push((labels, element.sample.value));
+    }
+    if limit > 0 && samples.len() as i64 > limit {
+        return Err(Failure::new(format!(
+            "exceeded limit of {limit} with {} series",
+            samples.len()
+        )));
+    }
+    Ok(samples)
 }
 
 fn output_labels(rule: &RuleConfig, input: &Labels) -> Labels {

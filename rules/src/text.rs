@@ -2,7 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::template::Template;
+use narthex_storage::{Labels, METRIC_NAME};
+
+use crate::{
+    alerting::ALERT_NAME,
+    recording::LabelCache,
+    sink::Pairs,
+    template::{Template, TemplateData, TemplateError},
+};
 
 /// Parsed labels and annotations; shared by all that hold the rule.
 #[derive(Debug, Clone, Default)]
@@ -31,4 +38,73 @@ pub(crate) enum Text {
     Plain(String),
     /// To be expanded for each alert.
     Template(Template),
+}
+
+/// Expansions that failed in one evaluation of a rule: each is replaced by a text that says why.
+#[derive(Debug, Default)]
+pub(crate) struct Failed {
+    /// How many.
+    pub(crate) count: usize,
+    /// The first of them.
+    pub(crate) first: Option<TemplateError>,
+}
+
+impl Text {
+    fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+
+    fn expand(&self, data: &TemplateData<'_>, failed: &mut Failed) -> String {
+        match self {
+            Self::Plain(text) => text.clone(),
+            Self::Template(template) => template.expand(data).unwrap_or_else(|error| {
+                let text = format!("<error expanding template: {error}>");
+                failed.count += 1;
+                failed.first.get_or_insert(error);
+                text
+            }),
+        }
+    }
+}
+
+impl RuleTexts {
+    /// What identifies the alert of `alert` for the sample that `data` tells of.
+    pub(crate) fn alert_labels(
+        &self,
+        alert: &str,
+        data: &TemplateData<'_>,
+        cache: &mut LabelCache,
+        failed: &mut Failed,
+    ) -> Labels {
+        let mut build = || {
+            let mut builder = data.labels.to_builder();
+            builder.remove(METRIC_NAME);
+            for (name, text) in &self.labels {
+                builder.set(name, &text.expand(data, failed));
+            }
+            builder.set(ALERT_NAME, alert);
+            builder.build()
+        };
+        if self.labels.iter().all(|(_, text)| text.is_plain()) {
+            cache.get(data.labels, build)
+        } else {
+            build()
+        }
+    }
+
+    /// What is said about it; `written` are the annotations as written.
+    pub(crate) fn alert_annotations(
+        &self,
+        written: &Pairs,
+        data: &TemplateData<'_>,
+        failed: &mut Failed,
+    ) -> Pairs {
+        if self.annotations.iter().all(|(_, text)| text.is_plain()) {
+            return Pairs::clone(written);
+        }
+        self.annotations
+            .iter()
+            .map(|(name, text)| (name.clone(), text.expand(data, failed)))
+            .collect()
+    }
 }

@@ -531,7 +531,7 @@ fn the_time_that_an_alert_was_pending_is_restored_after_a_restart() {
     world.sent();
     expect_test::expect![[r#"
         Long ok pending
-          {alertname="Long", n="{{ $value }}"} pending since 11 value 1
+          {alertname="Long", n="1"} pending since 11 value 1
         Nearly ok pending
           {alertname="Nearly"} pending since 18 value 1
         Fired ok pending
@@ -637,5 +637,72 @@ fn a_rule_may_yield_a_hundred_thousand_alerts() {
     assert_eq!(
         world.query("count by (__name__) ({__name__=~'ALERTS.*|after'})", 2),
         "{__name__=\"ALERTS\"} 100000\n{__name__=\"ALERTS_FOR_STATE\"} 100000\n{__name__=\"after\"} 1\n"
+    );
+}
+
+/// As Prometheus 3.5.3 answered.
+#[test]
+fn labels_and_annotations_are_expanded_and_a_failing_template_says_so() {
+    let world = World::new();
+    let text = r#"groups:
+- name: a
+  labels: {team: g, over: g}
+  rules:
+  - alert: Always
+    expr: label_replace(vector(1), "inst", "i1", "", "")
+    labels: {empty: "{{ $labels.none }}", v: "v{{ $value }}", sev: page}
+    annotations: {e: "", bad: "{{ query \"sum(\" }}", s: "{{ $labels.inst }} of {{ $labels.alertname }} {{ $externalLabels.site }}"}
+- name: off
+  query_offset: 10s
+  rules:
+  - alert: OffA
+    expr: vector(time())
+    annotations: {t: '{{ with query "time()" }}{{ . | first | value }}{{ end }}'}
+"#;
+    let settings = UpdateSettings {
+        external_labels: Labels::from_pairs([("site", "home")]),
+        ..settings()
+    };
+    world.manager.update(vec![file(text)], &settings);
+    let groups = world.manager.groups();
+    for second in [100, 160, 220] {
+        world.clock.0.store(second * 1000, Ordering::Relaxed);
+        for group in &groups {
+            group.evaluate(second * 1000);
+        }
+    }
+    let alerts: String = groups
+        .iter()
+        .flat_map(|group| group.status().rules)
+        .flat_map(|rule| rule.alerting.unwrap().alerts)
+        .map(|alert| format!("{} {:#?}\n", alert.labels, alert.annotations))
+        .collect();
+    expect_test::expect![[r#"
+        {alertname="Always", inst="i1", over="g", sev="page", team="g", v="v1"} [
+            (
+                "bad",
+                "<error expanding template: error executing template __alert_Always: template: __alert_Always:1:115: executing \"__alert_Always\" at <query \"sum(\">: error calling query: 1:5: parse error: unclosed left parenthesis>",
+            ),
+            (
+                "e",
+                "",
+            ),
+            (
+                "s",
+                "i1 of  home",
+            ),
+        ]
+        {alertname="OffA"} [
+            (
+                "t",
+                "220",
+            ),
+        ]
+    "#]].assert_eq(&alerts);
+    world.clock.0.store(240_000, Ordering::Relaxed);
+    assert_eq!(
+        world.query("ALERTS", 4),
+        "{__name__=\"ALERTS\", alertname=\"Always\", alertstate=\"firing\", empty=\"{{ $labels.none }}\", inst=\"i1\", over=\"g\", sev=\"page\", team=\"g\", v=\"v1\"} 1\n\
+         {__name__=\"ALERTS\", alertname=\"OffA\", alertstate=\"firing\"} 1\n"
     );
 }
