@@ -83,6 +83,7 @@ pub struct Group {
     timing: Mutex<Timing>,
     figures: Figures,
     stopped: AtomicBool,
+    is_canceled: AtomicBool,
     /// What the running query may use; cancelled by [`Group::stop`].
     running: Mutex<Option<Arc<Budget>>>,
 }
@@ -191,6 +192,7 @@ impl Group {
             timing: Mutex::default(),
             figures: Figures::default(),
             stopped: AtomicBool::new(false),
+            is_canceled: AtomicBool::new(false),
             running: Mutex::default(),
         }
     }
@@ -225,9 +227,15 @@ impl Group {
             .fetch_add(iterations, Ordering::Relaxed);
     }
 
-    /// Ends the running iteration at its next step and refuses later ones.
-    pub fn stop(&self) {
+    /// Ends the running iteration behind the rule at hand and refuses later ones.
+    pub(crate) fn finish(&self) {
         self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    /// Cancels the running iteration and refuses later ones.
+    pub(crate) fn stop(&self) {
+        self.finish();
+        self.is_canceled.store(true, Ordering::SeqCst);
         if let Some(budget) = &*lock(&self.running) {
             budget.cancel();
         }
@@ -333,7 +341,7 @@ impl Group {
         let options = &self.options;
         let budget = Arc::new(Budget::new(options.query_budget_bytes));
         *lock(&self.running) = Some(Arc::clone(&budget));
-        if self.is_stopped() {
+        if self.is_canceled.load(Ordering::SeqCst) {
             budget.cancel();
         }
         let context = QueryContext {

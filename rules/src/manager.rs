@@ -128,7 +128,8 @@ impl Manager {
     }
 
     /// Puts these files in force instead of the earlier ones. Unchanged groups stay the same
-    /// [`Arc`]; of the others the running iteration is ended and waited for.
+    /// [`Arc`]; of the others the rule at hand is waited for,
+    /// which may take as long as a query may.
     pub fn update(&self, files: Vec<RuleFile>, settings: &UpdateSettings) {
         let mut leftovers = self
             .leftovers
@@ -153,7 +154,7 @@ impl Manager {
                 let group = match old.remove(&key) {
                     Some(old) if old.equals(&group) => old,
                     Some(old) => {
-                        old.stop();
+                        old.finish();
                         group.take_over(&old);
                         Arc::new(group)
                     }
@@ -164,7 +165,7 @@ impl Manager {
         }
         let now = self.options.clock.now();
         for group in old.into_values() {
-            group.stop();
+            group.finish();
             let (series, offset) = group.abandon();
             if !series.is_empty() {
                 leftovers.removed.push(Removed {

@@ -148,3 +148,13 @@ fn errors_show_the_place_and_its_line() {
           |             ^"#]]
     .assert_eq(&errors.to_string());
 }
+
+#[test]
+fn nesting_without_end_is_refused() {
+    for opening in ["[", "{a: ", "- "] {
+        let text = format!("groups: {}", opening.repeat(50_000));
+        let errors = parse_rule_file(Path::new("r.yml"), text.as_bytes(), &FileOptions::default())
+            .unwrap_err();
+        assert_eq!(errors.errors().len(), 1, "{opening}");
+    }
+}

@@ -18,9 +18,9 @@ use narthex_storage::{
     Appendable, Budget, Clock, Db, DbOptions, Labels, MemoryFs, Sample, Timestamp,
 };
 
-/// A clock that stands where the test puts it.
+/// A clock that stands where the test puts it; its monotonic time may pass at every look.
 #[derive(Debug, Default)]
-struct SetClock(AtomicI64);
+struct SetClock(AtomicI64, AtomicI64);
 
 impl Clock for SetClock {
     fn now(&self) -> Timestamp {
@@ -28,6 +28,8 @@ impl Clock for SetClock {
     }
 
     fn monotonic(&self) -> Duration {
+        let passed = self.1.load(Ordering::Relaxed);
+        self.0.fetch_add(passed, Ordering::Relaxed);
         Duration::from_millis(self.now().unsigned_abs())
     }
 }
@@ -705,4 +707,23 @@ fn labels_and_annotations_are_expanded_and_a_failing_template_says_so() {
         "{__name__=\"ALERTS\", alertname=\"Always\", alertstate=\"firing\", empty=\"{{ $labels.none }}\", inst=\"i1\", over=\"g\", sev=\"page\", team=\"g\", v=\"v1\"} 1\n\
          {__name__=\"ALERTS\", alertname=\"OffA\", alertstate=\"firing\"} 1\n"
     );
+}
+
+#[test]
+fn a_query_that_takes_too_long_fails_its_rule_alone() {
+    let world = World::new();
+    world.load(
+        "groups: [{name: a, rules: [{record: slow, expr: sum(x)}, {alert: A, expr: x > 0}]}]",
+    );
+    world.put(&[("__name__", "x")], 0, 1.0);
+    world.clock.1.store(130_000, Ordering::Relaxed);
+    world.evaluate(0);
+    assert_eq!(
+        world.shown(),
+        "slow err (query timed out in expression evaluation)\n\
+         A err (query timed out in expression evaluation) inactive\n"
+    );
+    world.clock.1.store(0, Ordering::Relaxed);
+    world.evaluate(1);
+    assert!(world.shown().starts_with("slow ok\nA ok firing\n"));
 }
