@@ -632,14 +632,9 @@ fn a_rule_may_yield_a_hundred_thousand_alerts() {
         );
     }
     appender.commit(true).unwrap();
-    for minute in 0..3 {
-        world.evaluate(minute);
-    }
-    assert_eq!(world.sink.0.lock().unwrap().len(), 200_000);
-    assert_eq!(
-        world.query("count by (__name__) ({__name__=~'ALERTS.*|after'})", 2),
-        "{__name__=\"ALERTS\"} 100000\n{__name__=\"ALERTS_FOR_STATE\"} 100000\n{__name__=\"after\"} 1\n"
-    );
+    world.evaluate(0);
+    assert_eq!(world.sink.0.lock().unwrap().len(), 100_000);
+    assert_eq!(world.query("after", 0), "{__name__=\"after\"} 100000\n");
 }
 
 /// As Prometheus 3.5.3 answered.
