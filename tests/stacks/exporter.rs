@@ -220,10 +220,8 @@ impl Target {
         for family in &self.families {
             for mut sample in family.samples(at, speed) {
                 for name in ["le", "quantile"] {
-                    if let Some(bound) = sample.labels.get_mut(name)
-                        && bound.bytes().all(|byte| byte.is_ascii_digit())
-                    {
-                        bound.push_str(".0");
+                    if let Some(bound) = sample.labels.get_mut(name) {
+                        *bound = normal_bound(bound);
                     }
                 }
                 samples.push(sample);
@@ -333,6 +331,17 @@ impl Series {
             }
         }
         total / speed
+    }
+}
+
+/// A bucket's or quantile's bound as a scrape stores it: `1.0` for `1`, `1.6777216e+07` for
+/// `16777216`.
+fn normal_bound(bound: &str) -> String {
+    match bound.parse::<f64>() {
+        Ok(value) if value.is_infinite() => "+Inf".to_owned(),
+        Ok(value) if value >= 1e6 => format!("{value:e}").replace('e', "e+0"),
+        Ok(value) if value.fract() == 0.0 => format!("{value:.1}"),
+        _ => bound.to_owned(),
     }
 }
 

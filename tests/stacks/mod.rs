@@ -6,6 +6,40 @@
 //! This module checks the folders themselves, without a server. With the environment variable
 //! `NARTHEX_PROMTOOL=/path/to/promtool` the same checks run that program as well.
 
+/// One test a stack for each of these checks: a failure names its stack, and they run side by side.
+macro_rules! for_each_stack {
+    ($($check:ident),*) => {
+        $(
+            mod $check {
+                #[test]
+                fn butterfly() {
+                    super::$check("butterfly");
+                }
+
+                #[test]
+                fn chimera() {
+                    super::$check("chimera");
+                }
+
+                #[test]
+                fn metald() {
+                    super::$check("metald");
+                }
+
+                #[test]
+                fn sidepanel() {
+                    super::$check("sidepanel");
+                }
+
+                #[test]
+                fn zerostate() {
+                    super::$check("zerostate");
+                }
+            }
+        )*
+    };
+}
+
 mod exporter;
 mod queries;
 mod rule_tests;
@@ -15,9 +49,6 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
-
-/// The folders under `tests/stacks/`.
-const STACKS: [&str; 1] = ["sidepanel"];
 
 /// What a promtool printed and how it ended.
 #[derive(Debug)]

@@ -7,10 +7,7 @@ use std::{collections::BTreeSet, fs};
 
 use narthex_query::parser::{ParserOptions, parse};
 
-use super::{
-    STACKS,
-    exporter::{folder, seconds},
-};
+use super::exporter::{folder, seconds};
 
 /// A panel's query.
 #[derive(Debug)]
@@ -46,25 +43,24 @@ fn query(line: &str) -> Option<Query> {
     })
 }
 
-#[test]
-fn every_query_parses_and_every_panel_has_a_name_of_its_own() {
-    for stack in STACKS {
-        let mut panels = BTreeSet::new();
-        for query in load(stack) {
-            parse(&query.expression, ParserOptions::default())
-                .unwrap_or_else(|error| panic!("{stack}, {}: {error:?}", query.panel));
-            assert!(
-                query.range.is_none_or(|(length, step)| {
-                    step > 0.0 && length >= step && length / step <= 11_000.0
-                }),
-                "{stack}, {}: the range",
-                query.panel
-            );
-            assert!(
-                panels.insert(query.panel.clone()),
-                "{stack}: two panels {}",
-                query.panel
-            );
-        }
+for_each_stack!(every_query_parses_and_every_panel_has_a_name_of_its_own);
+
+fn every_query_parses_and_every_panel_has_a_name_of_its_own(stack: &str) {
+    let mut panels = BTreeSet::new();
+    for query in load(stack) {
+        parse(&query.expression, ParserOptions::default())
+            .unwrap_or_else(|error| panic!("{stack}, {}: {error:?}", query.panel));
+        assert!(
+            query.range.is_none_or(|(length, step)| {
+                step > 0.0 && length >= step && length / step <= 11_000.0
+            }),
+            "{stack}, {}: the range",
+            query.panel
+        );
+        assert!(
+            panels.insert(query.panel.clone()),
+            "{stack}: two panels {}",
+            query.panel
+        );
     }
 }

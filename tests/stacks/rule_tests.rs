@@ -10,7 +10,7 @@ use std::{fs, path::Path};
 
 use tempfile::TempDir;
 
-use super::{Promtool, STACKS, exporter::folder};
+use super::{Promtool, exporter::folder};
 
 /// A change to one file and what the failing run has to name.
 #[derive(Debug)]
@@ -20,102 +20,95 @@ struct Spoiled {
     named: String,
 }
 
-#[test]
-fn the_configurations_and_rule_files_check() {
+for_each_stack!(
+    the_configurations_and_rule_files_check,
+    the_unit_tests_pass,
+    every_alert_is_tested_firing_and_quiet,
+    every_spoiled_expectation_fails,
+    every_loosened_rule_fails
+);
+
+fn the_configurations_and_rule_files_check(stack: &str) {
     for promtool in Promtool::all() {
-        for stack in STACKS {
-            let checked = promtool.run(&folder(stack), &["check", "config", "prometheus.yml"]);
-            assert_eq!(checked.code, Some(0), "{stack}: {checked:?}");
-            for file in rule_files(&folder(stack)) {
-                let rules = fs::read_to_string(folder(stack).join(&file))
-                    .unwrap()
-                    .lines()
-                    .filter(|line| {
-                        let line = line.trim_start().trim_start_matches("- ");
-                        line.starts_with("alert: ") || line.starts_with("record: ")
-                    })
-                    .count();
-                let checked = promtool.run(&folder(stack), &["check", "rules", &file]);
-                assert_eq!(
-                    (checked.code, checked.stderr.as_str()),
-                    (Some(0), ""),
-                    "{file}"
-                );
-                assert!(
-                    checked
-                        .stdout
-                        .contains(&format!("  SUCCESS: {rules} rules found\n")),
-                    "{stack}, {file}: {checked:?}"
-                );
-            }
-        }
-    }
-}
-
-#[test]
-fn the_unit_tests_pass() {
-    for promtool in Promtool::all() {
-        for stack in STACKS {
-            let tested = promtool.run(&folder(stack), &["test", "rules", "tests.yml"]);
-            assert_eq!(tested.code, Some(0), "{stack}: {}", tested.stderr);
-            assert!(
-                tested.stdout.contains("  SUCCESS\n"),
-                "{stack}: {}",
-                tested.stdout
-            );
-        }
-    }
-}
-
-#[test]
-fn every_alert_is_tested_firing_and_quiet() {
-    for stack in STACKS {
-        let tests = fs::read_to_string(folder(stack).join("tests.yml")).unwrap();
-        for alert in alerts(&folder(stack)) {
-            let tested = |empty: bool| {
-                let mut lines = tests.lines();
-                let mut found = false;
-                while let Some(line) = lines.next() {
-                    if line.trim() == format!("alertname: {alert}") {
-                        found |= (lines.next().map(str::trim) == Some("exp_alerts: []")) == empty;
-                    }
-                }
-                found
-            };
-            assert!(tested(false), "{stack}: no test in which {alert} fires");
-            assert!(
-                tested(true),
-                "{stack}: no test in which {alert} stays quiet"
-            );
-        }
-    }
-}
-
-#[test]
-fn every_spoiled_expectation_fails() {
-    for stack in STACKS {
-        let tests = fs::read_to_string(folder(stack).join("tests.yml")).unwrap();
-        let spoiled = spoiled_expectations(&tests);
-        assert!(spoiled.len() > 20, "{stack}: {}", spoiled.len());
-        all_fail(stack, "tests.yml", &spoiled);
-    }
-}
-
-#[test]
-fn every_loosened_rule_fails() {
-    for stack in STACKS {
-        let mut alerts_spoiled = 0;
+        let checked = promtool.run(&folder(stack), &["check", "config", "prometheus.yml"]);
+        assert_eq!(checked.code, Some(0), "{stack}: {checked:?}");
         for file in rule_files(&folder(stack)) {
-            let rules = fs::read_to_string(folder(stack).join(&file)).unwrap();
-            let spoiled = spoiled_rules(&rules);
-            alerts_spoiled += spoiled.len();
-            all_fail(stack, &file, &spoiled);
+            let rules = fs::read_to_string(folder(stack).join(&file))
+                .unwrap()
+                .lines()
+                .filter(|line| {
+                    let line = line.trim_start().trim_start_matches("- ");
+                    line.starts_with("alert: ") || line.starts_with("record: ")
+                })
+                .count();
+            let checked = promtool.run(&folder(stack), &["check", "rules", &file]);
+            assert_eq!(
+                (checked.code, checked.stderr.as_str()),
+                (Some(0), ""),
+                "{file}"
+            );
+            assert!(
+                checked
+                    .stdout
+                    .contains(&format!("  SUCCESS: {rules} rules found\n")),
+                "{stack}, {file}: {checked:?}"
+            );
         }
+    }
+}
+
+fn the_unit_tests_pass(stack: &str) {
+    for promtool in Promtool::all() {
+        let tested = promtool.run(&folder(stack), &["test", "rules", "tests.yml"]);
+        assert_eq!(tested.code, Some(0), "{stack}: {}", tested.stderr);
         assert!(
-            alerts_spoiled >= 3 * alerts(&folder(stack)).len(),
-            "{stack}: {alerts_spoiled}"
+            tested.stdout.contains("  SUCCESS\n"),
+            "{stack}: {}",
+            tested.stdout
         );
     }
+}
+
+fn every_alert_is_tested_firing_and_quiet(stack: &str) {
+    let tests = fs::read_to_string(folder(stack).join("tests.yml")).unwrap();
+    for alert in alerts(&folder(stack)) {
+        let tested = |empty: bool| {
+            let mut lines = tests.lines();
+            let mut found = false;
+            while let Some(line) = lines.next() {
+                if line.trim() == format!("alertname: {alert}") {
+                    found |= (lines.next().map(str::trim) == Some("exp_alerts: []")) == empty;
+                }
+            }
+            found
+        };
+        assert!(tested(false), "{stack}: no test in which {alert} fires");
+        assert!(
+            tested(true),
+            "{stack}: no test in which {alert} stays quiet"
+        );
+    }
+}
+
+fn every_spoiled_expectation_fails(stack: &str) {
+    let tests = fs::read_to_string(folder(stack).join("tests.yml")).unwrap();
+    let spoiled = spoiled_expectations(&tests);
+    assert!(spoiled.len() > 20, "{stack}: {}", spoiled.len());
+    all_fail(stack, "tests.yml", &spoiled);
+}
+
+fn every_loosened_rule_fails(stack: &str) {
+    let mut alerts_spoiled = 0;
+    for file in rule_files(&folder(stack)) {
+        let rules = fs::read_to_string(folder(stack).join(&file)).unwrap();
+        let spoiled = spoiled_rules(&rules);
+        alerts_spoiled += spoiled.len();
+        all_fail(stack, &file, &spoiled);
+    }
+    assert!(
+        alerts_spoiled >= 3 * alerts(&folder(stack)).len(),
+        "{stack}: {alerts_spoiled}"
+    );
 }
 
 /// Runs the stack's tests with each of the changes to `file`, in a copy.

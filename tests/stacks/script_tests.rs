@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs};
 use tempfile::TempDir;
 
 use super::{
-    Promtool, STACKS,
+    Promtool,
     exporter::{LabelMap, Script, braces, folder},
     rule_tests::{copy_folder, rule_files},
 };
@@ -18,61 +18,58 @@ const INTERVAL: u32 = 15;
 /// Quiet time before script time 0, in intervals: more than the longest look back, 65 minutes.
 const QUIET: u32 = 260;
 
-#[test]
-fn the_scripts_lead_every_alert_through_its_phases() {
-    for stack in STACKS {
-        let script = Script::load(stack);
-        let copy = TempDir::new().unwrap();
-        copy_folder(&folder(stack), copy.path());
-        fs::write(copy.path().join("script.yml"), unit_test(stack, &script)).unwrap();
-        for promtool in Promtool::all() {
-            let tested = promtool.run(copy.path(), &["test", "rules", "script.yml"]);
-            assert_eq!(tested.code, Some(0), "{stack}: {}", tested.stderr);
-        }
+for_each_stack!(
+    the_scripts_lead_every_alert_through_its_phases,
+    the_configurations_name_the_targets_of_the_scripts,
+    counters_never_fall_and_speed_divides_them
+);
+
+fn the_scripts_lead_every_alert_through_its_phases(stack: &str) {
+    let script = Script::load(stack);
+    let copy = TempDir::new().unwrap();
+    copy_folder(&folder(stack), copy.path());
+    fs::write(copy.path().join("script.yml"), unit_test(stack, &script)).unwrap();
+    for promtool in Promtool::all() {
+        let tested = promtool.run(copy.path(), &["test", "rules", "script.yml"]);
+        assert_eq!(tested.code, Some(0), "{stack}: {}", tested.stderr);
     }
 }
 
-#[test]
-fn the_configurations_name_the_targets_of_the_scripts() {
-    for stack in STACKS {
-        let config = fs::read_to_string(folder(stack).join("prometheus.yml")).unwrap();
-        let script = Script::load(stack);
-        let quoted = |address: &str| {
-            config.matches(&format!("\"{address}\"")).count()
-                + config.matches(&format!("'{address}'")).count()
-        };
-        assert_eq!(quoted(&script.alertmanager), 1, "{stack}");
-        for target in &script.targets {
-            assert_eq!(quoted(&target.address), 1, "{stack}: {}", target.address);
-            assert!(
-                config
-                    .lines()
-                    .any(|line| line.replace('\'', "").trim_start_matches([' ', '-'])
-                        == format!("job_name: {}", target.job)),
-                "{stack}: {}",
-                target.job
-            );
-        }
+fn the_configurations_name_the_targets_of_the_scripts(stack: &str) {
+    let config = fs::read_to_string(folder(stack).join("prometheus.yml")).unwrap();
+    let script = Script::load(stack);
+    let quoted = |address: &str| {
+        config.matches(&format!("\"{address}\"")).count()
+            + config.matches(&format!("'{address}'")).count()
+    };
+    assert_eq!(quoted(&script.alertmanager), 1, "{stack}");
+    for target in &script.targets {
+        assert_eq!(quoted(&target.address), 1, "{stack}: {}", target.address);
+        assert!(
+            config
+                .lines()
+                .any(|line| line.replace('\'', "").trim_start_matches([' ', '-'])
+                    == format!("job_name: {}", target.job)),
+            "{stack}: {}",
+            target.job
+        );
     }
 }
 
-#[test]
-fn counters_never_fall_and_speed_divides_them() {
-    for stack in STACKS {
-        for target in Script::load(stack).targets {
-            for minute in -60..60 {
-                let at = f64::from(minute) * 60.0;
-                let (now, then) = (target.samples(at, 1.0), target.samples(at + 15.0, 1.0));
-                let slow = target.samples(at, 60.0);
-                assert_eq!(now.len(), then.len());
-                for ((now, then), slow) in now.iter().zip(&then).zip(&slow) {
-                    let counter = ["_total", "_bucket", "_sum", "_count"]
-                        .iter()
-                        .any(|suffix| now.name.ends_with(suffix));
-                    if counter && slow.value != now.value {
-                        assert!(now.value <= then.value, "{stack}: {now:?} {then:?}");
-                        assert!((slow.value * 60.0 - now.value).abs() < 1e-6 * now.value);
-                    }
+fn counters_never_fall_and_speed_divides_them(stack: &str) {
+    for target in Script::load(stack).targets {
+        for minute in -60..60 {
+            let at = f64::from(minute) * 60.0;
+            let (now, then) = (target.samples(at, 1.0), target.samples(at + 15.0, 1.0));
+            let slow = target.samples(at, 60.0);
+            assert_eq!(now.len(), then.len());
+            for ((now, then), slow) in now.iter().zip(&then).zip(&slow) {
+                let counter = ["_total", "_bucket", "_sum", "_count"]
+                    .iter()
+                    .any(|suffix| now.name.ends_with(suffix));
+                if counter && slow.value != now.value {
+                    assert!(now.value <= then.value, "{stack}: {now:?} {then:?}");
+                    assert!((slow.value * 60.0 - now.value).abs() < 1e-6 * now.value);
                 }
             }
         }
