@@ -392,8 +392,8 @@ fn schedule(text: &str) -> Option<Vec<Piece>> {
 }
 
 fn phase(text: &str) -> Option<Phase> {
-    let (alert, rest) = text.split_once(' ')?;
-    let (labels, rest) = labels(rest)?;
+    let (alert, rest) = text.split_at(text.find(" {")?);
+    let (labels, rest) = labels(rest.trim_start())?;
     let words: Vec<&str> = rest.split(' ').collect();
     let ["active", active, "fires", fires, "resolved", resolved] = words[..] else {
         return None;

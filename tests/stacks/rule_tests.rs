@@ -12,11 +12,14 @@ use tempfile::TempDir;
 
 use super::{Promtool, exporter::folder};
 
-/// A change to one file and what the failing run has to name.
+/// A change to the rules or their tests, and what the failing run has to name.
 #[derive(Debug)]
 struct Spoiled {
     what: String,
-    text: String,
+    /// The changed rule file and its text, if it is a rule that is changed.
+    rules: Option<(String, String)>,
+    /// `tests.yml` with those tests alone that the change concerns.
+    tests: String,
     named: String,
 }
 
@@ -91,49 +94,70 @@ fn every_alert_is_tested_firing_and_quiet(stack: &str) {
 }
 
 fn every_spoiled_expectation_fails(stack: &str) {
-    let tests = fs::read_to_string(folder(stack).join("tests.yml")).unwrap();
-    let spoiled = spoiled_expectations(&tests);
+    let (head, tests) = parts(stack);
+    let mut spoiled = Vec::new();
+    for test in tests {
+        spoiled.extend(spoiled_expectations(&head, &test));
+    }
     assert!(spoiled.len() > 20, "{stack}: {}", spoiled.len());
-    all_fail(stack, "tests.yml", &spoiled);
+    all_fail(stack, &spoiled);
 }
 
 fn every_loosened_rule_fails(stack: &str) {
-    let mut alerts_spoiled = 0;
+    let mut spoiled = Vec::new();
     for file in rule_files(&folder(stack)) {
-        let rules = fs::read_to_string(folder(stack).join(&file)).unwrap();
-        let spoiled = spoiled_rules(&rules);
-        alerts_spoiled += spoiled.len();
-        all_fail(stack, &file, &spoiled);
+        spoiled.extend(spoiled_rules(stack, &file));
     }
-    assert!(
-        alerts_spoiled >= 3 * alerts(&folder(stack)).len(),
-        "{stack}: {alerts_spoiled}"
-    );
+    assert_eq!(spoiled.len(), 3 * alerts(&folder(stack)).len(), "{stack}");
+    all_fail(stack, &spoiled);
 }
 
-/// Runs the stack's tests with each of the changes to `file`, in a copy.
-fn all_fail(stack: &str, file: &str, spoiled: &[Spoiled]) {
+/// Runs the stack's tests with each of the changes, in a copy.
+fn all_fail(stack: &str, spoiled: &[Spoiled]) {
     let copy = TempDir::new().unwrap();
     copy_folder(&folder(stack), copy.path());
-    let original = fs::read_to_string(copy.path().join(file)).unwrap();
-    for Spoiled { what, text, named } in spoiled {
-        fs::write(copy.path().join(file), text).unwrap();
+    for Spoiled {
+        what,
+        rules,
+        tests,
+        named,
+    } in spoiled
+    {
+        fs::write(copy.path().join("spoiled.yml"), tests).unwrap();
+        if let Some((file, text)) = rules {
+            fs::write(copy.path().join(file), text).unwrap();
+        }
         for promtool in Promtool::all() {
-            let tested = promtool.run(copy.path(), &["test", "rules", "tests.yml"]);
-            assert_eq!(tested.code, Some(1), "{stack}, {file}, {what}: {tested:?}");
+            let tested = promtool.run(copy.path(), &["test", "rules", "spoiled.yml"]);
+            assert_eq!(tested.code, Some(1), "{stack}, {what}: {tested:?}");
             assert!(
                 tested.stderr.contains(named.as_str()),
-                "{stack}, {file}, {what}: {named} is not named: {}",
+                "{stack}, {what}: {named} is not named: {}",
                 tested.stderr
             );
         }
+        if let Some((file, _)) = rules {
+            fs::copy(folder(stack).join(file), copy.path().join(file)).unwrap();
+        }
     }
-    fs::write(copy.path().join(file), original).unwrap();
 }
 
-/// One changed copy of a unit-test file for each expectation in it.
-fn spoiled_expectations(text: &str) -> Vec<Spoiled> {
-    let lines: Vec<&str> = text.lines().collect();
+/// What stands before the tests in `tests.yml`, and each of the tests.
+pub(super) fn parts(stack: &str) -> (String, Vec<String>) {
+    const TEST: &str = "\n  - name: ";
+    let text = fs::read_to_string(folder(stack).join("tests.yml")).unwrap();
+    let (head, tests) = text.split_once("\ntests:\n").unwrap();
+    let tests = format!("\n{tests}")
+        .split(TEST)
+        .skip(1)
+        .map(|test| format!("{}{test}", TEST.trim_start_matches('\n')))
+        .collect();
+    (format!("{head}\ntests:\n"), tests)
+}
+
+/// A file with one changed copy of a test for each expectation in it.
+fn spoiled_expectations(head: &str, test: &str) -> Vec<Spoiled> {
+    let lines: Vec<&str> = test.lines().collect();
     let mut spoiled = Vec::new();
     let mut named = String::new();
     for (index, line) in lines.iter().enumerate() {
@@ -149,8 +173,9 @@ fn spoiled_expectations(text: &str) -> Vec<Spoiled> {
             changed.push(replacement);
             changed.extend(&lines[until..]);
             spoiled.push(Spoiled {
-                what: format!("line {}: {replacement}", index + 1),
-                text: changed.join("\n"),
+                what: format!("{}, line {}: {replacement}", lines[0], index + 1),
+                rules: None,
+                tests: format!("{head}{}\n", changed.join("\n")),
                 named: named.clone(),
             });
         };
@@ -181,12 +206,7 @@ fn spoiled_expectations(text: &str) -> Vec<Spoiled> {
                 // The value of an expected sample, not the values of an input series.
                 if let Some(value) = content.strip_prefix("value: ") {
                     let value: f64 = value.parse().unwrap();
-                    let other = if value.is_finite() {
-                        value * 1.5 + 1.0
-                    } else {
-                        0.0
-                    };
-                    change(index + 1, &format!("{indent}value: {other}"));
+                    change(index + 1, &format!("{indent}value: {}", value * 1.5 + 1.0));
                 }
             }
         }
@@ -196,7 +216,9 @@ fn spoiled_expectations(text: &str) -> Vec<Spoiled> {
 
 /// Three changed copies of a rule file for each alert in it: `for` one evaluation shorter and one
 /// longer, and the threshold eased by a twentieth.
-fn spoiled_rules(text: &str) -> Vec<Spoiled> {
+fn spoiled_rules(stack: &str, file: &str) -> Vec<Spoiled> {
+    let text = fs::read_to_string(folder(stack).join(file)).unwrap();
+    let (head, tests) = parts(stack);
     let lines: Vec<&str> = text.lines().collect();
     let starts: Vec<usize> = (0..lines.len())
         .filter(|&index| lines[index].trim_start().starts_with("- "))
@@ -208,6 +230,11 @@ fn spoiled_rules(text: &str) -> Vec<Spoiled> {
         let Some(alert) = lines[rule[0]].trim_start().strip_prefix("- alert: ") else {
             continue;
         };
+        let about: Vec<&str> = tests
+            .iter()
+            .filter(|test| test.contains(&format!("alertname: {alert}\n")))
+            .map(String::as_str)
+            .collect();
         let mut change = |what: &str, changed: String| {
             assert_ne!(changed, block, "{alert}: {what}");
             let whole = [
@@ -217,7 +244,8 @@ fn spoiled_rules(text: &str) -> Vec<Spoiled> {
             ];
             spoiled.push(Spoiled {
                 what: format!("{alert}: {what}"),
-                text: whole.join("\n"),
+                rules: Some((file.to_owned(), whole.join("\n"))),
+                tests: format!("{head}{}", about.join("\n")),
                 named: format!("alertname: {alert}, "),
             });
         };
@@ -232,7 +260,7 @@ fn spoiled_rules(text: &str) -> Vec<Spoiled> {
         ] {
             change(
                 what,
-                block.replace(&format!("for: {held}"), &format!("for: {other}s")),
+                block.replace(&format!(" for: {held}"), &format!(" for: {other}s")),
             );
         }
         change("the threshold is eased", eased(&block));
@@ -279,16 +307,29 @@ fn alerts(folder: &Path) -> Vec<String> {
     alerts
 }
 
-/// The rule files that `tests.yml` names, from the stack's folder.
-pub(super) fn rule_files(folder: &Path) -> Vec<String> {
+/// The rule files that `tests.yml` names, from the stack's folder; `FOLDER/*.yaml` is every one there.
+fn rule_files(folder: &Path) -> Vec<String> {
     let tests = fs::read_to_string(folder.join("tests.yml")).unwrap();
-    tests
+    let named = tests
         .lines()
         .skip_while(|line| *line != "rule_files:")
         .skip(1)
-        .map_while(|line| line.strip_prefix("  - "))
-        .map(str::to_owned)
-        .collect()
+        .map_while(|line| line.strip_prefix("  - "));
+    let mut files = Vec::new();
+    for name in named {
+        match name.split_once("/*") {
+            None => files.push(name.to_owned()),
+            Some((under, suffix)) => {
+                for entry in fs::read_dir(folder.join(under)).unwrap() {
+                    let name = entry.unwrap().file_name().into_string().unwrap();
+                    assert!(name.ends_with(suffix), "{name}");
+                    files.push(format!("{under}/{name}"));
+                }
+            }
+        }
+    }
+    files.sort();
+    files
 }
 
 pub(super) fn copy_folder(from: &Path, to: &Path) {

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::{
     Promtool,
     exporter::{LabelMap, Script, braces, folder},
-    rule_tests::{copy_folder, rule_files},
+    rule_tests::{copy_folder, parts},
 };
 
 /// Seconds between two scrapes and two evaluations.
@@ -106,15 +106,8 @@ fn unit_test(stack: &str, script: &Script) -> String {
         .map(|phase| phase.resolved)
         .fold(0.0, f64::max);
     let steps = QUIET + (last as u32) / INTERVAL + 20;
-    let mut text = "rule_files:\n".to_owned();
-    for file in rule_files(&folder(stack)) {
-        writeln!(text, "  - {file}").unwrap();
-    }
-    writeln!(
-        text,
-        "evaluation_interval: {INTERVAL}s\ntests:\n  - interval: {INTERVAL}s\n    input_series:"
-    )
-    .unwrap();
+    let (mut text, _) = parts(stack);
+    writeln!(text, "  - interval: {INTERVAL}s\n    input_series:").unwrap();
     for (series, values) in scraped(script, steps) {
         writeln!(
             text,
