@@ -31,4 +31,4 @@ pub use sink::{AlertMessage, AlertSink, Pairs};
 pub use status::{
     AlertState, AlertStatus, AlertingStatus, GroupCounters, GroupStatus, Health, RuleStatus,
 };
-pub use template::{Template, TemplateData, TemplateError};
+pub use template::{QueryFunction, Template, TemplateData, TemplateError};

@@ -63,7 +63,10 @@ fn exponential(digits: &str, point: i32, precision: usize) -> String {
     let exponent = point - 1;
     out.push('e');
     out.push(if exponent < 0 { '-' } else { '+' });
-    out.push_str(&format!("{:02}", exponent.abs()));
+    if exponent.abs() < 10 {
+        out.push('0');
+    }
+    out.push_str(&exponent.abs().to_string());
     out
 }
 

@@ -86,6 +86,9 @@ impl Template {
     }
 }
 
+/// Runs an instant query: of an expression at a time, to a vector or the text of an error.
+pub type QueryFunction<'a> = dyn Fn(&str, Timestamp) -> Result<Vec<VectorSample>, String> + 'a;
+
 /// What a template is expanded with.
 pub struct TemplateData<'a> {
     /// The labels of the alert's sample: `.Labels` and `$labels`.
@@ -100,7 +103,7 @@ pub struct TemplateData<'a> {
     pub time: Timestamp,
     /// Runs an instant query for the function `query`. Its errors are told in the template's. It is
     /// called up to 1,000 times and bounds its own time.
-    pub query: &'a dyn Fn(&str, Timestamp) -> Result<Vec<VectorSample>, String>,
+    pub query: &'a QueryFunction<'a>,
 }
 
 impl std::fmt::Debug for TemplateData<'_> {

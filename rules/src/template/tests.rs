@@ -325,8 +325,8 @@ proptest! {
             1..6,
         ),
     ) {
-        let text: String = actions.iter().map(|words| format!("{{{{ {} }}}}", words.join(" "))).collect();
-        outcome(&text);
+        let actions: Vec<String> = actions.iter().map(|words| words.join(" ")).collect();
+        outcome(&format!("{{{{ {} }}}}", actions.join(" }}{{ ")));
     }
 
     /// And for formats, over every kind of value.
