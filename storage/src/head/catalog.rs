@@ -256,6 +256,8 @@ fn newest_samples(catalog: &Catalog, replay: &mut Replay, report: &mut dyn FnMut
             }
         }
     }
+    let mut newest: Vec<_> = newest.into_iter().collect();
+    newest.sort_unstable_by_key(|(id, _)| *id);
     for (id, (time, file, frame, page)) in newest {
         let segment = &catalog.files[file].segment;
         let mut value = [0.0];

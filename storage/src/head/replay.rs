@@ -18,9 +18,6 @@ use crate::{
     wal::{Record, RowRecord},
 };
 
-/// A column number beyond this in a record is damage.
-const COLUMNS_MAX: u32 = 1 << 26;
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Replay {
@@ -50,9 +47,22 @@ pub(super) struct Parts {
 #[derive(Debug)]
 struct LoggedTarget {
     writer: u32,
-    columns: HashMap<u32, Arc<Series>>,
+    /// The log's column numbers in the order of their binding. Here columns go by their place in it, so
+    /// that what is kept for them is in proportion to the records.
+    columns: HashMap<u32, u32>,
+    series: Vec<Arc<Series>>,
     values: Vec<u64>,
     present: Bits,
+}
+
+impl LoggedTarget {
+    /// The place of a bound column.
+    fn place(&self, column: u32) -> Result<u32, &'static str> {
+        self.columns
+            .get(&column)
+            .copied()
+            .ok_or("a column that is bound")
+    }
 }
 
 impl Replay {
@@ -117,12 +127,17 @@ impl Replay {
         }
     }
 
-    fn solo(&mut self, commit: u64, samples: &[(u32, Sample)]) -> Result<(), &'static str> {
-        for (id, _) in samples {
-            if !self.series.contains_key(id) {
-                return Err("a series that is defined");
-            }
+    fn check_solo(&self, samples: &[(u32, Sample)]) -> Result<(), &'static str> {
+        let is_defined = |(id, _): &(u32, Sample)| self.series.contains_key(id);
+        if samples.iter().all(is_defined) {
+            Ok(())
+        } else {
+            Err("a series that is defined")
         }
+    }
+
+    fn solo(&mut self, commit: u64, samples: &[(u32, Sample)]) -> Result<(), &'static str> {
+        self.check_solo(samples)?;
         self.parts.sequence = self.parts.sequence.max(commit);
         for (id, sample) in samples {
             let series = &self.series[id];
@@ -146,6 +161,8 @@ impl Replay {
     }
 
     fn row(&mut self, row: &RowRecord) -> Result<(), &'static str> {
+        // A record is applied whole or not at all.
+        self.check_solo(&row.solo)?;
         if let Some(key) = &row.reset {
             let key = TargetKey(key.clone());
             let parts = &mut self.parts;
@@ -160,6 +177,7 @@ impl Replay {
                 LoggedTarget {
                     writer,
                     columns: HashMap::default(),
+                    series: Vec::new(),
                     values: Vec::new(),
                     present: Bits::default(),
                 },
@@ -174,36 +192,31 @@ impl Replay {
             .ok_or("a target that is defined")?;
         let writer = &mut self.parts.targets[target.writer as usize];
         for (column, id) in &row.bindings {
-            if *column > COLUMNS_MAX {
-                return Err("a column within limits");
-            }
             let series = self.series.get(id).ok_or("a series that is defined")?;
-            if target.values.len() <= *column as usize {
-                target.values.resize(*column as usize + 1, 0);
+            let next = target.series.len() as u32;
+            let place = *target.columns.entry(*column).or_insert(next);
+            if place == next {
+                target.series.push(Arc::clone(series));
+                target.values.push(0);
+            } else {
+                target.series[place as usize] = Arc::clone(series);
+                target.values[place as usize] = 0;
             }
-            target.values[*column as usize] = 0;
-            target.columns.insert(*column, Arc::clone(series));
-            writer.rebind(*column, series);
+            writer.rebind(place, series);
         }
         if let Some(present) = &row.present {
             target.present.clear();
             for (first, count) in present {
-                let end = first
-                    .checked_add(*count)
-                    .filter(|end| *end <= COLUMNS_MAX)
-                    .ok_or("a column within limits")?;
-                target.present.insert_range(*first..end);
+                let end = first.checked_add(*count).ok_or("a column within limits")?;
+                for column in *first..end {
+                    target.present.insert(target.place(column)?);
+                }
             }
         }
         for (column, change) in &row.changed {
-            let value = target
-                .values
-                .get_mut(*column as usize)
-                .ok_or("a column that is bound")?;
+            let place = target.place(*column)?;
+            let value = &mut target.values[place as usize];
             *value = change.apply(*value).ok_or("a value that fits the last")?;
-        }
-        if bits::ones(target.present.words()).any(|column| !target.columns.contains_key(&column)) {
-            return Err("a column that is bound");
         }
         self.parts.sequence = self.parts.sequence.max(row.commit);
         if writer.open.as_ref().is_none_or(|open| open.is_full()) {
@@ -217,7 +230,7 @@ impl Replay {
                 to_block.push((column, bits));
             }
             if bits == STALE_MARKER_BITS {
-                target.columns[&column].raise_last((row.time, bits));
+                target.series[column as usize].raise_last((row.time, bits));
             } else {
                 writer.real.insert(column);
             }
@@ -228,7 +241,7 @@ impl Replay {
         }
         if row.commit > self.sealed {
             for (column, _) in &to_block {
-                let series = &target.columns[column];
+                let series = &target.series[*column as usize];
                 if !writer.in_block.contains(*column) && series.becomes_live() {
                     self.parts.index.mark_live(series.id);
                 }
