@@ -398,6 +398,8 @@ fn tsdb(
             "out_of_order_time_window" => {
                 storage.out_of_order_time_window = decoder.duration(value)?;
             }
+            // What Prometheus makes of the window, in milliseconds; it prints it, and reads over it.
+            "outofordertimewindow" => _ = decoder.integer(value),
             "stale_series_compaction_threshold" => {
                 decoder.float(value);
                 storage
