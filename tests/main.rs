@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod command_line;
+mod decoders;
 mod disk;
 mod grafana;
 mod harness;

@@ -13,20 +13,19 @@
 
 #![deny(clippy::indexing_slicing)]
 
+pub(super) mod message;
+
 use std::{collections::HashMap, sync::Arc};
 
 use axum::body::Body;
 use http::{HeaderMap, Response, StatusCode, header};
+use message::{Batch, DECODED_BYTES_MAX};
 use narthex_storage::{
-    Budget, InvalidLabels, Labels, MatchOp, Matcher, ReadError, Refusal, Sample, Select, SeriesRef,
-    TimeRange, Wants,
+    Budget, Labels, MatchOp, Matcher, ReadError, Refusal, Sample, Select, SeriesRef, TimeRange,
+    Wants,
 };
-use prost::Message;
 
 use crate::api::{State, Store, error_text};
-
-/// The largest message after decompression, in bytes; checked before anything is allocated for it.
-const DECODED_BYTES_MAX: usize = 32 << 20;
 
 /// The largest body; a snappy block of the largest message cannot be larger.
 const BODY_BYTES_MAX: usize = 32 + DECODED_BYTES_MAX + DECODED_BYTES_MAX / 6;
@@ -36,41 +35,6 @@ const AHEAD_MS_MAX: i64 = 10 * 60 * 1000;
 
 const MESSAGE_V1: &str = "prometheus.WriteRequest";
 const MESSAGE_V2: &str = "io.prometheus.write.v2.Request";
-
-#[derive(Clone, PartialEq, Message)]
-struct WriteRequest {
-    #[prost(message, repeated, tag = "1")]
-    series: Vec<TimeSeries>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TimeSeries {
-    #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
-    #[prost(message, repeated, tag = "2")]
-    samples: Vec<WireSample>,
-    /// Only counted, so their contents stay encoded.
-    #[prost(bytes = "vec", repeated, tag = "4")]
-    histograms: Vec<Vec<u8>>,
-}
-
-/// Texts as bytes: whether they are UTF-8 is looked at label by label, so that a bad one costs its
-/// series and not the request.
-#[derive(Clone, PartialEq, Message)]
-struct Label {
-    #[prost(bytes = "vec", tag = "1")]
-    name: Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-struct WireSample {
-    #[prost(double, tag = "1")]
-    value: f64,
-    #[prost(int64, tag = "2")]
-    timestamp: i64,
-}
 
 /// A request that is not accepted: status and sentence.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,7 +81,7 @@ async fn receive(state: &Arc<State>, headers: &HeaderMap, body: Body) -> Result<
     let time_max = state.clock.now().saturating_add(AHEAD_MS_MAX);
     let metrics = state.metrics.clone();
     let work = move || {
-        let batch = Batch::decode(&body)?;
+        let batch = Batch::decode(&body).map_err(|error| Rejected::bad(error.to_string()))?;
         if batch.skipped > 0 {
             metrics.invalid_label_samples.add(batch.skipped);
             tracing::warn!(samples = batch.skipped, "Invalid metric names or labels");
@@ -181,52 +145,7 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Rejected> {
     Ok(())
 }
 
-/// The samples of a request.
-#[derive(Debug, Default, PartialEq)]
-struct Batch {
-    series: Vec<(Labels, Vec<Sample>)>,
-    /// Samples of series whose labels break a rule.
-    skipped: u64,
-}
-
 impl Batch {
-    /// Decompresses and decodes a body.
-    fn decode(body: &[u8]) -> Result<Self, Rejected> {
-        let corrupt = |_| Rejected::bad("snappy: corrupt input");
-        let decoded_bytes = snap::raw::decompress_len(body).map_err(corrupt)?;
-        if decoded_bytes > DECODED_BYTES_MAX {
-            return Err(Rejected::bad(format!(
-                "snappy: decoded length {decoded_bytes} exceeds limit {DECODED_BYTES_MAX}"
-            )));
-        }
-        let message = snap::raw::Decoder::new()
-            .decompress_vec(body)
-            .map_err(corrupt)?;
-        let request = WriteRequest::decode(message.as_slice())
-            .map_err(|error| Rejected::bad(format!("proto: {error}")))?;
-        if request
-            .series
-            .iter()
-            .any(|series| !series.histograms.is_empty())
-        {
-            return Err(Rejected::bad(
-                "native histograms are not stored by this version: set send_native_histograms to false in the sender's remote_write",
-            ));
-        }
-        let mut batch = Self::default();
-        for series in request.series {
-            let samples = series.samples.iter().map(|sample| Sample {
-                time: sample.timestamp,
-                value: sample.value,
-            });
-            match labels(&series.labels) {
-                Ok(labels) => batch.series.push((labels, samples.collect())),
-                Err(_) => batch.skipped += samples.len() as u64,
-            }
-        }
-        Ok(batch)
-    }
-
     /// Appends everything, or nothing and says why.
     fn append(self, store: &Store, time_max: i64) -> Result<(), Rejected> {
         let mut appender = store.appendable.appender();
@@ -332,30 +251,6 @@ fn value_at(store: &Store, labels: &Labels, time: i64) -> Result<Option<f64>, Re
         }
     }
     Ok(None)
-}
-
-/// Why a list of labels is not a series.
-#[derive(Debug, PartialEq, Eq)]
-enum BadLabels {
-    NotUtf8,
-    NoMetricName,
-    Invalid(InvalidLabels),
-}
-
-/// A label set from the wire: any order, empty values dropped; names unique and not empty, texts
-/// UTF-8, a metric name among them.
-fn labels(wire: &[Label]) -> Result<Labels, BadLabels> {
-    let mut pairs = Vec::with_capacity(wire.len());
-    for label in wire {
-        let name = std::str::from_utf8(&label.name).map_err(|_| BadLabels::NotUtf8)?;
-        let value = std::str::from_utf8(&label.value).map_err(|_| BadLabels::NotUtf8)?;
-        pairs.push((name, value));
-    }
-    let labels = Labels::try_from_pairs(pairs).map_err(BadLabels::Invalid)?;
-    if labels.metric_name().is_empty() {
-        return Err(BadLabels::NoMetricName);
-    }
-    Ok(labels)
 }
 
 #[cfg(test)]

@@ -3,7 +3,12 @@
 
 use narthex_storage::stale_marker;
 
-use super::*;
+use prost::Message as _;
+
+use super::{
+    message::{Label, TimeSeries, WireSample, WriteRequest},
+    *,
+};
 use crate::api::test_support::{NOW, Reply, Site};
 
 fn label(name: &str, value: &str) -> Label {

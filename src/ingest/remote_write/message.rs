@@ -1,0 +1,126 @@
+//! A remote write 1.0 request as bytes: a snappy block around a protobuf message.
+//!
+//! **What always holds.** Any bytes end in a [`Batch`] or a [`BadMessage`]; the size of the message is
+//! looked at before memory is taken for it.
+#![deny(clippy::indexing_slicing)]
+
+use narthex_storage::{InvalidLabels, Labels, Sample};
+use prost::Message;
+
+/// The largest message after decompression, in bytes; checked before anything is allocated for it.
+pub(super) const DECODED_BYTES_MAX: usize = 32 << 20;
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct WriteRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) series: Vec<TimeSeries>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct TimeSeries {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) samples: Vec<WireSample>,
+    /// Only counted, so their contents stay encoded.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub(super) histograms: Vec<Vec<u8>>,
+}
+
+/// Texts as bytes: whether they are UTF-8 is looked at label by label, so that a bad one costs its
+/// series and not the request.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Label {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) name: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) value: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct WireSample {
+    #[prost(double, tag = "1")]
+    pub(super) value: f64,
+    #[prost(int64, tag = "2")]
+    pub(super) timestamp: i64,
+}
+
+/// A body that is not a request; the text says why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadMessage(String);
+
+/// The samples of a request.
+#[derive(Debug, Default, PartialEq)]
+pub struct Batch {
+    /// Label sets and their samples, as sent: label sets may repeat, samples come in any order.
+    pub series: Vec<(Labels, Vec<Sample>)>,
+    /// Samples of series whose labels break a rule.
+    pub skipped: u64,
+}
+
+impl Batch {
+    /// Decompresses and decodes a body.
+    ///
+    /// # Errors
+    /// [`BadMessage`] when it is none, or holds what is not stored.
+    pub fn decode(body: &[u8]) -> Result<Self, BadMessage> {
+        let corrupt = |_| BadMessage("snappy: corrupt input".to_owned());
+        let decoded_bytes = snap::raw::decompress_len(body).map_err(corrupt)?;
+        if decoded_bytes > DECODED_BYTES_MAX {
+            return Err(BadMessage(format!(
+                "snappy: decoded length {decoded_bytes} exceeds limit {DECODED_BYTES_MAX}"
+            )));
+        }
+        let message = snap::raw::Decoder::new()
+            .decompress_vec(body)
+            .map_err(corrupt)?;
+        let request = WriteRequest::decode(message.as_slice())
+            .map_err(|error| BadMessage(format!("proto: {error}")))?;
+        if request
+            .series
+            .iter()
+            .any(|series| !series.histograms.is_empty())
+        {
+            return Err(BadMessage(
+                "native histograms are not stored by this version: set send_native_histograms to false in the sender's remote_write".to_owned(),
+            ));
+        }
+        let mut batch = Self::default();
+        for series in request.series {
+            let samples = series.samples.iter().map(|sample| Sample {
+                time: sample.timestamp,
+                value: sample.value,
+            });
+            match labels(&series.labels) {
+                Ok(labels) => batch.series.push((labels, samples.collect())),
+                Err(_) => batch.skipped += samples.len() as u64,
+            }
+        }
+        Ok(batch)
+    }
+}
+
+/// Why a list of labels is not a series.
+#[derive(Debug, PartialEq, Eq)]
+enum BadLabels {
+    NotUtf8,
+    NoMetricName,
+    Invalid(InvalidLabels),
+}
+
+/// A label set from the wire: any order, empty values dropped; names unique and not empty, texts
+/// UTF-8, a metric name among them.
+fn labels(wire: &[Label]) -> Result<Labels, BadLabels> {
+    let mut pairs = Vec::with_capacity(wire.len());
+    for label in wire {
+        let name = std::str::from_utf8(&label.name).map_err(|_| BadLabels::NotUtf8)?;
+        let value = std::str::from_utf8(&label.value).map_err(|_| BadLabels::NotUtf8)?;
+        pairs.push((name, value));
+    }
+    let labels = Labels::try_from_pairs(pairs).map_err(BadLabels::Invalid)?;
+    if labels.metric_name().is_empty() {
+        return Err(BadLabels::NoMetricName);
+    }
+    Ok(labels)
+}

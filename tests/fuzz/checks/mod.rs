@@ -1,0 +1,36 @@
+//! What must hold of each decoder of outside bytes, for the fuzz targets and for the stable test that
+//! replays their corpus (`tests/decoders.rs`).
+//!
+//! Every check takes any bytes, panics when its invariant breaks, and answers whether the bytes were
+//! accepted. None may panic in the decoder, take memory out of proportion, or accept what does not
+//! survive a round trip.
+
+mod configuration;
+mod exposition;
+mod label_regex;
+mod promql;
+mod remote_write;
+mod store;
+
+/// One check.
+pub(crate) type Check = fn(&[u8]) -> bool;
+
+/// Each check under the name of its target and of its corpus folder.
+pub(crate) const CHECKS: &[(&str, Check)] = &[
+    ("configuration", configuration::check),
+    ("exposition_openmetrics", exposition::check_openmetrics),
+    ("exposition_text", exposition::check_text),
+    ("label_regex", label_regex::check),
+    ("promql", promql::check),
+    ("remote_write", remote_write::check),
+    ("sealed_file", store::check_sealed_file),
+    ("wal_records", store::check_wal_records),
+    ("wal_segment", store::check_wal_segment),
+];
+
+/// Runs the check of this name.
+pub(crate) fn run(name: &str, bytes: &[u8]) -> bool {
+    let found = CHECKS.iter().find(|(known, _)| *known == name);
+    let (_, check) = found.expect("a check for every target");
+    check(bytes)
+}

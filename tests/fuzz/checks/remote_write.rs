@@ -1,0 +1,74 @@
+//! Remote write bodies: what is accepted is encoded and decoded again.
+//!
+//! The first byte says whether the body follows, or the message that is compressed to a body here.
+
+use narthex::ingest::Batch;
+use narthex_storage::Labels;
+
+pub(super) fn check(bytes: &[u8]) -> bool {
+    let batch = match bytes.split_first() {
+        None => return false,
+        Some((0, body)) => Batch::decode(body),
+        Some((_, message)) => Batch::decode(&compress(message)),
+    };
+    let Ok(batch) = batch else {
+        return false;
+    };
+    let again = Batch::decode(&compress(&encode(&batch)));
+    let again = again.expect("what is encoded is accepted");
+    let bits = |batch: &Batch| -> Vec<(Labels, Vec<(i64, u64)>)> {
+        let series = batch.series.iter();
+        let bits = |(labels, samples): &(Labels, Vec<narthex_storage::Sample>)| {
+            let samples = samples.iter();
+            (
+                labels.clone(),
+                samples.map(|one| (one.time, one.value.to_bits())).collect(),
+            )
+        };
+        series.map(bits).collect()
+    };
+    assert_eq!(bits(&again), bits(&batch));
+    true
+}
+
+fn compress(message: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new()
+        .compress_vec(message)
+        .expect("messages are short")
+}
+
+fn encode(batch: &Batch) -> Vec<u8> {
+    let mut request = Vec::new();
+    for (labels, samples) in &batch.series {
+        let mut series = Vec::new();
+        for (name, value) in labels.iter() {
+            let mut label = Vec::new();
+            field(&mut label, 1, name.as_bytes());
+            field(&mut label, 2, value.as_bytes());
+            field(&mut series, 1, &label);
+        }
+        for sample in samples {
+            let mut wire = vec![1 << 3 | 1];
+            wire.extend_from_slice(&sample.value.to_le_bytes());
+            wire.push(2 << 3);
+            varint(&mut wire, sample.time as u64);
+            field(&mut series, 2, &wire);
+        }
+        field(&mut request, 1, &series);
+    }
+    request
+}
+
+fn field(out: &mut Vec<u8>, number: u8, content: &[u8]) {
+    out.push(number << 3 | 2);
+    varint(out, content.len() as u64);
+    out.extend_from_slice(content);
+}
+
+fn varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}

@@ -1,0 +1,167 @@
+//! Files of a store, opened in memory: damage is reported, never a panic and never part of an answer,
+//! and a store that was opened and closed is the same when it is opened again.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use narthex_storage::{
+    Budget, Db, DbOptions, Fs, Labels, MemoryFs, OpenReport, Queryable, ReadError, Select,
+    SystemClock, TimeRange, Wants,
+};
+
+/// Times and value bits by series.
+type Contents = BTreeMap<Labels, Vec<(i64, u64)>>;
+
+/// First bytes of a log segment.
+const WAL_MAGIC: &[u8] = b"NXWAL\0\0\x01";
+
+/// A log segment as it lies on disk.
+pub(super) fn check_wal_segment(bytes: &[u8]) -> bool {
+    check_wal(bytes)
+}
+
+/// Records of a log segment without lengths and checksums, which are right here: each is two bytes of
+/// length and its kind and payload.
+pub(super) fn check_wal_records(bytes: &[u8]) -> bool {
+    let mut segment = WAL_MAGIC.to_vec();
+    let mut rest = bytes;
+    while let Some((length, after)) = rest.split_first_chunk::<2>() {
+        let length = usize::from(u16::from_le_bytes(*length)).min(after.len());
+        let (body, after) = after.split_at(length);
+        segment.extend_from_slice(&(length as u32).to_le_bytes());
+        segment.extend_from_slice(&crc32c(body).to_le_bytes());
+        segment.extend_from_slice(body);
+        rest = after;
+    }
+    check_wal(&segment)
+}
+
+fn check_wal(segment: &[u8]) -> bool {
+    let fs = store_with("narthex/wal/00000001", segment);
+    let (contents, report) = open(&fs);
+    let contents = contents.expect("what is in memory can be read");
+    let (again, second) = open(&fs);
+    assert_eq!(again, Ok(contents), "opened again");
+    assert_eq!(second.wal_damage, [], "the damage was cut off");
+    report.wal_damage.is_empty()
+}
+
+/// A sealed file; the first byte says whether it follows as it is or gets right checksums.
+pub(super) fn check_sealed_file(bytes: &[u8]) -> bool {
+    let Some((mode, file)) = bytes.split_first() else {
+        return false;
+    };
+    let mut file = file.to_vec();
+    if *mode != 0 {
+        correct_checksums(&mut file);
+    }
+    let fs = store_with("narthex/head/00000000000000000009", &file);
+    let (contents, report) = open(&fs);
+    if let Ok(contents) = &contents {
+        for (labels, samples) in contents {
+            assert!(!samples.is_empty(), "{labels} has no samples");
+        }
+    }
+    let (again, second) = open(&fs);
+    assert_eq!(
+        (&again, &second.segment_damage),
+        (&contents, &report.segment_damage),
+        "opened again"
+    );
+    report.segment_damage.is_empty() && contents.is_ok()
+}
+
+/// A store's files in memory, one of them with this content.
+fn store_with(path: &str, content: &[u8]) -> MemoryFs {
+    let fs = MemoryFs::default();
+    let root = Path::new("/data");
+    for (path, content) in [("narthex/format", &b"1\n"[..]), (path, content)] {
+        let path = root.join(path);
+        let folder = path.parent().expect("files lie in folders");
+        fs.create_dir_all(folder).expect("memory takes it");
+        let mut file = fs.create(&path).expect("memory takes it");
+        file.append(content).expect("memory takes it");
+    }
+    fs
+}
+
+/// Opens the store, reads everything and closes it.
+fn open(fs: &MemoryFs) -> (Result<Contents, String>, OpenReport) {
+    let options = DbOptions::new("/data", Arc::new(fs.clone()), Arc::new(SystemClock::new()));
+    let (db, report) = Db::open(&options).expect("damage is no reason not to open");
+    let contents = contents(&db).map_err(|error| match error {
+        ReadError::Corruption(damage) => damage.to_string(),
+        other => panic!("{other}"),
+    });
+    db.close().expect("memory takes it");
+    (contents, report)
+}
+
+fn contents(db: &Db) -> Result<Contents, ReadError> {
+    let budget = Budget::unlimited();
+    let querier = db.querier(TimeRange::ALL)?;
+    let select = Select {
+        matchers: &[],
+        range: TimeRange::ALL,
+        limit: None,
+        wants: Wants::Samples,
+    };
+    let selection = querier.select(&select, &budget)?;
+    let mut scan = selection.scan(TimeRange::ALL, &budget);
+    let mut contents = Contents::new();
+    for (index, series) in selection.series().iter().enumerate() {
+        scan.seek(index)?;
+        let mut samples = Vec::new();
+        while let Some(run) = scan.next_run()? {
+            let (mut times, mut values) = (vec![0; run.len()], vec![0.0; run.len()]);
+            run.times(&mut times)?;
+            run.values(&mut values)?;
+            samples.extend(
+                times
+                    .into_iter()
+                    .zip(values.iter().map(|value| value.to_bits())),
+            );
+        }
+        let known = contents.insert(series.labels.clone(), samples);
+        assert_eq!(known, None, "{} is there twice", series.labels);
+    }
+    Ok(contents)
+}
+
+/// Gives every frame of a sealed file the checksums of what is in it, as far as its lengths make
+/// sense. The layout is in `storage/docs/format.md`.
+fn correct_checksums(file: &mut [u8]) {
+    const FILE_HEADER: usize = 16;
+    const FRAME_HEADER: usize = 56;
+    let mut at = FILE_HEADER;
+    while let Some(header) = file.get(at..at + FRAME_HEADER) {
+        let field = |index: usize| {
+            let bytes = header.get(4 + 4 * index..8 + 4 * index);
+            bytes.map_or(0, |bytes| {
+                u32::from_le_bytes(bytes.try_into().expect("four bytes")) as usize
+            })
+        };
+        let meta_bytes = field(0) + field(1) + field(2) * 12 + field(3) * 16;
+        let (meta, pages) = (at + FRAME_HEADER, at + FRAME_HEADER + meta_bytes);
+        let end = pages + field(4);
+        let (Some(meta), Some(pages)) = (file.get(meta..pages), file.get(pages..end)) else {
+            break;
+        };
+        let sums = [crc32c(meta), crc32c(pages)].map(u32::to_le_bytes).concat();
+        file[at + 40..at + 48].copy_from_slice(&sums);
+        let sum = crc32c(&file[at..at + 52]).to_le_bytes();
+        file[at + 52..at + 56].copy_from_slice(&sum);
+        at = end;
+    }
+}
+
+/// CRC-32C, bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ ((crc & 1) * 0x82f6_3b78);
+        }
+    }
+    !crc
+}
