@@ -2,17 +2,17 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
 
 use axum::body::Body;
 use http::{HeaderMap, Request, StatusCode};
-use narthex_query::{Engine, EngineOptions};
+use narthex_query::{Engine, EngineOptions, testscript::MemoryStore as Samples};
 use narthex_storage::{
-    AppendError, Appendable, Appender, AxisId, Budget, Commit, Estimate, Labels, Matcher, Querier,
-    Queryable, ReadError, Refusal, Regex, Run, Sample, Scan, Select, SelectedSeries, Selection,
-    SeriesRef, Shape, TargetAppender, TargetKey, TimeRange, Timestamp,
+    AppendError, Appendable, Appender, Budget, Commit, Labels, Querier, Queryable, ReadError,
+    Refusal, Regex, Sample, Select, SeriesRef, TargetAppender, TargetKey, TimeRange, Timestamp,
+    Wants,
 };
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
@@ -26,165 +26,55 @@ use crate::{clock::SetClock, self_metrics::Registry};
 /// The time of every test: 2026-11-21T05:31:48.568Z.
 pub(crate) const NOW: Timestamp = 1_795_239_108_568;
 
-/// Series by labels, samples ascending.
+/// The query crate's store in memory, shared, to which samples can be pushed.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct MemoryStore(Arc<Mutex<BTreeMap<Labels, Vec<Sample>>>>);
+pub(crate) struct MemoryStore(Arc<Mutex<Samples>>);
 
 impl MemoryStore {
+    fn samples(&self) -> MutexGuard<'_, Samples> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Everything in it.
     pub(crate) fn contents(&self) -> BTreeMap<Labels, Vec<Sample>> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        contents(&self.samples()).expect("what is in memory can be read")
     }
 
     /// Adds a sample.
     pub(crate) fn add(&self, labels: &[(&str, &str)], time: Timestamp, value: f64) {
         let labels = Labels::from_pairs(labels.iter().copied());
-        let mut series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        series
-            .entry(labels)
-            .or_default()
-            .push(Sample { time, value });
+        self.samples().append(&labels, time, value);
     }
+}
+
+fn contents(store: &Samples) -> Result<BTreeMap<Labels, Vec<Sample>>, ReadError> {
+    let budget = Budget::unlimited();
+    let select = Select {
+        matchers: &[],
+        range: TimeRange::ALL,
+        limit: None,
+        wants: Wants::Samples,
+    };
+    let selection = store.querier(TimeRange::ALL)?.select(&select, &budget)?;
+    let mut scan = selection.scan(TimeRange::ALL, &budget);
+    let mut contents: BTreeMap<Labels, Vec<Sample>> = BTreeMap::new();
+    for (index, series) in selection.series().iter().enumerate() {
+        let samples = contents.entry(series.labels.clone()).or_default();
+        scan.seek(index)?;
+        while let Some(run) = scan.next_run()? {
+            let (mut times, mut values) = (vec![0; run.len()], vec![0.0; run.len()]);
+            run.times(&mut times)?;
+            run.values(&mut values)?;
+            let pairs = times.into_iter().zip(values);
+            samples.extend(pairs.map(|(time, value)| Sample { time, value }));
+        }
+    }
+    Ok(contents)
 }
 
 impl Queryable for MemoryStore {
     fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, ReadError> {
-        let mut series = self.contents();
-        for samples in series.values_mut() {
-            samples.retain(|sample| range.contains(sample.time));
-        }
-        series.retain(|_, samples| !samples.is_empty());
-        Ok(Box::new(Snapshot(series)))
-    }
-}
-
-struct Snapshot(BTreeMap<Labels, Vec<Sample>>);
-
-impl Snapshot {
-    fn selected(&self, matchers: &[Matcher]) -> Vec<&Labels> {
-        self.0
-            .keys()
-            .filter(|labels| {
-                matchers
-                    .iter()
-                    .all(|matcher| matcher.matches_labels(labels))
-            })
-            .collect()
-    }
-}
-
-fn cut<T>(mut list: Vec<T>, limit: Option<usize>) -> Vec<T> {
-    list.truncate(limit.unwrap_or(usize::MAX));
-    list
-}
-
-impl Querier for Snapshot {
-    fn select(
-        &self,
-        request: &Select<'_>,
-        budget: &Budget,
-    ) -> Result<Box<dyn Selection>, ReadError> {
-        budget.check()?;
-        let labels = cut(self.selected(request.matchers), request.limit);
-        let columns = labels
-            .iter()
-            .map(|labels| {
-                let samples = self.0[*labels].iter();
-                samples.map(|sample| (sample.time, sample.value)).unzip()
-            })
-            .collect();
-        let series = labels
-            .into_iter()
-            .map(|labels| SelectedSeries {
-                labels: labels.clone(),
-            })
-            .collect();
-        Ok(Box::new(Selected { series, columns }))
-    }
-
-    fn label_names(
-        &self,
-        matchers: &[Matcher],
-        limit: Option<usize>,
-        _budget: &Budget,
-    ) -> Result<Vec<String>, ReadError> {
-        let names: std::collections::BTreeSet<String> = self
-            .selected(matchers)
-            .iter()
-            .flat_map(|labels| labels.iter().map(|(name, _)| name.to_owned()))
-            .collect();
-        Ok(cut(names.into_iter().collect(), limit))
-    }
-
-    fn label_values(
-        &self,
-        name: &str,
-        matchers: &[Matcher],
-        limit: Option<usize>,
-        _budget: &Budget,
-    ) -> Result<Vec<String>, ReadError> {
-        let values: std::collections::BTreeSet<String> = self
-            .selected(matchers)
-            .iter()
-            .filter_map(|labels| labels.get(name).map(str::to_owned))
-            .collect();
-        Ok(cut(values.into_iter().collect(), limit))
-    }
-}
-
-struct Selected {
-    series: Vec<SelectedSeries>,
-    columns: Vec<(Vec<Timestamp>, Vec<f64>)>,
-}
-
-impl Selection for Selected {
-    fn series(&self) -> &[SelectedSeries] {
-        &self.series
-    }
-
-    fn estimate(&self, _slice: TimeRange) -> Estimate {
-        let samples = self.columns.iter().map(|(times, _)| times.len() as u64);
-        Estimate {
-            samples: samples.sum(),
-        }
-    }
-
-    fn scan<'a>(&'a self, _slice: TimeRange, budget: &'a Budget) -> Box<dyn Scan + 'a> {
-        Box::new(Cursor {
-            selected: self,
-            budget,
-            next: None,
-        })
-    }
-}
-
-struct Cursor<'a> {
-    selected: &'a Selected,
-    budget: &'a Budget,
-    next: Option<usize>,
-}
-
-impl Scan for Cursor<'_> {
-    fn seek(&mut self, series: usize) -> Result<Shape, ReadError> {
-        self.budget.check()?;
-        self.next = Some(series);
-        Ok(Shape::Loose {
-            len_max: self.selected.columns[series].0.len() as u32,
-        })
-    }
-
-    fn next_run(&mut self) -> Result<Option<Run<'_>>, ReadError> {
-        Ok(self.next.take().map(|series| {
-            let (times, values) = &self.selected.columns[series];
-            Run::floats(times, values)
-        }))
-    }
-
-    fn axis(&mut self, _id: AxisId) -> Result<&[Timestamp], ReadError> {
-        panic!("every series is loose")
+        self.samples().querier(range)
     }
 }
 
@@ -225,12 +115,13 @@ impl Appender for Pending {
 
     fn commit(self: Box<Self>, all_or_nothing: bool) -> Result<Commit, AppendError> {
         assert!(all_or_nothing, "remote write keeps all or nothing");
-        let mut series = self.store.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = series.clone();
+        let mut store = self.store.samples();
+        let mut contents = contents(&store).expect("what is in memory can be read");
+        let mut changed = store.clone();
         let mut commit = Commit::default();
         for (index, (reference, sample)) in self.samples.iter().enumerate() {
-            let labels = self.series[reference.0 as usize].clone();
-            let samples = changed.entry(labels).or_default();
+            let labels = &self.series[reference.0 as usize];
+            let samples = contents.entry(labels.clone()).or_default();
             let refusal = match samples.last() {
                 Some(last) if sample.time < last.time => Some(Refusal::OutOfOrder),
                 Some(last) if sample.time == last.time => {
@@ -245,12 +136,13 @@ impl Appender for Pending {
                 Some(refusal) => commit.refused.push((index as u32, refusal)),
                 None => {
                     samples.push(*sample);
+                    changed.append(labels, sample.time, sample.value);
                     commit.accepted += 1;
                 }
             }
         }
         if commit.refused.is_empty() {
-            *series = changed;
+            *store = changed;
         } else {
             commit.accepted = 0;
         }
