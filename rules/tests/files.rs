@@ -1,9 +1,16 @@
 //! Rule files against recorded verdicts: beside each `corpus/*.yml` lies what `promtool check rules`
 //! of Prometheus 3.5.3 said of it.
 
-use std::{fs, path::Path};
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+#![expect(clippy::format_push_string, reason = "what a test prints is short")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use narthex_rules::{FileOptions, parse_rule_file};
+use proptest::prelude::*;
 
 /// What promtool said: how many rules, or the errors in its order.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,18 +82,23 @@ const OTHER_WORDS: [(&str, &str, &str); 6] = [
     ),
 ];
 
-#[test]
-fn files_are_judged_as_promtool_judges_them() {
+/// The files of the corpus.
+fn corpus() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
-    let mut count = 0;
-    let mut wrong = String::new();
     let mut paths: Vec<_> = fs::read_dir(&folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "yml"))
         .collect();
     paths.sort();
-    for path in paths {
+    paths
+}
+
+#[test]
+fn files_are_judged_as_promtool_judges_them() {
+    let mut count = 0;
+    let mut wrong = String::new();
+    for path in corpus() {
         let name = path.file_stem().unwrap().to_str().unwrap();
         let bytes = fs::read(&path).unwrap();
         let shown = format!("{name}.yml");
@@ -156,5 +168,52 @@ fn nesting_without_end_is_refused() {
         let errors = parse_rule_file(Path::new("r.yml"), text.as_bytes(), &FileOptions::default())
             .unwrap_err();
         assert_eq!(errors.errors().len(), 1, "{opening}");
+    }
+}
+
+fn cases() -> ProptestConfig {
+    let cases = std::env::var("NARTHEX_PROPTEST_CASES");
+    ProptestConfig::with_cases(cases.ok().and_then(|text| text.parse().ok()).unwrap_or(256))
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    /// Files with lines doubled, dropped, moved in and out, and bytes changed: whatever comes out,
+    /// every error tells its place within the file.
+    #[test]
+    fn damaged_files_are_refused_with_a_place(
+        file in any::<prop::sample::Index>(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..6u8, any::<u8>()), 1..4),
+    ) {
+        let paths = corpus();
+        let text = fs::read_to_string(file.get(&paths)).unwrap();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        for (place, kind, byte) in edits {
+            if lines.is_empty() {
+                break;
+            }
+            let index = place.index(lines.len());
+            match kind {
+                0 => { lines.remove(index); }
+                1 => lines.insert(index, lines[index].clone()),
+                2 => lines[index].insert_str(0, "  "),
+                3 => lines[index] = lines[index].trim_start().to_owned(),
+                4 => lines[index].push(char::from(byte)),
+                _ => {
+                    let key = lines[index].replacen(':', "", 1);
+                    lines[index] = key;
+                }
+            }
+        }
+        let text = lines.join("\n");
+        if let Err(errors) = parse_rule_file(Path::new("r.yml"), text.as_bytes(), &FileOptions::default()) {
+            prop_assert!(!errors.errors().is_empty());
+            for error in errors.errors() {
+                let shown = error.to_string();
+                prop_assert!(shown.starts_with("r.yml: "), "{shown}");
+                prop_assert!(shown.contains("--> r.yml:") || shown.contains("yaml: "), "{shown}");
+            }
+        }
     }
 }

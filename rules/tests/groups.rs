@@ -1,5 +1,12 @@
 //! Groups on set time over a real store: what is stored, sent and shown.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+#![expect(
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "what a test prints is short"
+)]
+
 use std::{
     path::Path,
     sync::{
