@@ -4,8 +4,9 @@
 //! goes on, so that one run reports all of them; a duration that cannot be read ends it at once, as
 //! upstream. Null means the zero value of a type; null in a list of structs is skipped.
 
-use std::{rc::Rc, time::Duration};
+use std::{collections::HashMap, rc::Rc, time::Duration};
 
+use narthex_query::parser::quote;
 use narthex_yaml::{Content, Node, Position};
 
 /// How many problems are kept; a generated file may have one a line.
@@ -132,19 +133,19 @@ impl Decoder {
 
     fn keys_are_unique(&mut self, pairs: &[(Rc<Node>, Rc<Node>)]) -> bool {
         let before = self.problems.len();
-        let mut seen: std::collections::HashMap<&str, usize> = std::collections::HashMap::new();
+        let mut seen: HashMap<&str, Vec<usize>> = HashMap::new();
         for (key, _) in pairs {
             let Content::Scalar { text, .. } = &key.content else {
                 continue;
             };
-            match seen.get(text.as_str()) {
-                Some(line) => {
-                    let text = format!("mapping key {text:?} already defined at line {line}");
-                    self.note(key.position, text);
-                }
-                None => {
-                    seen.insert(text, key.position.line);
-                }
+            let lines = seen.entry(text).or_default();
+            // Each earlier one is named, as upstream; many of them only until the list is full.
+            for line in lines.iter().take(PROBLEMS_MAX) {
+                let text = format!("mapping key {} already defined at line {line}", quote(text));
+                self.note(key.position, text);
+            }
+            if lines.len() < PROBLEMS_MAX {
+                lines.push(key.position.line);
             }
         }
         self.problems.len() == before
@@ -217,7 +218,6 @@ impl Decoder {
         match resolve(node) {
             Resolved::Null => 0,
             Resolved::Integer(value) => value,
-            Resolved::Float(value) if value.fract() == 0.0 && value.abs() < 9.2e18 => value as i64,
             Resolved::Float(value) if value.abs() < 9.2e18 => value as i64,
             _ => {
                 self.mismatch(node, "int");

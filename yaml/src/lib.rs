@@ -101,7 +101,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Rc<Node>>, SyntaxError> {
                     "yaml: line {}: found character that cannot start any token",
                     position.line
                 ),
-                _ => format!("yaml: line {}: {}", position.line, error.info()),
+                _ => format!("yaml: line {}: {}", position.line, in_go(&error.info())),
             };
             SyntaxError {
                 message,
@@ -118,6 +118,21 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Rc<Node>>, SyntaxError> {
     };
     refuse_excessive_aliasing(builder.node_count, root.expanded_count)?;
     Ok(Some(root))
+}
+
+/// A message of the YAML crate in the words of Go's package, where both know the fault.
+fn in_go(message: &str) -> &str {
+    let fault = match message.strip_prefix("while ") {
+        Some(rest) => rest.split_once(", ").map_or(message, |(_, fault)| fault),
+        None => message,
+    };
+    match fault {
+        "simple key expected ':'" => "could not find expected ':'",
+        "invalid indentation in multiline quoted scalar" | "unclosed quote" => {
+            "found unexpected end of stream"
+        }
+        fault => fault,
+    }
 }
 
 /// Refuses a document that grows out of proportion through its aliases, by the ratios of Go's YAML
