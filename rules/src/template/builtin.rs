@@ -48,24 +48,39 @@ fn equal_pair(left: &Value, right: &Value) -> Result<bool, String> {
         (Value::TimePointer(left), Value::TimePointer(right)) => Rc::ptr_eq(left, right),
         (Value::Time(left), Value::Time(right)) => left == right,
         (Value::DurationPointer(left), Value::DurationPointer(right)) => Rc::ptr_eq(left, right),
-        _ if is_comparable(right) => false,
-        _ if left.type_name() == right.type_name() => {
-            return Err(format!(
-                "non-comparable type {}: {}",
-                format::display(right),
-                right.type_name()
-            ));
-        }
-        _ => {
+        _ if kind(left) != kind(right) => {
             return Err(format!(
                 "non-comparable types {}: {}, {}: {}",
-                format::display(left),
+                as_text(left),
                 left.type_name(),
                 right.type_name(),
                 format::display(right)
             ));
         }
+        _ if is_comparable(right) => false,
+        _ => {
+            return Err(format!(
+                "non-comparable type {}: {}",
+                as_text(right),
+                right.type_name()
+            ));
+        }
     })
+}
+
+/// What Go's `%s` makes of a value.
+fn as_text(value: &Value) -> String {
+    format::printf("%s", std::slice::from_ref(value), usize::MAX).unwrap_or_default()
+}
+
+/// Go's kind of a value that is not basic.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Labels(_) | Value::Arguments(_) => "map",
+        Value::Samples(_) => "slice",
+        Value::Root(_) | Value::Time(_) => "struct",
+        _ => "pointer",
+    }
 }
 
 /// Whether a value has an order or an equality of its own.

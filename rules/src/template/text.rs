@@ -29,6 +29,16 @@ pub(super) fn to_float(value: &Value) -> Result<f64, String> {
     }
 }
 
+/// A float as a whole number. What does not fit becomes the smallest, as in Go on x86-64.
+pub(super) fn to_int(value: f64) -> i64 {
+    // 2^63 is the first float that does not fit.
+    if value.abs() < 2f64.powi(63) {
+        value as i64
+    } else {
+        i64::MIN
+    }
+}
+
 /// `%.4g`.
 fn four_digits(value: f64) -> String {
     format::printf("%.4g", &[Value::Float(value)], usize::MAX).unwrap_or_default()
@@ -97,7 +107,7 @@ pub(super) fn humanize_duration(value: f64) -> String {
     }
     let sign = if value < 0.0 { "-" } else { "" };
     let value = value.abs();
-    let whole = value as i64;
+    let whole = to_int(value);
     let (days, hours) = (whole / 86_400, whole / 3600 % 24);
     let (minutes, seconds) = (whole / 60 % 60, whole % 60);
     if days != 0 {

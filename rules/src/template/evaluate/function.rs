@@ -135,7 +135,7 @@ impl Evaluator<'_, '_> {
                 .and_then(text::to_time)
                 .map(time_pointer),
             Function::ToDuration => text::to_float(first)
-                .map(|seconds| Value::DurationPointer(Rc::new((seconds * 1e9) as i64))),
+                .map(|seconds| Value::DurationPointer(Rc::new(text::to_int(seconds * 1e9)))),
             Function::Now => Ok(Value::Float(self.data.time as f64 / 1000.0)),
             Function::ParseDuration => match narthex_query::parse_duration(&text_at(0)) {
                 Ok(duration) => Ok(Value::Float(duration.as_secs_f64())),

@@ -107,7 +107,8 @@ impl Formatting<'_> {
             self.index_is_good &= !(after_index && width.is_some());
             self.printer.flags.width = width;
         }
-        if self.accept('.') {
+        // A point at the very end is a verb, if an unknown one.
+        if self.rest.len() > 1 && self.accept('.') {
             self.index_is_good &= !after_index;
             after_index = self.argument_number();
             if self.accept('*') {

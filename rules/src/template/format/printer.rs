@@ -2,7 +2,7 @@
 //!
 //! Source: the documentation of Go's `fmt`; answers of `promtool test rules`.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, rc::Rc};
 
 use crate::template::{
     float,
@@ -147,8 +147,7 @@ impl Printer {
                     if index > 0 {
                         self.out.push_str(between);
                     }
-                    self.out.push('&');
-                    self.sample(&sample, verb);
+                    self.sample_pointer(&sample, verb);
                 }
                 self.out.push(close);
             }
@@ -196,10 +195,7 @@ impl Printer {
         match value.inner() {
             Value::Nil if self.flags.go_syntax => self.out.push_str("interface {}(nil)"),
             Value::Nil => self.out.push_str("<nil>"),
-            Value::Sample(Some(sample)) => {
-                self.out.push('&');
-                self.sample(sample, verb);
-            }
+            Value::Sample(Some(sample)) => self.sample_pointer(sample, verb),
             inner => self.value(inner, verb),
         }
     }
@@ -224,6 +220,16 @@ impl Printer {
         }
     }
 
+    /// A pointer within another value. Go writes its address.
+    fn sample_pointer(&mut self, sample: &Rc<Sample>, verb: char) {
+        if matches!(verb, 'v' | 'b' | 'o' | 'd' | 'x' | 'X') {
+            self.out.push('&');
+            self.sample(sample, 'v');
+        } else {
+            self.bad_verb(&Value::Sample(Some(Rc::clone(sample))), verb);
+        }
+    }
+
     fn sample(&mut self, sample: &Sample, verb: char) {
         let labels = Value::Labels(sample.labels.clone());
         let fields = [("Labels", labels), ("Value", Value::Float(sample.value))];
@@ -237,10 +243,7 @@ impl Printer {
                 "ExternalLabels",
                 Value::Labels(root.external_labels.clone()),
             ),
-            (
-                "ExternalURL",
-                Value::Text(std::rc::Rc::clone(&root.external_url)),
-            ),
+            ("ExternalURL", Value::Text(Rc::clone(&root.external_url))),
             ("Value", Value::Float(root.value)),
         ];
         self.structure(ROOT_TYPE, &fields, verb);
@@ -453,7 +456,7 @@ fn with_point(text: &str, format: char, precision: Option<usize>) -> String {
         'g' | 'x' => precision.unwrap_or(6),
         _ => 0,
     };
-    let significant = number.trim_start_matches(['0', '.', 'x']);
+    let significant = number.trim_start_matches(['0', '.']);
     let count = significant.chars().filter(|c| *c != '.').count();
     digits_wanted = digits_wanted.saturating_sub(count);
     let mut out = number.to_owned();
