@@ -317,6 +317,10 @@ fn parse_go_float(text: &str) -> Option<f64> {
     if text.eq_ignore_ascii_case("nan") {
         return Some(f64::NAN);
     }
+    if unsigned.starts_with("0x") || unsigned.starts_with("0X") {
+        let value = parse_hexadecimal_float(&unsigned.as_bytes()[2..])?;
+        return Some(if text.starts_with('-') { -value } else { value });
+    }
     // Rust's parser takes the same decimal forms but for underscores between digits.
     if !unsigned.starts_with(|first: char| first.is_ascii_digit() || first == '.') {
         return None;
@@ -338,6 +342,61 @@ fn parse_go_float(text: &str) -> Option<f64> {
     } else {
         text.parse().ok()?
     };
+    value.is_finite().then_some(value)
+}
+
+/// What follows `0x` in a float such as `0x1.8p3`: the exponent of two must be there, and an
+/// underscore stands before a digit, behind a digit or the prefix.
+fn parse_hexadecimal_float(text: &[u8]) -> Option<f64> {
+    let power = text
+        .iter()
+        .position(|byte| byte.eq_ignore_ascii_case(&b'p'))?;
+    let (digits, exponent) = (&text[..power], &text[power + 1..]);
+    let (mut mantissa, mut shift, mut count) = (0_u64, 0_i64, 0);
+    let mut in_fraction = false;
+    let mut before = b'0';
+    for (index, byte) in digits.iter().enumerate() {
+        match (*byte, char::from(*byte).to_digit(16)) {
+            (_, Some(digit)) => {
+                count += 1;
+                if mantissa >> 60 == 0 {
+                    mantissa = mantissa << 4 | u64::from(digit);
+                    shift -= if in_fraction { 4 } else { 0 };
+                } else {
+                    // Only whether anything follows decides how the last bit is rounded.
+                    mantissa |= u64::from(digit != 0);
+                    shift += if in_fraction { 0 } else { 4 };
+                }
+            }
+            (b'.', _) if !in_fraction => in_fraction = true,
+            (b'_', _)
+                if before.is_ascii_hexdigit()
+                    && digits.get(index + 1).is_some_and(u8::is_ascii_hexdigit) => {}
+            _ => return None,
+        }
+        before = *byte;
+    }
+    let exponent = std::str::from_utf8(exponent).ok()?;
+    let unsigned = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+    let between_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if count == 0 || !unsigned.split('_').all(between_digits) {
+        return None;
+    }
+    // Far beyond every float, so that sums stay small.
+    let magnitude = unsigned.replace('_', "").parse().unwrap_or(100_000_i64);
+    let magnitude = magnitude.min(100_000);
+    let mut power = shift
+        + if exponent.starts_with('-') {
+            -magnitude
+        } else {
+            magnitude
+        };
+    let mut value = mantissa as f64;
+    while power != 0 && value != 0.0 && value.is_finite() {
+        let step = power.clamp(-500, 500);
+        value *= 2.0_f64.powi(step as i32);
+        power -= step;
+    }
     value.is_finite().then_some(value)
 }
 
@@ -506,6 +565,16 @@ mod tests {
         check("2020-01-01T00:00:00.1234+01:00", Some(1_577_833_200_123));
         check("1970-01-01T00:00:01Z", Some(1_000));
         check("0x10", None);
+        check("0x1p4", Some(16_000));
+        check("-0X1P+4", Some(-16_000));
+        check("0x1.8p-2", Some(375));
+        check("0x1_0p4", Some(256_000));
+        check("0x1P1_0", Some(1_024_000));
+        check("0xffffffffffffffffffp-72", Some(1_000));
+        check("0x.p0", None);
+        check("0x1__0p4", None);
+        check("0x1p", None);
+        check("0x1p9999", None);
         check("_1", None);
         check("1__0", None);
         check("1e400", None);
