@@ -5,9 +5,10 @@
 //! break a rule are skipped and counted. Exemplars and metadata are read over; native histograms are
 //! refused by name, and so is version 2.0 of the protocol.
 //!
-//! Samples of one series may come in any order within a request, also in several pieces; they are
-//! sorted, and of two with the same time the first counts. (Prometheus drops those that are not in
-//! order, silently.)
+//! Samples of one series come in order within a request, also in several pieces. One that is not
+//! later than those before it in the same request is left out and the rest is kept, as upstream:
+//! an earlier one is counted, and of two with the same time the first stands. It refuses the request
+//! only when the store itself, before the request, makes it out of order or a duplicate.
 //!
 //! Source: the remote write 1.0 specification; answers observed in Prometheus 3.5.3.
 
@@ -15,7 +16,7 @@
 
 pub(super) mod message;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
 use axum::body::Body;
 use http::{HeaderMap, Response, StatusCode, header};
@@ -152,6 +153,7 @@ impl Batch {
         // Pieces of one series come together, in the order of its first piece.
         let mut index: HashMap<SeriesRef, usize> = HashMap::new();
         let mut collected: Vec<(SeriesRef, Labels, Vec<Sample>)> = Vec::new();
+        let mut late: Vec<(Labels, Vec<Sample>)> = Vec::new();
         for (labels, samples) in self.series {
             if samples.iter().any(|sample| sample.time > time_max) {
                 return Err(Rejected::bad(
@@ -165,17 +167,29 @@ impl Batch {
                 Ok(series) => series,
                 Err(refusal) => return Err(Rejected::bad(refusal.to_string())),
             };
-            let known = index.get(&series).and_then(|at| collected.get_mut(*at));
-            if let Some((_, _, known)) = known {
-                known.extend(samples);
-            } else {
-                index.insert(series, collected.len());
-                collected.push((series, labels, samples));
+            let at = *index.entry(series).or_insert(collected.len());
+            if at == collected.len() {
+                collected.push((series, labels.clone(), Vec::with_capacity(samples.len())));
+            }
+            let Some((_, _, kept)) = collected.get_mut(at) else {
+                continue;
+            };
+            let mut left_out = Vec::new();
+            for sample in samples {
+                match kept.last() {
+                    Some(newest) if sample.time < newest.time => left_out.push(sample),
+                    Some(newest) if sample.time == newest.time => {}
+                    _ => kept.push(sample),
+                }
+            }
+            if !left_out.is_empty() {
+                late.push((labels, left_out));
             }
         }
-        for (series, _, samples) in &mut collected {
-            samples.sort_by_key(|sample| sample.time);
-            samples.dedup_by_key(|sample| sample.time);
+        for (labels, left_out) in &late {
+            check_late(store, labels, left_out)?;
+        }
+        for (series, _, samples) in &collected {
             appender.samples(*series, samples);
         }
         let commit = appender.commit(true).map_err(|error| {
@@ -183,6 +197,7 @@ impl Batch {
             Rejected(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
         })?;
         let Some((position, refusal)) = commit.refused.first() else {
+            count_late(store, late);
             return Ok(());
         };
         let refused = collected
@@ -203,25 +218,70 @@ impl Batch {
     }
 }
 
+/// Refuses samples that the store, as it is before the request, does not take. They come out of
+/// order within their request, which alone refuses nothing.
+fn check_late(store: &Store, labels: &Labels, samples: &[Sample]) -> Result<(), Rejected> {
+    let Some(oldest) = samples.iter().map(|sample| sample.time).min() else {
+        return Ok(());
+    };
+    let unreadable =
+        |error: ReadError| Rejected(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
+    let existing = samples_since(store, labels, oldest).map_err(unreadable)?;
+    let Some(newest) = existing.last() else {
+        return Ok(());
+    };
+    let refused = samples.iter().find_map(|sample| {
+        let same_value = sample.value.to_bits() == newest.value.to_bits();
+        match sample.time.cmp(&newest.time) {
+            Ordering::Less => Some((sample, Refusal::OutOfOrder)),
+            Ordering::Equal if !same_value => Some((sample, Refusal::Duplicate)),
+            Ordering::Equal | Ordering::Greater => None,
+        }
+    });
+    match refused {
+        Some((sample, refusal)) => Err(Rejected::bad(describe(refusal, labels, *sample, store))),
+        None => Ok(()),
+    }
+}
+
+/// Hands samples that the newest of their series has overtaken to the store, which refuses and
+/// counts them.
+fn count_late(store: &Store, late: Vec<(Labels, Vec<Sample>)>) {
+    if late.is_empty() {
+        return;
+    }
+    let mut appender = store.appendable.appender();
+    for (labels, mut samples) in late {
+        samples.sort_by_key(|sample| sample.time);
+        if let Ok(series) = appender.series(&labels) {
+            appender.samples(series, &samples);
+        }
+    }
+    if let Err(error) = appender.commit(false) {
+        tracing::warn!(%error, "Late samples of a remote write could not be counted");
+    }
+}
+
 /// Prometheus's words for a refusal; a duplicate names both values.
 fn describe(refusal: Refusal, labels: &Labels, sample: Sample, store: &Store) -> String {
     if refusal == Refusal::Duplicate
-        && let Ok(Some(existing)) = value_at(store, labels, sample.time)
+        && let Ok(newer) = samples_since(store, labels, sample.time)
+        && let Some(existing) = newer.first().filter(|first| first.time == sample.time)
     {
         let number = |value| narthex_query::format_float(value, narthex_query::FloatStyle::General);
         return format!(
             "duplicate sample for timestamp {}; overrides not allowed: existing {}, new value {}",
             sample.time,
-            number(existing),
+            number(existing.value),
             number(sample.value),
         );
     }
     refusal.to_string()
 }
 
-/// The value that a series has at `time`.
-fn value_at(store: &Store, labels: &Labels, time: i64) -> Result<Option<f64>, ReadError> {
-    let range = TimeRange::new(time, time);
+/// The samples that a series has from `start` on, ascending.
+fn samples_since(store: &Store, labels: &Labels, start: i64) -> Result<Vec<Sample>, ReadError> {
+    let range = TimeRange::new(start, i64::MAX);
     let matchers: Vec<Matcher> = labels
         .iter()
         .filter_map(|(name, value)| Matcher::new(name, MatchOp::Equal, value).ok())
@@ -237,20 +297,20 @@ fn value_at(store: &Store, labels: &Labels, time: i64) -> Result<Option<f64>, Re
     let selection = querier.select(&request, &budget)?;
     let series = selection.series();
     let Some(index) = series.iter().position(|series| series.labels == *labels) else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
     let mut scan = selection.scan(range, &budget);
     scan.seek(index)?;
+    let mut samples = Vec::new();
     while let Some(run) = scan.next_run()? {
         let (mut times, mut values) = (vec![0; run.len()], vec![0.0; run.len()]);
         run.times(&mut times)?;
         run.values(&mut values)?;
-        let found = times.iter().zip(&values).find(|(at, _)| **at == time);
-        if let Some((_, value)) = found {
-            return Ok(Some(*value));
-        }
+        let pairs = times.into_iter().zip(values);
+        let pairs = pairs.filter(|(time, _)| *time >= start);
+        samples.extend(pairs.map(|(time, value)| Sample { time, value }));
     }
-    Ok(None)
+    Ok(samples)
 }
 
 #[cfg(test)]

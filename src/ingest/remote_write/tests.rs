@@ -132,29 +132,88 @@ async fn a_refused_sample_refuses_the_whole_request() {
     assert_eq!(push(&site, vec![again]).await.0, 204);
 }
 
+/// What is kept of a request and what is answered. Expected values: Prometheus 3.5.3, given the same
+/// requests.
 #[tokio::test]
-async fn pieces_of_a_series_are_put_in_order() {
+async fn samples_overtaken_within_a_request_are_left_out() {
+    type Pieces<'a> = &'a [(&'a str, &'a [(i64, f64)])];
     let site = site();
-    let sent = vec![
-        series(
-            &[("__name__", "m"), ("a", "")],
-            &[(NOW, 2.0), (NOW - 1_000, 1.0)],
+    let at = |samples: &[(i64, f64)]| -> Vec<(i64, f64)> {
+        let samples = samples.iter();
+        samples
+            .map(|(second, value)| (NOW + second * 1_000, *value))
+            .collect()
+    };
+    let duplicate = format!(
+        "duplicate sample for timestamp {}; overrides not allowed: existing 9, new value 1\n",
+        NOW + 9_000
+    );
+    let cases: [(Pieces, (u16, &str), Pieces); 13] = [
+        (
+            &[("u", &[(2, 2.0), (1, 1.0), (3, 3.0)])],
+            (204, ""),
+            &[("u", &[(2, 2.0), (3, 3.0)])],
         ),
-        series(&[("__name__", "m")], &[(NOW - 2_000, 0.0), (NOW, 9.0)]),
-        series(&[("z", "1"), ("__name__", "unsorted")], &[(NOW, 1.0)]),
+        (
+            &[("d", &[(1, 1.0), (1, 1.0), (2, 2.0)])],
+            (204, ""),
+            &[("d", &[(1, 1.0), (2, 2.0)])],
+        ),
+        (
+            &[("e", &[(1, 1.0), (1, 5.0), (2, 2.0)])],
+            (204, ""),
+            &[("e", &[(1, 1.0), (2, 2.0)])],
+        ),
+        (
+            &[("p", &[(1, 1.0)]), ("p", &[(2, 2.0)])],
+            (204, ""),
+            &[("p", &[(1, 1.0), (2, 2.0)])],
+        ),
+        (
+            &[("r", &[(2, 2.0)]), ("r", &[(1, 1.0)])],
+            (204, ""),
+            &[("r", &[(2, 2.0)])],
+        ),
+        (
+            &[("s", &[(1, 1.0)]), ("s", &[(1, 7.0)])],
+            (204, ""),
+            &[("s", &[(1, 1.0)])],
+        ),
+        (
+            &[("w", &[(1, 1.0), (3, 3.0)]), ("w", &[(2, 2.0), (4, 4.0)])],
+            (204, ""),
+            &[("w", &[(1, 1.0), (3, 3.0), (4, 4.0)])],
+        ),
+        (&[("z", &[(5, 5.0)])], (204, ""), &[]),
+        (
+            &[("z", &[(7, 7.0), (6, 6.0)])],
+            (204, ""),
+            &[("z", &[(5, 5.0), (7, 7.0)])],
+        ),
+        (
+            &[("z", &[(6, 6.0), (8, 8.0)])],
+            (400, "out of order sample\n"),
+            &[("z", &[(5, 5.0), (7, 7.0)])],
+        ),
+        (&[("z", &[(8, 8.0), (9, 9.0)])], (204, ""), &[]),
+        (&[("z", &[(9, 1.0), (10, 10.0)])], (400, &duplicate), &[]),
+        (
+            &[("z", &[(11, 11.0), (9, 1.0)])],
+            (400, &duplicate),
+            &[("z", &[(5, 5.0), (7, 7.0), (8, 8.0), (9, 9.0)])],
+        ),
     ];
-    assert_eq!(push(&site, sent).await.0, 204);
-    assert_eq!(
-        stored(&site, "m"),
-        [(
-            r#"{__name__="m"}"#.to_owned(),
-            bits(&[(NOW - 2_000, 0.0), (NOW - 1_000, 1.0), (NOW, 2.0)])
-        )]
-    );
-    assert_eq!(
-        stored(&site, "unsorted")[0].0,
-        r#"{__name__="unsorted", z="1"}"#
-    );
+    for (pieces, (status, message), expected) in cases {
+        let sent = pieces
+            .iter()
+            .map(|(name, samples)| series(&[("__name__", name)], &at(samples)));
+        let answer = push(&site, sent.collect()).await;
+        assert_eq!(answer, (status, message.to_owned()), "{pieces:?}");
+        for (name, samples) in expected {
+            let found = stored(&site, name);
+            assert_eq!(found[0].1, bits(&at(samples)), "{pieces:?}");
+        }
+    }
 }
 
 #[tokio::test]
