@@ -22,5 +22,7 @@ pub(crate) use gate::Read;
 pub use metrics::HttpMetrics;
 pub(crate) use params::{FORM_BYTES_MAX, Instant, Params, quote};
 pub(crate) use response::{Answer, Success, compress, error_text, respond, text};
-pub use state::{Configuration, Control, HeadStatistics, Readiness, Settings, State, Store};
+pub use state::{
+    Configuration, Control, HeadStatistics, Readiness, Settings, State, Store, WithMetadata,
+};
 pub use v1::targets::{ActiveTarget, DroppedTarget, TargetHealth, TargetMetadata, TargetPool};

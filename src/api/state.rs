@@ -35,8 +35,9 @@ pub struct State {
     pub readiness: Readiness,
     /// The configuration that is in force; replaced whole at a reload.
     pub configuration: RwLock<Arc<Configuration>>,
-    /// The scrape pools as they are now, ascending by name.
-    pub targets: Box<dyn Fn() -> Vec<TargetPool> + Send + Sync>,
+    /// The scrape pools as they are now, ascending by name; targets have their metadata only when it
+    /// is asked for, for it is read from the newest body.
+    pub targets: Box<dyn Fn(WithMetadata) -> Vec<TargetPool> + Send + Sync>,
     /// Where reload and quit requests go.
     pub control: mpsc::Sender<Control>,
     /// What `/metrics` prints.
@@ -133,10 +134,17 @@ pub struct Settings {
     pub query_timeout: Duration,
     /// How far back an instant selector looks.
     pub lookback: Duration,
-    /// `15d`, `1GiB` or both, for `/api/v1/status/runtimeinfo`.
-    pub storage_retention: String,
     /// When the process started.
     pub started: Timestamp,
+}
+
+/// Whether targets come with what they said about their metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithMetadata {
+    /// They do.
+    Yes,
+    /// Their lists are empty.
+    No,
 }
 
 /// A configuration in force.
@@ -146,6 +154,8 @@ pub struct Configuration {
     pub yaml: String,
     /// `global.external_labels`
     pub external_labels: Labels,
+    /// `15d`, `1GiB` or both, for `/api/v1/status/runtimeinfo`.
+    pub storage_retention: String,
     /// When it was loaded.
     pub loaded: Timestamp,
     /// Whether the newest attempt to load one went well.

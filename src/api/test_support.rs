@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 
 use super::{
     Configuration, Control, Gate, HeadStatistics, HttpMetrics, Readiness, Settings, State, Store,
-    TargetPool,
+    TargetPool, WithMetadata,
 };
 use crate::{clock::SetClock, self_metrics::Registry};
 
@@ -114,7 +114,6 @@ impl Appender for Pending {
     }
 
     fn commit(self: Box<Self>, all_or_nothing: bool) -> Result<Commit, AppendError> {
-        assert!(all_or_nothing, "remote write keeps all or nothing");
         let mut store = self.store.samples();
         let mut contents = contents(&store).expect("what is in memory can be read");
         let mut changed = store.clone();
@@ -141,7 +140,7 @@ impl Appender for Pending {
                 }
             }
         }
-        if commit.refused.is_empty() {
+        if commit.refused.is_empty() || !all_or_nothing {
             *store = changed;
         } else {
             commit.accepted = 0;
@@ -200,7 +199,6 @@ impl Site {
             enable_remote_write_receiver: true,
             query_timeout: Duration::from_mins(2),
             lookback: Duration::from_mins(5),
-            storage_retention: "15d".to_owned(),
             started: NOW - 60_000,
         };
         change(&mut settings);
@@ -250,10 +248,19 @@ impl Site {
             configuration: RwLock::new(Arc::new(Configuration {
                 yaml: "global:\n  scrape_interval: 15s\n".to_owned(),
                 external_labels: Labels::from_pairs([("ext", "one")]),
+                storage_retention: "15d".to_owned(),
                 loaded: NOW - 59_000,
                 last_reload_successful: true,
             })),
-            targets: Box::new(move || targets.clone()),
+            targets: Box::new(move |with_metadata| {
+                let mut targets = targets.clone();
+                if with_metadata == WithMetadata::No {
+                    for target in targets.iter_mut().flat_map(|pool| &mut pool.active) {
+                        target.metadata.clear();
+                    }
+                }
+                targets
+            }),
             control: sender,
             registry,
             metrics,

@@ -63,7 +63,7 @@ pub(super) fn parse(text: &str) -> Result<u64, String> {
 }
 
 /// Writes a number of bytes as Prometheus does: every unit that is needed, largest first.
-pub(super) fn format(bytes: u64) -> String {
+pub(crate) fn format(bytes: u64) -> String {
     if bytes == 0 {
         return "0B".to_owned();
     }

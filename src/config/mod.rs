@@ -18,6 +18,7 @@ pub mod support;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use bytes::format as format_bytes;
 pub(crate) use decode::join as join_path;
 pub use error::ConfigError;
 pub use http_client::{

@@ -38,6 +38,8 @@ use tracing::{error, info, warn};
 pub use listen::bind;
 pub use reload::ConfigSource;
 
+use store_metrics::RetentionLimits;
+
 use crate::{
     api::{Configuration, Control, Gate, HttpMetrics, Readiness, Settings, State, Store},
     clock::AsyncClock,
@@ -136,6 +138,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     scraping: Arc<OnceLock<ScrapeManager>>,
     reloads: ReloadMetrics,
+    retention_limits: RetentionLimits,
     control: (mpsc::Sender<Control>, mpsc::Receiver<Control>),
 }
 
@@ -211,6 +214,7 @@ impl Server {
                 "Whether Prometheus startup was fully completed and the server is ready for normal operation.",
             ),
         };
+        let retention_limits = RetentionLimits::new(&registry);
         let scraping = Arc::new(OnceLock::<ScrapeManager>::new());
         let control = mpsc::channel(CONTROL_QUEUE);
         let mut flags = options.flags.clone();
@@ -231,10 +235,6 @@ impl Server {
                 enable_remote_write_receiver: options.enable_remote_write_receiver,
                 query_timeout: options.query_timeout,
                 lookback: options.query_lookback,
-                storage_retention: retention_text(
-                    options.retention_time,
-                    options.retention_size_bytes,
-                ),
                 started: options.started,
             },
             clock: Arc::clone(&clock),
@@ -253,17 +253,18 @@ impl Server {
             configuration: RwLock::new(Arc::new(Configuration {
                 yaml: String::new(),
                 external_labels: narthex_storage::Labels::empty(),
+                storage_retention: String::new(),
                 loaded: clock.now(),
                 last_reload_successful: false,
             })),
             targets: Box::new({
                 let scraping = Arc::clone(&scraping);
                 let (external_url, own) = (external_url.clone(), *first);
-                move || {
+                move |with_metadata| {
                     let pools = scraping.get().map(ScrapeManager::pools);
                     let pools = pools.unwrap_or_default().into_iter();
                     pools
-                        .map(|pool| targets::target_pool(pool, &external_url, own))
+                        .map(|pool| targets::target_pool(pool, &external_url, own, with_metadata))
                         .collect()
                 }
             }),
@@ -288,6 +289,7 @@ impl Server {
             addresses,
             scraping,
             reloads,
+            retention_limits,
             control,
         })
     }
@@ -495,6 +497,7 @@ impl Server {
         self.state.set_configuration(Configuration {
             yaml: config.to_yaml(),
             external_labels: config.global.external_labels.clone(),
+            storage_retention: self.retention_limits.show(self.retention(config)),
             loaded: self.clock.now(),
             last_reload_successful: true,
         });
@@ -600,16 +603,6 @@ impl Server {
                 "No --config.file and no prometheus.yml here: using the built-in configuration, which scrapes this server every 15s"
             );
         }
-    }
-}
-
-/// `/api/v1/status/runtimeinfo` prints retention so: `15d`, `1GiB`, or both.
-fn retention_text(time: Option<Duration>, size_bytes: Option<u64>) -> String {
-    match (time, size_bytes) {
-        (Some(time), None) => format_duration(time),
-        (Some(time), Some(bytes)) => format!("{} or {bytes}B", format_duration(time)),
-        (None, Some(bytes)) => format!("{bytes}B"),
-        (None, None) => String::new(),
     }
 }
 

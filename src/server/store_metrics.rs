@@ -1,11 +1,12 @@
 //! The store's sizes and counts, under Prometheus's names.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use narthex_storage::{Db, DbStats};
 
 use crate::{
     api::HeadStatistics,
+    config::format_bytes,
     self_metrics::{Gauge, Registry},
 };
 
@@ -16,6 +17,39 @@ pub(super) fn head(store: &Db) -> HeadStatistics {
         series: stats.series,
         chunks: stats.pages,
         range: stats.min_time.zip(stats.max_time),
+    }
+}
+
+/// How long and how much is kept, as metrics and as text.
+#[derive(Debug)]
+pub(super) struct RetentionLimits {
+    seconds: Gauge,
+    bytes: Gauge,
+}
+
+impl RetentionLimits {
+    pub(super) fn new(registry: &Registry) -> Self {
+        Self {
+            seconds: registry.gauge(
+                "prometheus_tsdb_retention_limit_seconds",
+                "How long to retain samples in storage.",
+            ),
+            bytes: registry.gauge(
+                "prometheus_tsdb_retention_limit_bytes",
+                "Max number of bytes to be retained in the tsdb blocks, configured 0 means disabled",
+            ),
+        }
+    }
+
+    /// Sets the metrics to the retention in force, in milliseconds and bytes, and answers with the
+    /// text of `/api/v1/status/runtimeinfo`: `15d`, `1GiB`, or both.
+    pub(super) fn show(&self, (time_ms, size_bytes): (Option<i64>, Option<u64>)) -> String {
+        let time = Duration::from_millis(time_ms.unwrap_or_default().unsigned_abs());
+        self.seconds.set(time.as_secs_f64());
+        self.bytes.set(size_bytes.unwrap_or_default() as f64);
+        let time = time_ms.map(|_| narthex_query::format_duration(time));
+        let parts = time.into_iter().chain(size_bytes.map(format_bytes));
+        parts.collect::<Vec<_>>().join(" or ")
     }
 }
 
@@ -207,4 +241,30 @@ pub(super) fn register(registry: &Registry, store: &Arc<Db>) {
         out_of_bounds.set(stats.refused_out_of_bounds as f64);
         too_old.set(stats.refused_too_old as f64);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Expected values: Prometheus 3.5.3 with the same retention.
+    #[test]
+    fn retention_shows_as_prometheus_shows_it() {
+        let registry = Registry::new();
+        let limits = RetentionLimits::new(&registry);
+        let week = 7 * 86_400_000 + 12 * 3_600_000;
+        for (retention, text, seconds, bytes) in [
+            (
+                (Some(week), Some(1 << 30)),
+                "7d12h or 1GiB",
+                648_000.0,
+                1_073_741_824.0,
+            ),
+            ((None, Some(512 << 20)), "512MiB", 0.0, 536_870_912.0),
+            ((Some(86_400_000), None), "1d", 86_400.0, 0.0),
+        ] {
+            assert_eq!(limits.show(retention), text);
+            assert_eq!((limits.seconds.get(), limits.bytes.get()), (seconds, bytes));
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use url::{Host, Url};
 
 use crate::{
-    api,
+    api::{self, WithMetadata},
     scrape::{PoolReport, TargetHealth, TargetReport},
 };
 
@@ -14,13 +14,14 @@ pub(super) fn target_pool(
     report: PoolReport,
     external_url: &Url,
     own: SocketAddr,
+    with_metadata: WithMetadata,
 ) -> api::TargetPool {
     api::TargetPool {
         name: report.name,
         active: report
             .active
             .into_iter()
-            .map(|target| active_target(target, external_url, own))
+            .map(|target| active_target(target, external_url, own, with_metadata))
             .collect(),
         dropped: report
             .dropped
@@ -31,9 +32,17 @@ pub(super) fn target_pool(
     }
 }
 
-fn active_target(target: TargetReport, external_url: &Url, own: SocketAddr) -> api::ActiveTarget {
-    let metadata = target
-        .metadata()
+fn active_target(
+    target: TargetReport,
+    external_url: &Url,
+    own: SocketAddr,
+    with_metadata: WithMetadata,
+) -> api::ActiveTarget {
+    let metadata = match with_metadata {
+        WithMetadata::Yes => target.metadata(),
+        WithMetadata::No => std::collections::BTreeMap::new(),
+    };
+    let metadata = metadata
         .into_iter()
         .map(|(family, metadata)| api::TargetMetadata {
             family,

@@ -7,6 +7,7 @@ use narthex_query::parser::parse_selector;
 
 use super::{Answer, ApiError, Call, Success, targets::metadata_by_family};
 use crate::api::{
+    WithMetadata,
     json::{Escape, push_labels, push_string},
     params::parse_integer,
 };
@@ -17,7 +18,7 @@ pub(crate) fn metadata(call: &Call) -> Answer {
     // No entry at all makes no sense, so 0 means all of them, as a negative number does.
     let per_metric = whole(call, "limit_per_metric")?.unwrap_or(-1);
     let metric = call.params.first("metric");
-    let pools = (call.state.targets)();
+    let pools = (call.state.targets)(WithMetadata::Yes);
     let families = metadata_by_family(&pools);
     let families = families
         .iter()
@@ -65,7 +66,7 @@ pub(crate) fn targets_metadata(call: &Call) -> Answer {
         parse_selector(selector).map_err(|error| ApiError::bad_data(error.to_string()))?
     };
     let metric = call.params.first("metric");
-    let pools = (call.state.targets)();
+    let pools = (call.state.targets)(WithMetadata::Yes);
     let targets = pools
         .iter()
         .flat_map(|pool| &pool.active)

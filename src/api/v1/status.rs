@@ -110,7 +110,7 @@ pub(crate) fn runtime_info(call: &Call) -> Success {
         )
         .as_bytes(),
     );
-    push_string(out, &state.settings.storage_retention, Escape::Html);
+    push_string(out, &configuration.storage_retention, Escape::Html);
     out.push(b'}');
     success
 }

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use narthex_storage::{Labels, Timestamp};
 
 use super::{Call, Success};
-use crate::api::json::{Escape, push_integer, push_labels, push_number, push_string, push_strings};
+use crate::api::{
+    WithMetadata,
+    json::{Escape, push_integer, push_labels, push_number, push_string, push_strings},
+};
 
 /// A scrape pool: the targets of one job.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +46,7 @@ pub struct ActiveTarget {
     pub scrape_interval: Duration,
     /// The longest that a scrape may take.
     pub scrape_timeout: Duration,
-    /// What it said about its metrics, ascending by family.
+    /// What it said about its metrics, ascending by family, when that was asked for.
     pub metadata: Vec<TargetMetadata>,
 }
 
@@ -93,7 +96,7 @@ pub(crate) fn targets(call: &Call) -> Success {
     let state = call.params.first("state").to_ascii_lowercase();
     let wants = |kind: &str| state.is_empty() || state == "any" || state == kind;
     let pool_name = call.params.first("scrapePool");
-    let pools: Vec<TargetPool> = (call.state.targets)()
+    let pools: Vec<TargetPool> = (call.state.targets)(WithMetadata::No)
         .into_iter()
         .filter(|pool| pool_name.is_empty() || pool.name == pool_name)
         .collect();
@@ -203,7 +206,7 @@ pub(crate) fn rfc3339(time: Option<Timestamp>) -> String {
 
 /// `/api/v1/scrape_pools`
 pub(crate) fn scrape_pools(call: &Call) -> Success {
-    let mut names: Vec<String> = (call.state.targets)()
+    let mut names: Vec<String> = (call.state.targets)(WithMetadata::No)
         .into_iter()
         .map(|pool| pool.name)
         .collect();
