@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod command_line;
+mod compose;
 mod decoders;
 mod disk;
 mod grafana;

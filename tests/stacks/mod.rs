@@ -50,6 +50,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crate::harness::binary;
+
 /// What a promtool printed and how it ended.
 #[derive(Debug)]
 struct Outcome {
@@ -67,13 +69,21 @@ struct Promtool {
 }
 
 impl Promtool {
-    /// The named program alone until ours has `test rules`.
+    /// Ours, and the one that the environment names.
     fn all() -> Vec<Self> {
-        let peer = std::env::var_os("NARTHEX_PROMTOOL").map(|program| Self {
+        let ours = Self {
+            program: binary(),
+            prefix: &["promtool"],
+        };
+        std::iter::once(ours).chain(Self::peer()).collect()
+    }
+
+    /// The one that the environment names.
+    fn peer() -> Option<Self> {
+        std::env::var_os("NARTHEX_PROMTOOL").map(|program| Self {
             program: program.into(),
             prefix: &[],
-        });
-        peer.into_iter().collect()
+        })
     }
 
     /// Runs it to its end in `folder`.
