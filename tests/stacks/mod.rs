@@ -75,15 +75,17 @@ impl Promtool {
             program: binary(),
             prefix: &["promtool"],
         };
-        std::iter::once(ours).chain(Self::peer()).collect()
+        std::iter::once(ours).chain(Self::peers()).collect()
     }
 
     /// The one that the environment names.
-    fn peer() -> Option<Self> {
-        std::env::var_os("NARTHEX_PROMTOOL").map(|program| Self {
+    fn peers() -> Vec<Self> {
+        let named = std::env::var_os("NARTHEX_PROMTOOL");
+        let peer = named.map(|program| Self {
             program: program.into(),
             prefix: &[],
-        })
+        });
+        peer.into_iter().collect()
     }
 
     /// Runs it to its end in `folder`.
