@@ -148,7 +148,7 @@ async fn samples_overtaken_within_a_request_are_left_out() {
         "duplicate sample for timestamp {}; overrides not allowed: existing 9, new value 1\n",
         NOW + 9_000
     );
-    let cases: [(Pieces, (u16, &str), Pieces); 13] = [
+    let cases: [(Pieces<'_>, (u16, &str), Pieces<'_>); 13] = [
         (
             &[("u", &[(2, 2.0), (1, 1.0), (3, 3.0)])],
             (204, ""),
