@@ -13,6 +13,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -43,6 +44,9 @@ use crate::{
 /// The iteration after which `for` is restored: by then scrapes and recording rules have filled what
 /// alerts read.
 const RESTORE_AFTER: u64 = 2;
+
+/// The most alerts of a rule, whatever its group says; each may take a kilobyte.
+const ALERTS_MAX: usize = 1_000_000;
 
 /// Why a rule's evaluation yielded nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -276,8 +280,15 @@ impl Group {
         }
         work.iterations += 1;
         if !work.is_restored && work.iterations >= RESTORE_AFTER {
-            self.restore();
+            // Whatever comes of it: it is not tried again.
             work.is_restored = true;
+            if catch_unwind(AssertUnwindSafe(|| self.restore())).is_err() {
+                tracing::error!(
+                    file = self.file,
+                    group = self.config.name,
+                    "Failed to restore 'for' state: the restore panicked"
+                );
+            }
             let took = clock.monotonic().saturating_sub(began + took);
             lock(&self.timing).last_restore = Some(took);
         }
@@ -290,7 +301,12 @@ impl Group {
         let (began, wall) = (clock.monotonic(), clock.now());
         self.figures.evaluations.fetch_add(1, Ordering::Relaxed);
         let is_restored = work.is_restored;
-        let outcome = self.yielded(rule, &mut work.outputs[index].1, time, is_restored);
+        let cache = &mut work.outputs[index].1;
+        // A fault of the engine ends this rule's evaluation alone; what it was changing is caches.
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            self.yielded(rule, cache, time, is_restored)
+        }));
+        let outcome = outcome.unwrap_or_else(|_| Err(Failure::new("the evaluation panicked")));
         let (count, error) = match outcome {
             Ok(samples) => {
                 let error = self.store(rule, &mut work.outputs[index].0, time, &samples);
@@ -398,6 +414,12 @@ impl Group {
         context: &QueryContext<'_>,
         cache: &mut LabelCache,
     ) -> Result<BTreeMap<Labels, Found>, Failure> {
+        if answer.len() > ALERTS_MAX {
+            return Err(Failure::new(format!(
+                "exceeded the server's limit of {ALERTS_MAX} with {} alerts",
+                answer.len()
+            )));
+        }
         let query = |text: &str, at: Timestamp| {
             let answer = self.query(text, None, at, context);
             answer.map_err(|failure| failure.message)

@@ -22,7 +22,8 @@ use narthex_rules::{
     parse_rule_file,
 };
 use narthex_storage::{
-    Appendable, Budget, Clock, Db, DbOptions, Labels, MemoryFs, Sample, Timestamp,
+    Appendable, Budget, Clock, Db, DbOptions, Labels, MemoryFs, Querier, Queryable, ReadError,
+    Sample, TimeRange, Timestamp,
 };
 
 /// A clock that stands where the test puts it; its monotonic time may pass at every look.
@@ -59,8 +60,17 @@ struct World {
 }
 
 fn manager(db: &Arc<Db>, clock: &Arc<SetClock>, sink: &Arc<Recorder>) -> Manager {
+    manager_on(Arc::clone(db) as _, db, clock, sink)
+}
+
+fn manager_on(
+    queryable: Arc<dyn Queryable>,
+    db: &Arc<Db>,
+    clock: &Arc<SetClock>,
+    sink: &Arc<Recorder>,
+) -> Manager {
     Manager::new(ManagerOptions {
-        queryable: Arc::clone(db) as _,
+        queryable,
         appendable: Arc::clone(db) as _,
         engine: Arc::new(Engine::default()),
         clock: Arc::clone(clock) as _,
@@ -728,4 +738,29 @@ fn a_query_that_takes_too_long_fails_its_rule_alone() {
     world.clock.1.store(0, Ordering::Relaxed);
     world.evaluate(1);
     assert!(world.shown().starts_with("slow ok\nA ok firing\n"));
+}
+
+/// A store that fails in ways that no store should.
+struct Faulty;
+
+impl Queryable for Faulty {
+    fn querier(&self, _: TimeRange) -> Result<Box<dyn Querier>, ReadError> {
+        panic!("a fault that a test plants");
+    }
+}
+
+#[test]
+fn a_panic_ends_the_evaluation_of_its_rule_alone() {
+    let mut world = World::new();
+    world.manager = manager_on(Arc::new(Faulty), &world.db, &world.clock, &world.sink);
+    world.load("groups: [{name: a, rules: [{record: r, expr: x}, {alert: A, expr: x}]}]");
+    for minute in 0..3 {
+        world.evaluate(minute);
+    }
+    assert_eq!(
+        world.shown(),
+        "r err (the evaluation panicked)\nA err (the evaluation panicked) inactive\n"
+    );
+    let counters = world.group().status().counters;
+    assert_eq!((counters.iterations, counters.failures), (3, 6));
 }
