@@ -22,3 +22,4 @@ mod values;
 
 pub use memory::MemoryStore;
 pub use run::{Failure, Report, RunOptions, run};
+pub use values::{SeriesError, SeriesLine, Values, parse_metric, parse_series};

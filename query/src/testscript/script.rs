@@ -154,7 +154,10 @@ pub(super) fn parse_script(text: &str) -> Vec<Command> {
 fn parse_load(line: &str, body: &[&str], with_nhcb: bool) -> Result<Load, String> {
     let interval = line.split_whitespace().nth(1).unwrap_or_default();
     let interval = parse_duration(interval).map_err(|error| error.to_string())?;
-    let series: Result<_, _> = body.iter().map(|line| parse_series(line)).collect();
+    let series: Result<_, _> = body
+        .iter()
+        .map(|line| parse_series(line).map_err(|error| error.to_string()))
+        .collect();
     Ok(Load {
         interval,
         series: series?,
@@ -252,7 +255,7 @@ fn parse_expectation(line: &str, expected: &mut Expected) -> Result<(), String> 
         expected.scalar = Some(value);
         return Ok(());
     }
-    let SeriesLine { labels, values } = parse_series(line)?;
+    let SeriesLine { labels, values } = parse_series(line).map_err(|error| error.to_string())?;
     match values {
         Values::Floats(values) => {
             expected.series.push((labels, values));

@@ -1,72 +1,121 @@
 //! Series lines: a metric and its values, `x{a="b"} 1 2+3x4 _ stale`.
+//!
+//! Messages are those of Prometheus's parser, with the column of the mistake.
+
+use std::fmt;
 
 use narthex_storage::{Labels, MatchOp, stale_marker};
 
-use crate::parser::parse_selector;
+use crate::parser::{parse_selector, quote};
 
 /// The most values that one line may stand for.
 const VALUES_MAX: usize = 1_000_000;
 
 /// A series line.
-#[derive(Debug, PartialEq)]
-pub(super) struct SeriesLine {
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesLine {
     /// The series.
-    pub(super) labels: Labels,
+    pub labels: Labels,
     /// What it holds.
-    pub(super) values: Values,
+    pub values: Values,
 }
 
 /// The values of a series line.
-#[derive(Debug, PartialEq)]
-pub(super) enum Values {
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
     /// One for each step; `None` where there is no sample.
     Floats(Vec<Option<f64>>),
     /// They are of a kind that is not built yet, named here.
     NotBuilt(&'static str),
 }
 
-/// Parses a series line.
-pub(super) fn parse_series(line: &str) -> Result<SeriesLine, String> {
-    let (metric, rest) = split_metric(line)?;
-    let matchers = parse_selector(metric).map_err(|error| error.to_string())?;
-    if let Some(matcher) = matchers.iter().find(|m| m.op() != MatchOp::Equal) {
-        return Err(format!("{matcher} is not a label"));
+/// Why a line is no series.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SeriesError {
+    /// It does not parse.
+    Syntax {
+        /// Where, in bytes from 1.
+        column: usize,
+        /// What is wrong, in Prometheus's words.
+        message: String,
+    },
+    /// Its labels cannot be stored.
+    Labels(String),
+}
+
+impl SeriesError {
+    fn new(offset: usize, message: impl Into<String>) -> Self {
+        Self::Syntax {
+            column: offset + 1,
+            message: message.into(),
+        }
+    }
+
+    /// The message with the place in a text in which the line has this number, from 1.
+    pub fn in_line(&self, line: usize) -> String {
+        match self {
+            Self::Syntax { column, message } => {
+                format!("{line}:{column}: parse error: {message}")
+            }
+            Self::Labels(message) => message.clone(),
+        }
+    }
+}
+
+impl fmt::Display for SeriesError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.in_line(1))
+    }
+}
+
+impl std::error::Error for SeriesError {}
+
+/// Parses a metric: a name, labels in braces, both, or nothing for no labels.
+///
+/// # Errors
+/// [`SeriesError`] in the words of Prometheus's `ParseMetric`.
+pub fn parse_metric(text: &str) -> Result<Labels, SeriesError> {
+    if text.trim().is_empty() {
+        return Ok(Labels::empty());
+    }
+    labels_of(text)
+}
+
+fn labels_of(metric: &str) -> Result<Labels, SeriesError> {
+    let matchers = parse_selector(metric).map_err(|error| {
+        let message = error.message.replace("label matching", "label set");
+        SeriesError::new(error.span.start as usize, message)
+    })?;
+    if let Some(matcher) = matchers
+        .iter()
+        .find(|matcher| matcher.op() != MatchOp::Equal)
+    {
+        let operator = matcher.op().as_str();
+        let offset = unquoted(metric, operator).unwrap_or_default();
+        let message = format!("unexpected <op:{operator}> in label set, expected \"=\"");
+        return Err(SeriesError::new(offset, message));
     }
     let pairs = matchers
         .iter()
         .map(|matcher| (matcher.name(), matcher.value()));
-    let labels = Labels::try_from_pairs(pairs).map_err(|error| error.to_string())?;
-    let values = if rest.starts_with("@st") {
-        Values::NotBuilt("start timestamps are not built yet")
-    } else if rest.contains("{{") {
-        Values::NotBuilt("native histograms are not built yet")
-    } else {
-        Values::Floats(parse_values(rest)?)
-    };
-    Ok(SeriesLine { labels, values })
+    Labels::try_from_pairs(pairs)
+        .map_err(|error| SeriesError::Labels(format!("{error}: invalid sample")))
 }
 
-/// Cuts a line behind its metric: a name, labels in braces, or both.
-fn split_metric(line: &str) -> Result<(&str, &str), String> {
-    let is_name = |c: char| c == '_' || c == ':' || c.is_ascii_alphanumeric();
-    let name_len = line.find(|c| !is_name(c)).unwrap_or(line.len());
-    let (name, behind) = line.split_at(name_len);
-    let trimmed = behind.trim_start();
-    if !trimmed.starts_with('{') || (trimmed.starts_with("{{") && !name.is_empty()) {
-        if name.is_empty() {
-            return Err(format!("a series must start with its metric: {line:?}"));
-        }
-        return Ok((name, trimmed));
-    }
-    let open = line.len() - trimmed.len();
+/// Where `wanted` stands outside of quotes.
+fn unquoted(text: &str, wanted: &str) -> Option<usize> {
     let mut quote = None;
-    let mut chars = trimmed.char_indices();
+    let mut chars = text.char_indices();
     while let Some((index, c)) = chars.next() {
         match (quote, c) {
             (None, '"' | '\'' | '`') => quote = Some(c),
-            (None, '}') => {
-                let (metric, rest) = line.split_at(open + index + 1);
-                return Ok((metric, rest.trim_start()));
+            (None, _) => {
+                if text
+                    .get(index..)
+                    .is_some_and(|rest| rest.starts_with(wanted))
+                {
+                    return Some(index);
+                }
             }
             (Some(open), _) if c == open => quote = None,
             (Some('"' | '\''), '\\') => {
@@ -75,90 +124,299 @@ fn split_metric(line: &str) -> Result<(&str, &str), String> {
             _ => {}
         }
     }
-    Err(format!("the braces are not closed: {line:?}"))
+    None
 }
 
-fn parse_values(text: &str) -> Result<Vec<Option<f64>>, String> {
-    let mut values = Vec::new();
-    for item in text.split_whitespace() {
-        let mut rest = item;
-        // What an item may be: _, _xN, V, VxN, V+DxN, V-DxN.
-        if let Some(behind) = rest.strip_prefix('_') {
-            let count = match behind {
-                "" => 1,
-                _ => repetitions(behind, item)?,
-            };
-            check_count(values.len(), count)?;
-            values.resize(values.len() + count, None);
-            continue;
-        }
-        let mut value = take_value(&mut rest).ok_or_else(|| invalid(item))?;
-        let delta = match rest.chars().next() {
-            Some('+' | '-') => take_value(&mut rest).ok_or_else(|| invalid(item))?,
-            _ => 0.0,
-        };
-        if rest.is_empty() && item.len() > rest.len() && delta == 0.0 {
-            values.push(Some(value));
-            continue;
-        }
-        let is_constant = delta == 0.0;
-        // The first value does not count as a repetition.
-        let count = repetitions(rest, item)? + 1;
-        check_count(values.len(), count)?;
-        for _ in 0..count {
-            values.push(Some(value));
-            if !is_constant {
-                value += delta;
-            }
-        }
-    }
-    Ok(values)
-}
-
-fn invalid(item: &str) -> String {
-    format!("{item:?} is not a value")
-}
-
-fn repetitions(text: &str, item: &str) -> Result<usize, String> {
-    let digits = text.strip_prefix('x').ok_or_else(|| invalid(item))?;
-    digits.parse().map_err(|_| invalid(item))
-}
-
-fn check_count(present: usize, more: usize) -> Result<(), String> {
-    if present.saturating_add(more) > VALUES_MAX {
-        return Err(format!("a series may have at most {VALUES_MAX} values"));
-    }
-    Ok(())
-}
-
-/// Takes a number, `Inf`, `NaN` or `stale`, with a sign if there is one.
-fn take_value(rest: &mut &str) -> Option<f64> {
-    let unsigned = rest.strip_prefix(['+', '-']).unwrap_or(rest);
-    let sign = if rest.starts_with('-') { -1.0 } else { 1.0 };
-    let bytes = unsigned.as_bytes();
-    let mut len = 0;
-    if bytes.first().is_some_and(u8::is_ascii_alphabetic) {
-        len = bytes
-            .iter()
-            .take_while(|byte| byte.is_ascii_alphabetic() && **byte != b'x')
-            .count();
+/// Parses a series line.
+///
+/// # Errors
+/// [`SeriesError`] in the words of Prometheus's `ParseSeriesDesc`.
+pub fn parse_series(line: &str) -> Result<SeriesLine, SeriesError> {
+    let values_start = metric_len(line)?;
+    let (metric, rest) = line.split_at(values_start);
+    let labels = labels_of(metric)?;
+    let trimmed = rest.trim_start();
+    let values = if trimmed.starts_with("@st") {
+        Values::NotBuilt("start timestamps are not built yet")
+    } else if rest.contains("{{") {
+        Values::NotBuilt("native histograms are not built yet")
     } else {
-        while let Some(byte) = bytes.get(len) {
-            let is_exponent_sign = matches!(byte, b'+' | b'-')
-                && len > 0
-                && matches!(bytes.get(len - 1), Some(b'e' | b'E'));
-            if !(byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E') || is_exponent_sign) {
-                break;
+        Values::Floats(
+            ValuesParser {
+                line,
+                at: values_start,
             }
-            len += 1;
+            .parse()?,
+        )
+    };
+    Ok(SeriesLine { labels, values })
+}
+
+/// How long the metric at the head of a line is.
+fn metric_len(line: &str) -> Result<usize, SeriesError> {
+    let is_name = |c: char| c == '_' || c == ':' || c.is_ascii_alphanumeric();
+    let name_len = line.find(|c| !is_name(c)).unwrap_or(line.len());
+    let (name, behind) = line.split_at(name_len);
+    if name.starts_with(|first: char| first.is_ascii_digit()) {
+        let digits = name.find(|c: char| !c.is_ascii_digit()).unwrap_or(name_len);
+        let number = name.split_at(digits).0;
+        let message = format!("unexpected number {} in series values", quote(number));
+        return Err(SeriesError::new(0, message));
+    }
+    let trimmed = behind.trim_start();
+    if !trimmed.starts_with('{') || (trimmed.starts_with("{{") && !name.is_empty()) {
+        if name.is_empty() {
+            let found = match line.chars().next() {
+                None => "end of input".to_owned(),
+                Some(first) => quote(&first.to_string()),
+            };
+            let message = format!("unexpected {found} in series values");
+            return Err(SeriesError::new(0, message));
+        }
+        return Ok(name_len);
+    }
+    let open = line.len() - trimmed.len();
+    match unquoted(trimmed, "}") {
+        Some(close) => Ok(open + close + 1),
+        // The selector's parser knows what is wrong.
+        None => labels_of(line).map(|_| line.len()),
+    }
+}
+
+/// Reads the values behind a metric.
+struct ValuesParser<'a> {
+    line: &'a str,
+    at: usize,
+}
+
+/// What may stand among values.
+#[derive(Debug, Clone, PartialEq)]
+enum Token<'a> {
+    Space,
+    Plus,
+    Minus,
+    Times,
+    Blank,
+    Number(&'a str),
+    Word(&'a str),
+    End,
+}
+
+impl Token<'_> {
+    /// As it is called in messages.
+    fn describe(&self) -> String {
+        match self {
+            Self::Space => "\" \"".to_owned(),
+            Self::Plus => "<op:+>".to_owned(),
+            Self::Minus => "<op:->".to_owned(),
+            Self::Times => "\"x\"".to_owned(),
+            Self::Blank => "\"_\"".to_owned(),
+            Self::Number(text) => format!("number {}", quote(text)),
+            Self::Word(text) => format!("identifier {}", quote(text)),
+            Self::End => "end of input".to_owned(),
         }
     }
-    let (text, behind) = unsigned.split_at_checked(len)?;
-    *rest = behind;
-    if text == "stale" {
-        return Some(stale_marker());
+}
+
+impl<'a> ValuesParser<'a> {
+    fn rest(&self) -> &'a str {
+        self.line.split_at(self.at).1
     }
-    text.parse::<f64>().ok().map(|value| sign * value)
+
+    /// The next token and its length; numbers and words are as long as they can be.
+    fn peek(&self) -> Result<(Token<'a>, usize), SeriesError> {
+        let rest = self.rest();
+        let bytes = rest.as_bytes();
+        let run = |matches: &dyn Fn(char) -> bool| rest.find(|c| !matches(c)).unwrap_or(rest.len());
+        let Some(first) = rest.chars().next() else {
+            return Ok((Token::End, 0));
+        };
+        Ok(match first {
+            ' ' | '\t' => (Token::Space, run(&|c| c == ' ' || c == '\t')),
+            '+' => (Token::Plus, 1),
+            '-' => (Token::Minus, 1),
+            'x' => (Token::Times, 1),
+            '_' => (Token::Blank, 1),
+            _ if first.is_ascii_digit()
+                || (first == '.' && bytes.get(1).is_some_and(u8::is_ascii_digit)) =>
+            {
+                let len = number_len(bytes);
+                let (number, behind) = rest.split_at(len);
+                let next = behind.chars().next();
+                if next.is_some_and(|next| next != 'x' && (next == '_' || next.is_alphanumeric())) {
+                    let message = format!("bad number syntax: {}", quote(number));
+                    return Err(SeriesError::new(self.at, message));
+                }
+                (Token::Number(number), len)
+            }
+            _ if first.is_ascii_alphabetic() => {
+                let len = run(&|c| c == '_' || c == ':' || c.is_ascii_alphanumeric());
+                let word = rest.split_at(len).0;
+                if matches!(word.to_ascii_lowercase().as_str(), "inf" | "nan") {
+                    (Token::Number(word), len)
+                } else if ["inf", "nan"].iter().any(|name| {
+                    let head = word.get(..4).map(str::to_ascii_lowercase);
+                    head.is_some_and(|head| head.strip_suffix('x') == Some(name))
+                }) {
+                    (Token::Number(word.split_at(3).0), 3)
+                } else {
+                    (Token::Word(word), len)
+                }
+            }
+            other => {
+                let message = format!("unexpected character in series sequence: '{other}'");
+                return Err(SeriesError::new(self.at, message));
+            }
+        })
+    }
+
+    fn unexpected(&self, token: &Token<'_>, place: &str) -> SeriesError {
+        SeriesError::new(self.at, format!("unexpected {}{place}", token.describe()))
+    }
+
+    fn parse(mut self) -> Result<Vec<Option<f64>>, SeriesError> {
+        const PLACE: &str = " in series values";
+        let mut values = Vec::new();
+        loop {
+            let (token, len) = self.peek()?;
+            match token {
+                Token::End => return Ok(values),
+                Token::Space => {}
+                // Values stand apart.
+                other => return Err(self.unexpected(&other, "")),
+            }
+            self.at += len;
+            let (token, len) = self.peek()?;
+            let (first, delta) = match token {
+                Token::End => return Ok(values),
+                Token::Blank => {
+                    self.at += len;
+                    let count = self.repetitions()?.unwrap_or(1);
+                    self.check_count(values.len(), count)?;
+                    values.resize(values.len() + count as usize, None);
+                    continue;
+                }
+                Token::Word("stale") => {
+                    self.at += len;
+                    (stale_marker(), None)
+                }
+                Token::Word(_) => {
+                    let place = " in series values, expected number or \"stale\"";
+                    return Err(self.unexpected(&token, place));
+                }
+                Token::Times | Token::Space => return Err(self.unexpected(&token, "")),
+                Token::Plus | Token::Minus | Token::Number(_) => {
+                    let first = self.number()?;
+                    let delta = match self.peek()?.0 {
+                        Token::Plus | Token::Minus => Some(self.number()?),
+                        _ => None,
+                    };
+                    (first, delta)
+                }
+            };
+            let Some(count) = self.repetitions()? else {
+                let (token, _) = self.peek()?;
+                if delta.is_some() {
+                    return Err(self.unexpected(&token, PLACE));
+                }
+                values.push(Some(first));
+                continue;
+            };
+            // The first value does not count as a repetition.
+            self.check_count(values.len(), count.saturating_add(1))?;
+            let mut value = first;
+            for _ in 0..=count {
+                values.push(Some(value));
+                // Adding nothing keeps a marker a marker.
+                if let Some(delta) = delta {
+                    value += delta;
+                }
+            }
+        }
+    }
+
+    /// A number with its sign, if it has one.
+    fn number(&mut self) -> Result<f64, SeriesError> {
+        let mut sign = 1.0;
+        let (mut token, mut len) = self.peek()?;
+        if matches!(token, Token::Plus | Token::Minus) {
+            if token == Token::Minus {
+                sign = -1.0;
+            }
+            self.at += len;
+            (token, len) = self.peek()?;
+        }
+        let Token::Number(text) = token else {
+            return Err(self.unexpected(&token, " in series values"));
+        };
+        let value = read_number(text)
+            .ok_or_else(|| SeriesError::new(self.at, format!("error parsing number: {text}")))?;
+        self.at += len;
+        Ok(sign * value)
+    }
+
+    /// `xN`, if it stands here.
+    fn repetitions(&mut self) -> Result<Option<u64>, SeriesError> {
+        let (token, len) = self.peek()?;
+        if token != Token::Times {
+            return Ok(None);
+        }
+        self.at += len;
+        let (token, len) = self.peek()?;
+        let Token::Number(text) = token else {
+            return Err(self.unexpected(&token, " in series values"));
+        };
+        let count = text.parse().map_err(|_| {
+            let reason = if text.bytes().all(|byte| byte.is_ascii_digit()) {
+                "value out of range"
+            } else {
+                "invalid syntax"
+            };
+            let message = format!(
+                "invalid repetition in series values: strconv.ParseUint: parsing {}: {reason}",
+                quote(text)
+            );
+            SeriesError::new(self.at, message)
+        })?;
+        self.at += len;
+        Ok(Some(count))
+    }
+
+    fn check_count(&self, present: usize, more: u64) -> Result<(), SeriesError> {
+        if (present as u64).saturating_add(more) > VALUES_MAX as u64 {
+            let message = format!("a series may have at most {VALUES_MAX} values");
+            return Err(SeriesError::new(self.at, message));
+        }
+        Ok(())
+    }
+}
+
+/// How many bytes at the head of `bytes` are a decimal number.
+fn number_len(bytes: &[u8]) -> usize {
+    let digits = |from: usize| {
+        let rest = bytes.get(from..).unwrap_or_default();
+        let is_digit = |byte: &&u8| byte.is_ascii_digit() || **byte == b'_';
+        from + rest.iter().take_while(is_digit).count()
+    };
+    let mut len = digits(0);
+    if bytes.get(len) == Some(&b'.') {
+        len = digits(len + 1);
+    }
+    if matches!(bytes.get(len), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(bytes.get(len + 1), Some(b'+' | b'-')));
+        len = digits(len + 1 + sign);
+    }
+    len
+}
+
+/// A number in Go's notation: a whole one that begins with 0 is octal.
+fn read_number(text: &str) -> Option<f64> {
+    let text = text.replace('_', "");
+    let octal = text.strip_prefix('0').filter(|rest| !rest.is_empty());
+    if let Some(value) = octal.and_then(|rest| i64::from_str_radix(rest, 8).ok()) {
+        return Some(value as f64);
+    }
+    text.parse().ok()
 }
 
 #[cfg(test)]
@@ -189,6 +447,8 @@ mod tests {
         check("1e3+1e-1x1", "1000 1000.1");
         check("NaNx1", "NaN NaN");
         check("1+0x2", "1 1 1");
+        check("1_000 010 0x2 .5", "1000 8 0 0 0 0.5");
+        check("infx1 -nan", "inf inf NaN");
         check("", "");
         let stale = parse_series("x stale").unwrap().values;
         let Values::Floats(stale) = stale else {
@@ -209,6 +469,95 @@ mod tests {
         ] {
             assert!(parse_series(line).is_err(), "{line}");
         }
+        let refused = |line: &str, expected: &str| {
+            let error = parse_series(line).unwrap_err();
+            assert_eq!(error.in_line(2), format!("2:{expected}"), "{line}");
+        };
+        let word = "in series values, expected number or \"stale\"";
+        refused(
+            "x 1 2 foo",
+            &format!("7: parse error: unexpected identifier \"foo\" {word}"),
+        );
+        refused(
+            "x stalex3",
+            &format!("3: parse error: unexpected identifier \"stalex3\" {word}"),
+        );
+        refused("x 1 2 _y", "8: parse error: unexpected identifier \"y\"");
+        refused("x 1y", "3: parse error: bad number syntax: \"1\"");
+        refused(
+            "x 1x",
+            "5: parse error: unexpected end of input in series values",
+        );
+        refused(
+            "x 1+1x",
+            "7: parse error: unexpected end of input in series values",
+        );
+        refused(
+            "x 1+x3",
+            "5: parse error: unexpected \"x\" in series values",
+        );
+        refused(
+            "x 1x-3",
+            "5: parse error: unexpected <op:-> in series values",
+        );
+        refused(
+            "x _x1.5",
+            "5: parse error: invalid repetition in series values: strconv.ParseUint: parsing \"1.5\": invalid syntax",
+        );
+        refused(
+            "x 1 2,3",
+            "6: parse error: unexpected character in series sequence: ','",
+        );
+        refused(
+            "x[5m] 1",
+            "2: parse error: unexpected character in series sequence: '['",
+        );
+        refused(
+            "x 1 + 1x3",
+            "6: parse error: unexpected \" \" in series values",
+        );
+        refused("x 1 x3", "5: parse error: unexpected \"x\"");
+        refused(
+            "x --1",
+            "4: parse error: unexpected <op:-> in series values",
+        );
+        refused(
+            "1x 1",
+            "1: parse error: unexpected number \"1\" in series values",
+        );
+        refused(
+            "x y 1",
+            &format!("3: parse error: unexpected identifier \"y\" {word}"),
+        );
+        refused(
+            "x{ 1",
+            "4: parse error: unexpected character inside braces: '1'",
+        );
+        refused(
+            "x{a=b} 1",
+            "5: parse error: unexpected identifier \"b\" in label set, expected string",
+        );
+        refused(
+            "x{a!=\"b\"} 1",
+            "4: parse error: unexpected <op:!=> in label set, expected \"=\"",
+        );
+        refused(
+            "x{a=\"\\q\"} 1",
+            "5: parse error: unknown escape sequence U+0071 'q'",
+        );
+        assert_eq!(
+            parse_series("x{a=\"b\",a=\"c\"} 1").unwrap_err().in_line(2),
+            "label name \"a\" is not unique: invalid sample"
+        );
+        assert_eq!(
+            parse_metric("x y").unwrap_err().to_string(),
+            "1:3: parse error: unexpected identifier \"y\""
+        );
+        assert_eq!(
+            parse_metric("x{a=\"b\"").unwrap_err().to_string(),
+            "1:8: parse error: unexpected end of input inside braces"
+        );
+        assert_eq!(parse_metric("").unwrap(), Labels::empty());
         let histogram = parse_series("x {{schema:0}}").unwrap();
         assert_eq!(
             histogram.values,
