@@ -19,6 +19,7 @@ mod slot;
 mod status;
 mod template;
 mod text;
+pub mod unit_test;
 
 pub use error::{RuleFileError, RuleFileErrors};
 pub use file::{

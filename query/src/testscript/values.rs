@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use narthex_storage::{Labels, MatchOp, stale_marker};
+use narthex_storage::{Labels, METRIC_NAME, MatchOp, stale_marker};
 
 use crate::parser::{parse_selector, quote};
 
@@ -82,8 +82,11 @@ pub fn parse_metric(text: &str) -> Result<Labels, SeriesError> {
 }
 
 fn labels_of(metric: &str) -> Result<Labels, SeriesError> {
-    let matchers = parse_selector(metric).map_err(|error| {
-        let message = error.message.replace("label matching", "label set");
+    let mut matchers = parse_selector(metric).map_err(|error| {
+        let mut message = error.message.replace("label matching", "label set");
+        if error.span.start == 0 && message.starts_with("unexpected <") {
+            message.push_str(" in series values");
+        }
         SeriesError::new(error.span.start as usize, message)
     })?;
     if let Some(matcher) = matchers
@@ -94,6 +97,15 @@ fn labels_of(metric: &str) -> Result<Labels, SeriesError> {
         let offset = unquoted(metric, operator).unwrap_or_default();
         let message = format!("unexpected <op:{operator}> in label set, expected \"=\"");
         return Err(SeriesError::new(offset, message));
+    }
+    // The name in front of the braces counts more than one inside.
+    let name_end = metric.find('{').unwrap_or(metric.len());
+    let name = metric.split_at(name_end).0.trim();
+    if !name.is_empty() {
+        matchers.retain(|matcher| matcher.name() != METRIC_NAME || matcher.value() == name);
+        matchers.dedup_by(|later, earlier| {
+            later.name() == METRIC_NAME && earlier.name() == METRIC_NAME
+        });
     }
     let pairs = matchers
         .iter()
@@ -243,7 +255,12 @@ impl<'a> ValuesParser<'a> {
                 let len = number_len(bytes);
                 let (number, behind) = rest.split_at(len);
                 let next = behind.chars().next();
-                if next.is_some_and(|next| next != 'x' && (next == '_' || next.is_alphanumeric())) {
+                let is_cut = number.ends_with(['_', 'e', 'E', '+', '-']) || number.contains("__");
+                if next == Some('.') {
+                    let message = format!("bad number syntax: {}", quote(&format!("{number}.")));
+                    return Err(SeriesError::new(self.at, message));
+                }
+                if is_cut || next.is_some_and(|next| next != 'x' && next.is_alphanumeric()) {
                     let message = format!("bad number syntax: {}", quote(number));
                     return Err(SeriesError::new(self.at, message));
                 }
@@ -298,7 +315,11 @@ impl<'a> ValuesParser<'a> {
                 }
                 Token::Word("stale") => {
                     self.at += len;
-                    (stale_marker(), None)
+                    let delta = match self.peek()?.0 {
+                        Token::Plus | Token::Minus => Some(self.number()?),
+                        _ => None,
+                    };
+                    (stale_marker(), delta)
                 }
                 Token::Word(_) => {
                     let place = " in series values, expected number or \"stale\"";
@@ -515,6 +536,17 @@ mod tests {
         refused(
             "x 1 + 1x3",
             "6: parse error: unexpected \" \" in series values",
+        );
+        refused("x 1__", "3: parse error: bad number syntax: \"1__\"");
+        refused("x 1e", "3: parse error: bad number syntax: \"1e\"");
+        refused("x 1.5.5", "3: parse error: bad number syntax: \"1.5.\"");
+        refused("on 1", "1: parse error: unexpected <on> in series values");
+        assert_eq!(
+            parse_series("x{__name__=\"b\"} 1")
+                .unwrap()
+                .labels
+                .to_string(),
+            "{__name__=\"x\"}"
         );
         refused("x 1 x3", "5: parse error: unexpected \"x\"");
         refused(

@@ -37,20 +37,25 @@ pub(super) enum Verdict {
 
 /// What `--enable-feature` and `--ignore-unknown-fields` say about reading rule files.
 pub(super) fn file_options(arguments: &Arguments) -> FileOptions {
-    let mut features = arguments
-        .values("enable-feature")
-        .iter()
-        .flat_map(|names| names.split(','));
     FileOptions {
         ignore_unknown_fields: arguments.is_set("ignore-unknown-fields"),
         parser: ParserOptions {
-            experimental_functions: features.any(|name| name == "promql-experimental-functions"),
+            experimental_functions: has_feature(arguments, "promql-experimental-functions"),
         },
     }
 }
 
-pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, String> {
-    let files = arguments.words();
+/// Whether `--enable-feature` names a feature.
+pub(super) fn has_feature(arguments: &Arguments, feature: &str) -> bool {
+    let lists = arguments.values("enable-feature").iter();
+    lists
+        .flat_map(|names| names.split(','))
+        .any(|name| name == feature)
+}
+
+/// # Errors
+/// promtool's sentence about the first path that is no file.
+pub(super) fn existing_files(files: &[String]) -> Result<(), String> {
     for file in files {
         match std::fs::metadata(file) {
             Err(_) => return Err(format!("path '{file}' does not exist")),
@@ -58,6 +63,12 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, 
             Ok(_) => {}
         }
     }
+    Ok(())
+}
+
+pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, String> {
+    let files = arguments.words();
+    existing_files(files)?;
     let mut checks = RuleChecks {
         duplicates: false,
         file: file_options(arguments),

@@ -9,6 +9,7 @@ mod check_rules;
 mod check_server;
 mod query;
 mod server;
+mod test_rules;
 
 use std::{ffi::OsString, io::Write};
 
@@ -104,6 +105,12 @@ const COMMANDS: &[Command] = &[
         run: query::labels,
     },
     Command {
+        words: &["test", "rules"],
+        flags: test_rules::FLAGS,
+        help: "test rules [--run=REGEX ...] [--debug] [--diff] [--junit=FILE] [--ignore-unknown-fields] <test-rule-file>...\n    Unit tests for rules.",
+        run: test_rules::run,
+    },
+    Command {
         words: &["promql", "format"],
         flags: &[],
         help: "promql format <query>\n    Format PromQL query to pretty printed form.",
@@ -121,7 +128,6 @@ const NOT_BUILT: &[&[&str]] = &[
     &["debug", "metrics"],
     &["debug", "all"],
     &["push", "metrics"],
-    &["test", "rules"],
     &["tsdb", "bench"],
     &["tsdb", "analyze"],
     &["tsdb", "list"],
