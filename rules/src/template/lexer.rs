@@ -265,7 +265,11 @@ impl<'t> Lexer<'t> {
                 None => self.error("unterminated raw quoted string"),
             },
             '$' => self.field_or_variable(Kind::Variable),
-            '.' if !rest.as_bytes().get(1).is_some_and(u8::is_ascii_digit) => {
+            '.' if rest
+                .as_bytes()
+                .get(1)
+                .is_some_and(|next| !next.is_ascii_digit()) =>
+            {
                 self.field_or_variable(Kind::Field)
             }
             '.' | '+' | '-' | '0'..='9' => self.number(),

@@ -80,7 +80,7 @@ impl Template {
     /// # Errors
     /// [`TemplateError`] in Prometheus's words when an action fails, and when a limit is reached:
     /// 1 MiB of output, 1,000,000 steps, 16 MiB of text read and made by functions, 250 levels of
-    /// blocks and templates within one another, 32 of `args`.
+    /// blocks and templates within one another, 32 of `args`, 256 MiB looked through by patterns.
     pub fn expand(&self, data: &TemplateData<'_>) -> Result<String, TemplateError> {
         evaluate::expand(self, data)
     }

@@ -20,6 +20,9 @@ use super::{
 /// Most levels of blocks and parentheses around one another. Go allows 10,000 parentheses.
 pub(super) const SOURCE_DEPTH_MAX: usize = 200;
 
+/// Most variables in scope at once.
+pub(super) const VARIABLES_MAX: usize = 1_000;
+
 /// Methods of Go's times that are not built. A template that makes times and names one of them is
 /// refused.
 const UNBUILT_METHODS: [&str; 14] = [
@@ -57,7 +60,7 @@ pub(super) fn parse(name: &str, text: &str, hidden: usize) -> Result<Trees, Temp
         pending: Vec::new(),
         newest: 0,
         variables: vec!["$".to_owned()],
-        action_line: None,
+        action_start: None,
         range_depth: 0,
         depth: 0,
         makes_times: false,
@@ -93,8 +96,8 @@ struct Parser<'t> {
     newest: usize,
     /// The variables in scope, the innermost last.
     variables: Vec<String>,
-    /// The line on which the current action began.
-    action_line: Option<usize>,
+    /// Where the current action began.
+    action_start: Option<usize>,
     range_depth: usize,
     depth: usize,
     /// Whether a function is called that answers a time or a duration.
@@ -186,7 +189,7 @@ impl<'t> Parser<'t> {
         if token.kind != Kind::Error {
             return self.fail(format!("unexpected {shown} in {context}"));
         }
-        match self.action_line {
+        match self.action_start.map(|start| self.line_of(start)) {
             Some(line) if line != self.line_of(token.position) => {
                 let joint = if shown.ends_with(" action") {
                     ""
@@ -261,11 +264,11 @@ impl<'t> Parser<'t> {
     fn separate<T>(&mut self, inner: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         let variables = std::mem::replace(&mut self.variables, vec!["$".to_owned()]);
         let range_depth = std::mem::take(&mut self.range_depth);
-        let action_line = self.action_line.take();
+        let action_start = self.action_start.take();
         let parsed = self.deeper(inner);
         self.variables = variables;
         self.range_depth = range_depth;
-        self.action_line = action_line;
+        self.action_start = action_start;
         parsed
     }
 
@@ -304,9 +307,9 @@ impl<'t> Parser<'t> {
         match token.kind {
             Kind::Text => Ok(Item::Node(Node::Text(token.text.into_owned()))),
             Kind::Left => {
-                self.action_line = Some(self.line_of(token.position));
+                self.action_start = Some(token.position);
                 let item = self.action();
-                self.action_line = None;
+                self.action_start = None;
                 item
             }
             _ => self.unexpected(&token, "input"),
@@ -527,6 +530,9 @@ impl<'t> Parser<'t> {
                 }
                 self.put_back(variable);
                 return Ok(());
+            }
+            if self.variables.len() >= VARIABLES_MAX {
+                return self.fail(format!("more than {VARIABLES_MAX} variables"));
             }
             let name = variable.text.into_owned();
             self.variables.push(name.clone());

@@ -114,10 +114,17 @@ fn a_template_without_end_is_stopped() {
     );
     let output = format!("output of more than {} bytes", evaluate::OUTPUT_BYTES_MAX);
     assert_eq!(ends("{{ range 200000 }}0123456789{{ end }}"), output);
-    let text = format!("text of more than {} bytes", evaluate::OUTPUT_BYTES_MAX);
+    let text = format!(
+        "text of more than {} bytes, or too long to look through",
+        evaluate::OUTPUT_BYTES_MAX
+    );
     assert_eq!(ends(r#"{{ printf "%1000000d%1000000d" 1 2 }}"#), text);
     assert_eq!(
         ends(r#"{{ reReplaceAll "" (printf "%99999d" 1) "abcdefghijklmn" }}"#),
+        text
+    );
+    assert_eq!(
+        ends(r#"{{ reReplaceAll "0*x|0" "0" (printf "%0100000d" 1) }}"#),
         text
     );
     let work = format!(
@@ -131,6 +138,16 @@ fn a_template_without_end_is_stopped() {
     assert_eq!(
         ends("{{ $x := 1 }}{{ range 100000 }}{{ $x = args $x }}{{ end }}"),
         "more than 32 args within one another"
+    );
+    let variables: String = (0..2000)
+        .map(|index| format!("{{{{ $x{index} := 1 }}}}"))
+        .collect();
+    assert_eq!(
+        outcome(&variables).1,
+        format!(
+            "template: __alert_X:1: more than {} variables",
+            parser::VARIABLES_MAX
+        )
     );
     let depth = format!("exceeded maximum template depth ({})", evaluate::DEPTH_MAX);
     assert_eq!(

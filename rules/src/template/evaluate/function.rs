@@ -142,14 +142,23 @@ impl Evaluator<'_, '_> {
                 Err(error) => Err(error.to_string()),
             },
             Function::Match => match self.pattern(&text_at(0))? {
-                Ok(regex) => Ok(Value::Bool(regex.is_match(&text_at(1)))),
+                Ok(regex) => {
+                    let text = text_at(1);
+                    match self.scan_bytes.checked_sub(text.len()) {
+                        Some(left) => self.scan_bytes = left,
+                        None => return self.too_long(),
+                    }
+                    Ok(Value::Bool(regex.is_match(&text)))
+                }
                 Err(message) => Err(message),
             },
             Function::ReplaceAll => {
                 let pattern = text_at(0);
                 match self.pattern(&pattern)? {
                     Ok(regex) => {
-                        match regex.replace_all(&text_at(2), &text_at(1), OUTPUT_BYTES_MAX) {
+                        let (template, text) = (text_at(1), text_at(2));
+                        let left = &mut self.scan_bytes;
+                        match regex.replace_all(&text, &template, OUTPUT_BYTES_MAX, left) {
                             Some(text) => text_of(text),
                             None => return self.too_long(),
                         }
@@ -183,7 +192,9 @@ impl Evaluator<'_, '_> {
     }
 
     fn too_long<T>(&self) -> Evaluated<T> {
-        self.fail(format!("text of more than {OUTPUT_BYTES_MAX} bytes"))
+        self.fail(format!(
+            "text of more than {OUTPUT_BYTES_MAX} bytes, or too long to look through"
+        ))
     }
 
     /// A compiled pattern; one that was used before is not compiled again.

@@ -34,6 +34,10 @@ pub(super) const STEPS_MAX: usize = 1_000_000;
 /// Most bytes of text that the functions of one expansion may read and make together.
 pub(super) const WORK_BYTES_MAX: usize = 16 << 20;
 
+/// Most bytes that the searches of patterns may look through, each counted as if it read all that
+/// is left of its text.
+const SCAN_BYTES_MAX: usize = 256 << 20;
+
 /// Most levels of blocks, parentheses and templates within one another while expanding. Go allows
 /// 100,000 templates.
 pub(super) const DEPTH_MAX: usize = 250;
@@ -59,6 +63,7 @@ pub(super) fn expand(
         steps: 0,
         work_bytes: 0,
         depth: 0,
+        scan_bytes: SCAN_BYTES_MAX,
         patterns: HashMap::new(),
     };
     evaluator.list(&root, &template.trees.root)?;
@@ -121,6 +126,8 @@ struct Evaluator<'t, 'd> {
     steps: usize,
     work_bytes: usize,
     depth: usize,
+    /// How many bytes patterns may still look through.
+    scan_bytes: usize,
     patterns: HashMap<Rc<str>, Rc<SearchRegex>>,
 }
 

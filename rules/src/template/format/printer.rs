@@ -71,7 +71,11 @@ impl Printer {
             self.out.push_str(value.type_name());
             self.out.push('=');
         }
-        self.argument(value, 'v');
+        match value {
+            // What has a name is written as a number here.
+            Value::Int(number, _) => self.integer(value, *number, 'v'),
+            _ => self.argument(value, 'v'),
+        }
         self.out.push(')');
     }
 
@@ -204,19 +208,40 @@ impl Printer {
         match verb {
             'v' if self.flags.go_syntax => self.out.push_str(&time.go_syntax()),
             'v' | 's' | 'q' | 'x' | 'X' => self.text(value, &time.to_string(), verb),
-            'd' => {
-                // Go's own fields: nanoseconds, seconds since the year 1, and no time zone.
-                if matches!(value, Value::TimePointer(_)) {
-                    self.out.push('&');
+            _ => {
+                let pointer = if matches!(value, Value::TimePointer(_)) {
+                    "&{"
+                } else {
+                    "{"
+                };
+                self.out.push_str(pointer);
+                self.time_field("uint64", time.nanosecond(), verb);
+                self.out.push(' ');
+                self.time_field("int64", time.seconds_since_year_1(), verb);
+                self.out.push(' ');
+                match verb {
+                    'b' | 'd' | 'o' => self.time_field("uint64", 0, verb),
+                    _ => {
+                        write!(self.out, "%!{verb}(*time.Location=")
+                            .expect("writing to a string does not fail");
+                        self.pad("<nil>");
+                        self.out.push(')');
+                    }
                 }
-                let fields = [time.nanosecond(), time.seconds_since_year_1(), 0];
-                self.structure(
-                    "time.Time",
-                    &fields.map(|field| ("", Value::int(field))),
-                    verb,
-                );
+                self.out.push('}');
             }
-            _ => self.bad_verb(value, verb),
+        }
+    }
+
+    /// One of the whole numbers that Go's times consist of.
+    fn time_field(&mut self, type_name: &str, number: i64, verb: char) {
+        let value = Value::int(number);
+        if matches!(verb, 'b' | 'c' | 'd' | 'o' | 'O' | 'U') {
+            self.integer(&value, number, verb);
+        } else {
+            write!(self.out, "%!{verb}({type_name}=").expect("writing to a string does not fail");
+            self.integer(&value, number, 'v');
+            self.out.push(')');
         }
     }
 

@@ -45,13 +45,22 @@ impl SearchRegex {
 
     /// `text` with every match replaced by `template`, which may refer to groups as in
     /// [`Regex::expand`](super::Regex::expand). `None` when the answer would be longer than
-    /// `bytes_max`.
-    pub fn replace_all(&self, text: &str, template: &str, bytes_max: usize) -> Option<String> {
+    /// `bytes_max`, or when looking for the matches might take more than `scan_bytes` bytes to be
+    /// read, each search reading at worst all that is left of the text. What was read is taken off
+    /// `scan_bytes`.
+    pub fn replace_all(
+        &self,
+        text: &str,
+        template: &str,
+        bytes_max: usize,
+        scan_bytes: &mut usize,
+    ) -> Option<String> {
         let mut out = String::new();
         let mut captures = self.automaton.create_captures();
         let mut copied = 0;
         let mut start = 0;
         while start <= text.len() {
+            *scan_bytes = scan_bytes.checked_sub(text.len() - start + 1)?;
             self.automaton
                 .captures(Input::new(text).range(start..), &mut captures);
             let Some(found) = captures.get_match() else {
@@ -101,7 +110,7 @@ mod tests {
             assert_eq!(
                 SearchRegex::new(pattern)
                     .unwrap()
-                    .replace_all(text, template, 100)
+                    .replace_all(text, template, 100, &mut 100)
                     .as_deref(),
                 Some(expected),
                 "{pattern} in {text:?}"
@@ -110,13 +119,15 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_grows_too_long_is_none() {
+    fn an_answer_that_grows_too_long_or_takes_too_long_is_none() {
         let regex = SearchRegex::new("a").unwrap();
-        assert_eq!(
-            regex.replace_all("aaaa", "$0$0", 8).as_deref(),
-            Some("aaaaaaaa")
-        );
-        assert_eq!(regex.replace_all("aaaa", "$0$0", 7), None);
+        let replace = |bytes_max, scan_bytes| {
+            regex.replace_all("aaaa", "$0$0", bytes_max, &mut { scan_bytes })
+        };
+        assert_eq!(replace(8, 15).as_deref(), Some("aaaaaaaa"));
+        assert_eq!(replace(7, 15), None);
+        // Five searches: of 5, 4, 3, 2 bytes and 1, the end of the text counted.
+        assert_eq!(replace(8, 14), None);
     }
 
     #[test]
