@@ -11,12 +11,13 @@ use std::{
 };
 
 use narthex_query::Engine;
+use narthex_rules::GroupStatus;
 use narthex_storage::{Appendable, Labels, Queryable, Regex, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use url::Url;
 
 use super::{ApiError, ErrorType, Gate, HttpMetrics, TargetPool};
-use crate::{clock::AsyncClock, self_metrics::Registry};
+use crate::{clock::AsyncClock, notifier::AlertmanagerReport, self_metrics::Registry};
 
 /// Everything the HTTP side reads. The server builds it before the store is open, so that
 /// `/-/healthy` answers while the log is replayed.
@@ -38,6 +39,10 @@ pub struct State {
     /// The scrape pools as they are now, ascending by name; targets have their metadata only when it
     /// is asked for, for it is read from the newest body.
     pub targets: Box<dyn Fn(WithMetadata) -> Vec<TargetPool> + Send + Sync>,
+    /// The rule groups as they are now, by file, then name.
+    pub rules: Box<dyn Fn() -> Vec<GroupStatus> + Send + Sync>,
+    /// Where alerts go now.
+    pub alertmanagers: Box<dyn Fn() -> AlertmanagerReport + Send + Sync>,
     /// Where reload and quit requests go.
     pub control: mpsc::Sender<Control>,
     /// What `/metrics` prints.

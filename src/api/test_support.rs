@@ -9,6 +9,7 @@ use std::{
 use axum::body::Body;
 use http::{HeaderMap, Request, StatusCode};
 use narthex_query::{Engine, EngineOptions, testscript::MemoryStore as Samples};
+use narthex_rules::GroupStatus;
 use narthex_storage::{
     AppendError, Appendable, Appender, Budget, Commit, Labels, Querier, Queryable, ReadError,
     Refusal, Regex, Sample, Select, SeriesRef, TargetAppender, TargetKey, TimeRange, Timestamp,
@@ -21,7 +22,7 @@ use super::{
     Configuration, Control, Gate, HeadStatistics, HttpMetrics, Readiness, Settings, State, Store,
     TargetPool, WithMetadata,
 };
-use crate::{clock::SetClock, self_metrics::Registry};
+use crate::{clock::SetClock, notifier::AlertmanagerReport, self_metrics::Registry};
 
 /// The time of every test: 2026-11-21T05:31:48.568Z.
 pub(crate) const NOW: Timestamp = 1_795_239_108_568;
@@ -149,6 +150,14 @@ impl Appender for Pending {
     }
 }
 
+/// What the HTTP side asks others for.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    pub(crate) targets: Vec<TargetPool>,
+    pub(crate) rules: Vec<GroupStatus>,
+    pub(crate) alertmanagers: AlertmanagerReport,
+}
+
 /// A server under test.
 pub(crate) struct Site {
     pub(crate) state: Arc<State>,
@@ -180,7 +189,7 @@ impl Reply {
 impl Site {
     /// A ready server with two series of `up`, after `change` was made to its settings.
     pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        Self::with_targets(change, Vec::new())
+        Self::with_world(change, World::default())
     }
 
     /// The same, with scrape targets.
@@ -188,6 +197,20 @@ impl Site {
         change: impl FnOnce(&mut Settings),
         targets: Vec<TargetPool>,
     ) -> Self {
+        let world = World {
+            targets,
+            ..World::default()
+        };
+        Self::with_world(change, world)
+    }
+
+    /// The same, with what a running server has around the HTTP side.
+    pub(crate) fn with_world(change: impl FnOnce(&mut Settings), world: World) -> Self {
+        let World {
+            targets,
+            rules,
+            alertmanagers,
+        } = world;
         let mut settings = Settings {
             flags: BTreeMap::from([("web.listen-address".to_owned(), "0.0.0.0:9090".to_owned())]),
             external_url: "http://localhost:9090/".parse().expect("a URL"),
@@ -261,6 +284,8 @@ impl Site {
                 }
                 targets
             }),
+            rules: Box::new(move || rules.clone()),
+            alertmanagers: Box::new(move || alertmanagers.clone()),
             control: sender,
             registry,
             metrics,

@@ -59,7 +59,6 @@ const AGENT: &str = "agent mode is not built yet: run the server, it needs no mo
 const OTLP: &str = "the OTLP receiver is not built yet: send remote write to /api/v1/write (--web.enable-remote-write-receiver)";
 const WEB_CONFIG: &str = "TLS and authentication of the server are not built yet: put a reverse proxy in front and listen on 127.0.0.1";
 const ADMIN: &str = "the admin endpoints (snapshot, delete_series, clean_tombstones) are not built yet and answer with an error";
-const RULES: &str = "rules and alerts are not built yet";
 
 const fn flag(
     name: &'static str,
@@ -136,16 +135,16 @@ pub(crate) static FLAGS: &[Flag] = &[
     flag("storage.remote.read-concurrent-limit", Count, "10", NoEffect, "Maximum number of concurrent remote reads."),
     flag("storage.remote.read-max-bytes-in-frame", Count, "1048576", NoEffect, "Maximum bytes in a frame of a streamed remote read."),
     flag("web.search.max-limit", Count, "10000", NoEffect, "Upper bound of limit= of the search endpoints."),
-    flag("rules.alert.for-outage-tolerance", Duration, "1h", Partly(RULES), "Maximum outage over which the \"for\" state of alerts is restored."),
-    flag("rules.alert.for-grace-period", Duration, "10m", Partly(RULES), "Minimum duration between alert and restored \"for\" state."),
-    flag("rules.alert.resend-delay", Duration, "1m", Partly(RULES), "Minimum time before an alert is sent again."),
-    flag("rules.max-concurrent-evals", Count, "4", Partly(RULES), "How many independent rules run at the same time."),
+    flag("rules.alert.for-outage-tolerance", Duration, "1h", Works, "Maximum outage over which the \"for\" state of alerts is restored."),
+    flag("rules.alert.for-grace-period", Duration, "10m", Works, "Minimum duration between alert and restored \"for\" state."),
+    flag("rules.alert.resend-delay", Duration, "1m", Works, "Minimum time before an alert is sent again."),
+    flag("rules.max-concurrent-evals", Count, "4", NoEffect, "How many independent rules run at the same time."),
     flag("scrape.adjust-timestamps", Switch, "true", Works, "Align timestamps of scrapes to the schedule when they are within the tolerance."),
     flag("scrape.timestamp-tolerance", Duration, "2ms", Works, "The tolerance of --scrape.adjust-timestamps."),
     flag("scrape.discovery-reload-interval", Duration, "5s", NoEffect, "How often changed targets are taken over."),
-    flag("alertmanager.notification-queue-capacity", Count, "10000", Partly(RULES), "Capacity of the queue of notifications."),
-    flag("alertmanager.notification-batch-size", Count, "256", Partly(RULES), "Maximum number of notifications sent together."),
-    flag("alertmanager.drain-notification-queue-on-shutdown", Switch, "true", Partly(RULES), "Send what waits when shutting down."),
+    flag("alertmanager.notification-queue-capacity", Count, "10000", Works, "Capacity of the queue of notifications."),
+    flag("alertmanager.notification-batch-size", Count, "256", Works, "Maximum number of notifications sent together."),
+    flag("alertmanager.drain-notification-queue-on-shutdown", Switch, "true", Works, "Send what waits when shutting down."),
     flag("query.lookback-delta", Duration, "5m", Works, "How far back the newest sample of a series is looked for."),
     flag("query.timeout", Duration, "2m", Works, "Maximum time a query may take before being aborted."),
     flag("query.max-concurrency", Count, "20", Works, "Maximum number of queries executed at the same time."),

@@ -25,7 +25,8 @@ use super::{
 };
 use crate::{
     api::Control,
-    server::{self, ConfigSource, Server, ServerOptions},
+    notifier::NotifierOptions,
+    server::{self, ConfigProblem, ConfigSource, RuleOptions, Server, ServerOptions},
     telemetry::{self, LogFormat},
 };
 
@@ -66,10 +67,9 @@ pub(super) fn run(arguments: &[String]) -> ExitCode {
     // Checked before anything else happens; loaded again by the server, which then knows where it
     // listens.
     if let ConfigSource::File(path) = &options.config
-        && let Err(problem) = server::check_config(path)
+        && let Err(problem) = server::check_config(path, experimental_functions)
     {
-        let message = format!("Error loading config (--config.file={})", path.display());
-        error!(file = %path.display(), err = format!("{problem:#}"), "{message}");
+        say_config_problem(path, &problem);
         return ExitCode::from(2);
     }
     let listeners = match server::bind(&values.list("web.listen-address")) {
@@ -111,7 +111,26 @@ pub(super) fn run(arguments: &[String]) -> ExitCode {
     }
 }
 
-/// Queries, scrapes' commits and maintenance share these; queries are bounded more tightly by
+/// Logs why the server does not start, in Prometheus's words.
+fn say_config_problem(path: &Path, problem: &ConfigProblem) {
+    let file = path.display();
+    match problem {
+        ConfigProblem::Config(problem) => {
+            let message = format!("Error loading config (--config.file={file})");
+            error!(%file, err = format!("{problem:#}"), "{message}");
+        }
+        ConfigProblem::Rules(problems) => {
+            let name = file.to_string();
+            let message =
+                format!("Error loading rule file patterns from config (--config.file={name:?})");
+            for problem in problems {
+                error!(%file, err = problem, "{message}");
+            }
+        }
+    }
+}
+
+/// Queries, rules, scrapes' commits and maintenance share these; queries are bounded more tightly by
 /// `--query.max-concurrency`.
 const BLOCKING_THREADS_MAX: usize = 128;
 
@@ -266,6 +285,18 @@ fn options(
         adjust_timestamps: values.switch("scrape.adjust-timestamps"),
         timestamp_tolerance: values.duration("scrape.timestamp-tolerance"),
         experimental_functions,
+        rules: RuleOptions {
+            outage_tolerance: values.duration("rules.alert.for-outage-tolerance"),
+            for_grace_period: values.duration("rules.alert.for-grace-period"),
+            resend_delay: values.duration("rules.alert.resend-delay"),
+        },
+        notifier: NotifierOptions {
+            queue_capacity: usize::try_from(
+                values.count("alertmanager.notification-queue-capacity"),
+            )?,
+            batch_size: usize::try_from(values.count("alertmanager.notification-batch-size"))?,
+            drain_on_shutdown: values.switch("alertmanager.drain-notification-queue-on-shutdown"),
+        },
         flags: values.all(),
         started: clock.now(),
     })

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::{Config, RetentionConfig, ScrapeConfig, ScrapeProtocol};
+use super::{AlertmanagerConfig, Config, RetentionConfig, ScrapeConfig, ScrapeProtocol};
 
 /// A setting that is not built yet.
 #[derive(Debug, Clone, Copy)]
@@ -38,8 +38,8 @@ const OAUTH2: &str = "oauth2";
 const PROXY: &str = "proxy_url, proxy_from_environment";
 const PROTOBUF: &str = "scrape_protocols: [PrometheusProto]";
 const OUT_OF_ORDER: &str = "storage.tsdb.out_of_order_time_window";
+const SIGV4: &str = "sigv4";
 const PERCENTAGE: &str = "storage.tsdb.retention.percentage";
-const RULES: &str = "rule_files, alerting";
 const NATIVE: &str = "scrape_native_histograms, convert_classic_histograms_to_nhcb";
 const FAILURE_LOG: &str = "scrape_failure_log_file";
 const QUERY_LOG: &str = "global.query_log_file";
@@ -69,12 +69,17 @@ pub const NOT_BUILT: &[NotBuilt] = &[
     NotBuilt {
         setting: OAUTH2,
         outcome: Refused,
-        advice: "the scrape client has basic_auth and authorization: use authorization with credentials_file",
+        advice: "the client has basic_auth and authorization: use authorization with credentials_file",
     },
     NotBuilt {
         setting: PROXY,
         outcome: Refused,
-        advice: "the scrape client connects directly: remove the proxy settings if the target can be reached without",
+        advice: "the client connects directly: remove the proxy settings if the target can be reached without",
+    },
+    NotBuilt {
+        setting: SIGV4,
+        outcome: Refused,
+        advice: "requests to Alertmanagers are not signed for AWS yet: use basic_auth or authorization, or a proxy that signs",
     },
     NotBuilt {
         setting: PROTOBUF,
@@ -90,11 +95,6 @@ pub const NOT_BUILT: &[NotBuilt] = &[
         setting: PERCENTAGE,
         outcome: Refused,
         advice: "retention goes by time and size: use storage.tsdb.retention.size",
-    },
-    NotBuilt {
-        setting: RULES,
-        outcome: Warned,
-        advice: "RULES ARE NOT EVALUATED AND NO ALERT IS SENT yet: keep a Prometheus for them",
     },
     NotBuilt {
         setting: NATIVE,
@@ -191,11 +191,8 @@ pub fn review(config: &Config) -> Review {
     {
         found.note(PERCENTAGE, "");
     }
-    if !config.rule_files.is_empty()
-        || !config.alerting.alertmanagers.is_empty()
-        || !config.alerting.alert_relabel_configs.is_empty()
-    {
-        found.note(RULES, "");
+    for alertmanagers in &config.alerting.alertmanagers {
+        review_alertmanagers(alertmanagers, &mut found);
     }
     if config.global.query_log_file.is_some() {
         found.note(QUERY_LOG, "");
@@ -244,6 +241,22 @@ fn review_job(job: &ScrapeConfig, found: &mut Found) {
     }
     if job.scrape_failure_log_file.is_some() {
         found.note(FAILURE_LOG, &whose);
+    }
+}
+
+fn review_alertmanagers(section: &AlertmanagerConfig, found: &mut Found) {
+    let whose = "alerting.alertmanagers";
+    for mechanism in &section.discovery.other {
+        found.note(SD, &format!("{} of {whose}", mechanism.key));
+    }
+    if section.http_client.oauth2.is_some() {
+        found.note(OAUTH2, whose);
+    }
+    if section.http_client.proxy.is_set() {
+        found.note(PROXY, whose);
+    }
+    if section.sigv4 {
+        found.note(SIGV4, whose);
     }
 }
 
@@ -299,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_plain_configuration_has_nothing_to_say() {
-        let text = "global: {scrape_interval: 5s, external_labels: {a: b}}\nstorage: {tsdb: {retention: {time: 15d, size: 1GB}}}\nscrape_configs: [{job_name: a, static_configs: [{targets: [a]}], file_sd_configs: [{files: [a.json]}], basic_auth: {username: a}}]\n";
+        let text = "global: {scrape_interval: 5s, external_labels: {a: b}}\nstorage: {tsdb: {retention: {time: 15d, size: 1GB}}}\nrule_files: [a.yml]\nalerting: {alert_relabel_configs: [{regex: a, action: labeldrop}], alertmanagers: [{static_configs: [{targets: [a]}]}]}\nscrape_configs: [{job_name: a, static_configs: [{targets: [a]}], file_sd_configs: [{files: [a.json]}], basic_auth: {username: a}}]\n";
         assert_eq!(review_text(text), Review::default());
     }
 
@@ -321,7 +334,7 @@ mod tests {
     /// Every row of the table is found by some configuration, and with the outcome it names.
     #[test]
     fn every_row_of_the_table_can_be_found() {
-        let text = "global: {query_log_file: a}\nrule_files: [a.yml]\nremote_write: [{url: 'http://a'}]\nremote_read: [{url: 'http://a'}, {url: 'http://b'}]\ntracing: {endpoint: a}\notlp: {}\nruntime: {gogc: 50}\nstorage: {exemplars: {max_exemplars: 5}, tsdb: {out_of_order_time_window: 5m, chunk_encoding: {floats: xor}, retention: {percentage: 50}}}\nscrape_configs: [{job_name: a, http_sd_configs: [{url: 'http://x'}], oauth2: {client_id: a, token_url: b}}, {job_name: b, proxy_url: 'http://p', scrape_native_histograms: true, scrape_protocols: [PrometheusProto], scrape_failure_log_file: x}]\n";
+        let text = "global: {query_log_file: a}\nalerting: {alertmanagers: [{sigv4: {region: a}}]}\nremote_write: [{url: 'http://a'}]\nremote_read: [{url: 'http://a'}, {url: 'http://b'}]\ntracing: {endpoint: a}\notlp: {}\nruntime: {gogc: 50}\nstorage: {exemplars: {max_exemplars: 5}, tsdb: {out_of_order_time_window: 5m, chunk_encoding: {floats: xor}, retention: {percentage: 50}}}\nscrape_configs: [{job_name: a, http_sd_configs: [{url: 'http://x'}], oauth2: {client_id: a, token_url: b}}, {job_name: b, proxy_url: 'http://p', scrape_native_histograms: true, scrape_protocols: [PrometheusProto], scrape_failure_log_file: x}]\n";
         let review = review_text(text);
         let expected = |outcome| {
             NOT_BUILT

@@ -16,6 +16,8 @@ mod payload;
 mod queue;
 mod sender;
 #[cfg(test)]
+pub(crate) mod test_support;
+#[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,98 +1,16 @@
 //! The notifier against small servers on loopback, on set time.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use narthex_rules::{AlertMessage, AlertSink as _};
 use narthex_storage::Labels;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+use tokio::net::TcpListener;
+
+use super::{
+    Notifier, NotifierOptions,
+    test_support::{Behaviour, Recorder},
 };
-
-use super::{Notifier, NotifierOptions};
 use crate::{clock::SetClock, config::Config, self_metrics::Registry};
-
-/// What a test's Alertmanager does with a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Behaviour {
-    Answer(u16),
-    Hang,
-}
-
-/// An Alertmanager that keeps every request as it came.
-struct Recorder {
-    address: SocketAddr,
-    requests: Arc<Mutex<Vec<String>>>,
-}
-
-impl Recorder {
-    async fn start(behaviour: Behaviour) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&requests);
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let log = Arc::clone(&log);
-                tokio::spawn(async move {
-                    while let Some(request) = read_request(&mut stream).await {
-                        log.lock().unwrap().push(request);
-                        let Behaviour::Answer(status) = behaviour else {
-                            std::future::pending::<()>().await;
-                            return;
-                        };
-                        let answer = format!(
-                            "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nLocation: /x\r\n\r\n"
-                        );
-                        stream.write_all(answer.as_bytes()).await.unwrap();
-                    }
-                });
-            }
-        });
-        Self { address, requests }
-    }
-
-    fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
-    }
-
-    /// The `alertname`s of each POST.
-    fn names(&self) -> Vec<Vec<String>> {
-        let body = |request: &String| {
-            let (_, body) = request.split_once("\r\n\r\n").unwrap();
-            let alerts: Vec<serde_json::Value> = serde_json::from_str(body).unwrap();
-            let names = alerts.iter().map(|alert| &alert["labels"]["alertname"]);
-            names
-                .map(|name| name.as_str().unwrap().to_owned())
-                .collect()
-        };
-        self.requests().iter().map(body).collect()
-    }
-}
-
-async fn read_request(stream: &mut tokio::net::TcpStream) -> Option<String> {
-    let mut bytes = Vec::new();
-    loop {
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|line| {
-                let (name, value) = line.split_once(": ")?;
-                let is_length = name.eq_ignore_ascii_case("content-length");
-                is_length.then(|| value.parse::<usize>().unwrap())
-            });
-            if body.len() >= length.unwrap_or_default() {
-                return Some(text);
-            }
-        }
-        if stream.read_buf(&mut bytes).await.ok()? == 0 {
-            return None;
-        }
-    }
-}
 
 struct Bench {
     notifier: Notifier,

@@ -1,9 +1,11 @@
 //! Builds the whole server; start and stop order.
 //!
 //! Start: listeners are open before anything else, so that a health check and `/-/ready` (503) are
-//! answered while the store replays its log; then the store, then the configuration, then scraping;
-//! then the server says that it is ready. Stop is the same backwards: not ready, scraping ends (without
-//! staleness markers: a restart goes on), running requests are answered, and the store is closed last.
+//! answered while the store replays its log; then the configuration and its rule files, then the
+//! store, then scraping, delivery of alerts and rules; then the server says that it is ready. Stop is
+//! the same backwards: not ready, rules end, scraping ends (without staleness markers: a restart goes
+//! on), alerts that wait are delivered while running requests are answered, and the store is closed
+//! last.
 //!
 //! Everything that a test wants to set is an argument of [`Server::start`]: the clock, the
 //! listeners, the file system. Signals, flags and exit codes belong to `cli`.
@@ -11,6 +13,7 @@
 mod external_url;
 mod listen;
 mod reload;
+mod rules;
 mod store_metrics;
 mod targets;
 #[cfg(test)]
@@ -27,7 +30,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use narthex_query::{Engine, EngineOptions, Features, format_duration};
+use narthex_query::{Engine, EngineOptions, Features, format_duration, parser::ParserOptions};
+use narthex_rules::{ManagerOptions, UpdateSettings};
 use narthex_storage::{AppendError, Db, DbOptions, Fs, OpenReport, Regex, Timestamp, WalFsync};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -37,6 +41,7 @@ use tracing::{error, info, warn};
 
 pub use listen::bind;
 pub use reload::ConfigSource;
+pub use rules::RuleOptions;
 
 use store_metrics::RetentionLimits;
 
@@ -44,11 +49,14 @@ use crate::{
     api::{Configuration, Control, Gate, HttpMetrics, Readiness, Settings, State, Store},
     clock::AsyncClock,
     config::Config,
+    notifier::{Notifier, NotifierOptions},
     scrape::{ScrapeManager, ScrapeOptions},
     self_metrics::{Gauge, Registry, register_process},
     web,
 };
 use listen::{Accepting, Limits};
+use reload::Loaded;
+use rules::Rules;
 
 /// How long a stop waits for requests that are being answered.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -122,6 +130,10 @@ pub struct ServerOptions {
     pub timestamp_tolerance: Duration,
     /// Whether experimental PromQL functions are on.
     pub experimental_functions: bool,
+    /// How rules are evaluated.
+    pub rules: RuleOptions,
+    /// How alerts are delivered.
+    pub notifier: NotifierOptions,
     /// Every flag with its value as text.
     pub flags: BTreeMap<String, String>,
     /// When the process started.
@@ -137,6 +149,8 @@ pub struct Server {
     accepting: Accepting,
     addresses: Vec<SocketAddr>,
     scraping: Arc<OnceLock<ScrapeManager>>,
+    notifier: Arc<Notifier>,
+    rules: Arc<OnceLock<Rules>>,
     reloads: ReloadMetrics,
     retention_limits: RetentionLimits,
     control: (mpsc::Sender<Control>, mpsc::Receiver<Control>),
@@ -159,14 +173,27 @@ struct ReloadMetrics {
     ready: Gauge,
 }
 
-/// Reads and reviews a configuration file, without using it.
+/// Why a configuration cannot be started with.
+#[derive(Debug)]
+pub enum ConfigProblem {
+    /// Something in the configuration file itself.
+    Config(anyhow::Error),
+    /// Something in a rule file that it names; one text a message, at least one.
+    Rules(Vec<String>),
+}
+
+/// Reads and reviews a configuration file and the rule files it names, without using them.
 ///
 /// # Errors
 /// What is wrong, in words for a person.
-pub fn check_config(path: &Path) -> Result<()> {
-    ConfigSource::File(path.to_owned())
-        .load("localhost:9090", "")
+pub fn check_config(path: &Path, experimental_functions: bool) -> Result<(), ConfigProblem> {
+    let config = reload::check_config(path).map_err(ConfigProblem::Config)?;
+    let parser = ParserOptions {
+        experimental_functions,
+    };
+    rules::load(&config, parser)
         .map(|_| ())
+        .map_err(ConfigProblem::Rules)
 }
 
 /// Whether `--web.external-url` can be used.
@@ -216,6 +243,12 @@ impl Server {
         };
         let retention_limits = RetentionLimits::new(&registry);
         let scraping = Arc::new(OnceLock::<ScrapeManager>::new());
+        let rules = Arc::new(OnceLock::<Rules>::new());
+        let notifier = Arc::new(Notifier::new(
+            options.notifier,
+            Arc::clone(&clock),
+            &registry,
+        ));
         let control = mpsc::channel(CONTROL_QUEUE);
         let mut flags = options.flags.clone();
         let shown_prefix = match route_prefix.as_str() {
@@ -268,6 +301,14 @@ impl Server {
                         .collect()
                 }
             }),
+            rules: Box::new({
+                let rules = Arc::clone(&rules);
+                move || rules.get().map(Rules::status).unwrap_or_default()
+            }),
+            alertmanagers: Box::new({
+                let notifier = Arc::clone(&notifier);
+                move || notifier.report()
+            }),
             control: control.0.clone(),
             metrics: HttpMetrics::new(&registry),
             registry,
@@ -288,6 +329,8 @@ impl Server {
             accepting,
             addresses,
             scraping,
+            notifier,
+            rules,
             reloads,
             retention_limits,
             control,
@@ -312,20 +355,30 @@ impl Server {
     pub async fn run(mut self) -> Result<()> {
         // Before the file is read, so that no change of it is missed.
         let checksum = self.checksum().await?;
-        let config = self.load().await?;
-        let store = self.open_store(&config).await?;
+        let loaded = self.load().await?;
+        let store = self.open_store(&loaded.config).await?;
         let maintenance =
             Maintenance::start(Arc::clone(&store), Arc::clone(&self.clock), self.control());
-        let outcome = self.serve(&store, config, checksum).await;
+        let outcome = self.serve(&store, loaded, checksum).await;
         // Stop, in the reverse order of the start.
         self.state.readiness.set_stopping();
         self.reloads.ready.set(0.0);
+        if let Some(rules) = self.rules.get() {
+            rules.stop().await;
+        }
         if let Some(scraping) = self.scraping.get() {
             scraping.stop().await;
             info!("Scrape manager stopped");
         }
         let grace = self.clock.sleep_until(self.clock.monotonic() + STOP_GRACE);
-        if !self.accepting.stop(grace).await {
+        let delivering = async {
+            info!(component = "notifier", "Stopping notification manager...");
+            self.notifier.stop().await;
+            info!("Notifier manager stopped");
+        };
+        // Each is bounded; together, so that they add up to no more than one of them.
+        let (answered, ()) = tokio::join!(self.accepting.stop(grace), delivering);
+        if !answered {
             warn!("Some requests were still running and were cut");
         }
         let upkeep = maintenance.stop().await;
@@ -372,7 +425,7 @@ impl Server {
 
     /// Applies the configuration, says that the server is ready, and answers requests to reload and
     /// to quit until one of the latter. `checksum` is that of what the configuration was read from.
-    async fn serve(&mut self, store: &Arc<Db>, config: Config, mut checksum: u64) -> Result<()> {
+    async fn serve(&mut self, store: &Arc<Db>, loaded: Loaded, mut checksum: u64) -> Result<()> {
         let built_in = self.options.config == ConfigSource::BuiltIn;
         let scraping = ScrapeManager::new(
             ScrapeOptions {
@@ -386,10 +439,15 @@ impl Server {
             &self.state.registry,
         );
         assert!(self.scraping.set(scraping).is_ok(), "scraping starts once");
-        let outcome = self.apply(&config);
+        let rules = Rules::start(
+            self.rule_manager_options(store),
+            Arc::clone(&self.clock),
+            &self.state.registry,
+        );
+        assert!(self.rules.set(rules).is_ok(), "rules start once");
+        let outcome = self.apply(loaded).await;
         self.note_outcome(&outcome);
         outcome?;
-        drop(config);
         self.state.readiness.set_ready();
         self.reloads.ready.set(1.0);
         info!("Server is ready to receive web requests.");
@@ -445,13 +503,14 @@ impl Server {
 
     /// Loads the configuration and puts it in force, or leaves everything as it is.
     async fn reload(&self, store: &Db) -> Result<()> {
-        let config = self.load().await;
-        let outcome = config.and_then(|config| {
-            self.apply(&config)?;
-            let (time_ms, size_bytes) = self.retention(&config);
+        let outcome = async {
+            let loaded = self.load().await?;
+            let (time_ms, size_bytes) = self.retention(&loaded.config);
+            self.apply(loaded).await?;
             store.set_retention(time_ms, size_bytes);
             Ok(())
-        });
+        };
+        let outcome = outcome.await;
         self.note_outcome(&outcome);
         outcome
     }
@@ -475,14 +534,17 @@ impl Server {
         }
     }
 
-    /// The configuration as it stands now, reviewed.
-    async fn load(&self) -> Result<Config> {
+    /// The configuration and its rule files as they stand now, reviewed.
+    async fn load(&self) -> Result<Loaded> {
         let name = self.config_name();
         info!(filename = name, "Loading configuration file");
         let source = self.options.config.clone();
         let own_address = listen::reachable(self.addresses[0]);
         let prefix = self.state.settings.route_prefix.clone();
-        tokio::task::spawn_blocking(move || source.load(&own_address, &prefix))
+        let parser = ParserOptions {
+            experimental_functions: self.options.experimental_functions,
+        };
+        tokio::task::spawn_blocking(move || source.load(&own_address, &prefix, parser))
             .await?
             .map_err(|problem| {
                 anyhow!("couldn't load configuration (--config.file={name:?}): {problem}")
@@ -490,14 +552,24 @@ impl Server {
     }
 
     /// Puts a configuration in force, or changes nothing.
-    fn apply(&self, config: &Config) -> Result<()> {
+    async fn apply(&self, Loaded { config, rule_files }: Loaded) -> Result<()> {
         let scraping = self.scraping.get().context("scraping has not started")?;
+        let rules = self.rules.get().context("rules have not started")?;
         let began = self.clock.monotonic();
+        let notifier = Notifier::prepare(&config)?;
         scraping.apply(config.jobs())?;
+        // Nothing fails from here on.
+        self.notifier.apply(notifier);
+        let settings = UpdateSettings {
+            interval: config.global.evaluation_interval,
+            query_offset: config.global.rule_query_offset,
+            external_labels: config.global.external_labels.clone(),
+        };
+        rules.apply(rule_files, settings).await;
         self.state.set_configuration(Configuration {
             yaml: config.to_yaml(),
             external_labels: config.global.external_labels.clone(),
-            storage_retention: self.retention_limits.show(self.retention(config)),
+            storage_retention: self.retention_limits.show(self.retention(&config)),
             loaded: self.clock.now(),
             last_reload_successful: true,
         });
@@ -529,6 +601,30 @@ impl Server {
         };
         let time_ms = time.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
         (time_ms, size_bytes)
+    }
+
+    fn rule_manager_options(&self, store: &Arc<Db>) -> ManagerOptions {
+        let RuleOptions {
+            outage_tolerance,
+            for_grace_period,
+            resend_delay,
+        } = self.options.rules;
+        let external_url = self.state.settings.external_url.as_str();
+        ManagerOptions {
+            queryable: Arc::clone(store) as _,
+            appendable: Arc::clone(store) as _,
+            engine: Arc::clone(&self.state.engine),
+            clock: Arc::clone(&self.clock) as _,
+            sink: Arc::clone(&self.notifier) as _,
+            observer: rules::observer(&self.state.registry),
+            external_url: external_url.trim_end_matches('/').to_owned(),
+            restores: true,
+            outage_tolerance,
+            for_grace_period,
+            resend_delay,
+            query_timeout: self.options.query_timeout,
+            query_budget_bytes: QUERY_BYTES_MAX,
+        }
     }
 
     fn store_options(&self, config: &Config) -> DbOptions {

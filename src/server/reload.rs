@@ -6,9 +6,19 @@ use std::{
 };
 
 use anyhow::{Result, anyhow, bail};
+use narthex_query::parser::ParserOptions;
+use narthex_rules::RuleFile;
 use tracing::warn;
 
+use super::rules;
 use crate::config::{self, Config, matching_files, support};
+
+/// A configuration that can be put in force, with the rule files it names.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) config: Config,
+    pub(super) rule_files: Vec<RuleFile>,
+}
 
 /// Where the configuration comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,18 +35,26 @@ impl ConfigSource {
     ///
     /// # Errors
     /// What is wrong, or not built yet, in words for a person.
-    pub(super) fn load(&self, own_address: &str, prefix: &str) -> Result<Config> {
-        match self {
-            Self::File(path) => load_file(path),
+    pub(super) fn load(
+        &self,
+        own_address: &str,
+        prefix: &str,
+        parser: ParserOptions,
+    ) -> Result<Loaded> {
+        let config = match self {
+            Self::File(path) => load_file(path)?,
             Self::BuiltIn => {
                 let text = format!(
                     "scrape_configs:\n  - job_name: prometheus\n    scrape_interval: 15s\n    \
                      metrics_path: {prefix}/metrics\n    static_configs:\n      - targets: ['{own_address}']\n"
                 );
                 config::load(text.as_bytes(), Path::new("built-in.yml"), &|_| None)
-                    .map_err(|error| anyhow!("the built-in configuration: {}", error.message()))
+                    .map_err(|error| anyhow!("the built-in configuration: {}", error.message()))?
             }
-        }
+        };
+        let rule_files =
+            rules::load(&config, parser).map_err(|problems| rules::refused(&problems))?;
+        Ok(Loaded { config, rule_files })
     }
 
     /// A number that changes when the file, or a file that it names, changes.
@@ -59,6 +77,14 @@ impl ConfigSource {
         }
         hasher.finish()
     }
+}
+
+/// Reads and reviews a configuration file.
+///
+/// # Errors
+/// What is wrong, or not built yet, in words for a person.
+pub(super) fn check_config(path: &Path) -> Result<Config> {
+    load_file(path)
 }
 
 fn environment(name: &str) -> Option<String> {

@@ -57,8 +57,8 @@ pub(crate) struct Call {
 pub(crate) async fn answer(endpoint: Endpoint, call: Call) -> Answer {
     match endpoint {
         Endpoint::AdminTsdb => admin(&call),
-        Endpoint::Alertmanagers => Ok(rules::alertmanagers()),
-        Endpoint::Alerts => Ok(rules::alerts()),
+        Endpoint::Alertmanagers => Ok(rules::alertmanagers(&call)),
+        Endpoint::Alerts => rules::alerts(call).await,
         Endpoint::BuildInfo => Ok(status::build_info()),
         Endpoint::Config => Ok(status::config(&call)),
         // Prometheus has the route and this very answer, seen in 3.5.3.
@@ -72,7 +72,7 @@ pub(crate) async fn answer(endpoint: Endpoint, call: Call) -> Answer {
         Endpoint::Query => query::instant(call).await,
         Endpoint::QueryExemplars => query::exemplars(&call),
         Endpoint::QueryRange => query::range(call).await,
-        Endpoint::Rules => rules::rules(&call),
+        Endpoint::Rules => rules::rules(call).await,
         Endpoint::RuntimeInfo => Ok(status::runtime_info(&call)),
         Endpoint::ScrapePools => Ok(targets::scrape_pools(&call)),
         Endpoint::Series => series::series(call).await,

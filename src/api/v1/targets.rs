@@ -174,7 +174,7 @@ fn push_active(out: &mut Vec<u8>, pool: &str, target: &ActiveTarget) {
 }
 
 /// Appends `,"name":"value"`.
-fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
+pub(super) fn push_field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");

@@ -85,7 +85,6 @@ fn check_config_prints_what_promtool_prints() {
         Checking $D/files.yml
           WARNING: file "$D/sd/*.json" for file_sd in scrape job "a" does not exist
           WARNING: the server does not start with it: *_sd_configs (dns_sd_configs of job "a") is not supported yet: only static_configs and file_sd_configs find targets yet: write the targets to a file and name it under file_sd_configs, it is watched
-          WARNING: rule_files, alerting has no effect yet: RULES ARE NOT EVALUATED AND NO ALERT IS SENT yet: keep a Prometheus for them
           SUCCESS: 1 rule files found
          SUCCESS: $D/files.yml is valid prometheus config file syntax
 
@@ -139,7 +138,6 @@ fn check_config_prints_what_promtool_prints() {
         &expect![[r#"
         Checking $D/files.yml
           WARNING: the server does not start with it: *_sd_configs (dns_sd_configs of job "a") is not supported yet: only static_configs and file_sd_configs find targets yet: write the targets to a file and name it under file_sd_configs, it is watched
-          WARNING: rule_files, alerting has no effect yet: RULES ARE NOT EVALUATED AND NO ALERT IS SENT yet: keep a Prometheus for them
          SUCCESS: $D/files.yml is valid prometheus config file syntax
 
         --- stderr
