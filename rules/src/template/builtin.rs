@@ -223,7 +223,7 @@ pub(super) fn slice(values: &[Value]) -> Result<Value, String> {
         }
         Value::Text(text) | Value::Html(text) => (text.len(), text.len()),
         Value::Samples(samples) => (samples.len(), samples.capacity()),
-        _ => return Err(format!("can't slice item of type {}", item.type_name())),
+        _ => return Err(format!("can't slice item of type {}", pointee(item))),
     };
     let mut bounds = [0, length, capacity];
     for (bound, index) in bounds.iter_mut().zip(indexes) {

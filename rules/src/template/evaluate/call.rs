@@ -2,7 +2,7 @@
 
 use super::{At, Evaluated, Evaluator};
 use crate::template::{
-    builtin, format,
+    builtin,
     function::{Function, Parameter, Signature},
     method::Method,
     node::{Operand, OperandKind},
@@ -64,9 +64,13 @@ impl<'t> Evaluator<'t, '_> {
         self.work(bytes.fold(0, usize::saturating_add))?;
         let answer = match callee {
             Callee::Function(Function::Call) => {
-                let shown = match arguments.first() {
-                    Some(operand) => operand.to_string(),
-                    None => values.first().map(format::display).unwrap_or_default(),
+                // Without an operand to show, Go shows a text, or the type of anything else.
+                let shown = match (arguments.first(), values.first()) {
+                    (Some(operand), _) => operand.to_string(),
+                    (None, Some(Value::Text(text) | Value::Html(text))) => text.to_string(),
+                    (None, value) => {
+                        format!("<{} Value>", value.map_or("invalid", Value::type_name))
+                    }
                 };
                 let called = values.first().unwrap_or(&Value::Nil);
                 Err(builtin::call(&shown, called))

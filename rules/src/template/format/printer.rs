@@ -453,7 +453,7 @@ impl Printer {
         }
         let mut text = float::magnitude(number, format, precision);
         if self.flags.sharp && format != 'b' {
-            text = with_point(&text, format, precision);
+            text = with_point(&text, verb, precision);
         }
         if matches!(verb, 'G' | 'E' | 'X') {
             text.make_ascii_uppercase();
@@ -470,15 +470,15 @@ impl Printer {
 }
 
 /// `%#g`: a decimal point always, and the zeros that `g` leaves out.
-fn with_point(text: &str, format: char, precision: Option<usize>) -> String {
-    let tail_at = if format == 'x' {
+fn with_point(text: &str, verb: char, precision: Option<usize>) -> String {
+    let tail_at = if matches!(verb, 'x' | 'X') {
         text.find('p')
     } else {
         text.find('e')
     };
     let (number, tail) = text.split_at(tail_at.unwrap_or(text.len()));
-    let mut digits_wanted = match format {
-        'g' | 'x' => precision.unwrap_or(6),
+    let mut digits_wanted = match verb {
+        'v' | 'g' | 'G' | 'x' => precision.unwrap_or(6),
         _ => 0,
     };
     let significant = number.trim_start_matches(['0', '.']);
