@@ -14,6 +14,10 @@ use crate::{Labels, METRIC_NAME, Matcher, head::Series};
 
 type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 
+/// Numbers of series read from disk are below this one: numbers grow from zero, one a series, so a
+/// larger one was never given out.
+const READ_ID_END: u32 = 1 << 31;
+
 /// A value's series.
 type Values = BTreeMap<Box<str>, Bitmap>;
 
@@ -86,14 +90,17 @@ impl Index {
     }
 
     /// Adds a series under a number read from disk; an equal label set keeps the
-    /// number it has, and a number that is taken is replaced by a free one.
+    /// number it has, and a number that is taken, or larger than any that was given out, is replaced
+    /// by a free one.
     pub(crate) fn insert(&mut self, id: u32, labels: &Labels) -> Arc<Series> {
-        self.next_id = self.next_id.max(id.saturating_add(1));
+        if id < READ_ID_END {
+            self.next_id = self.next_id.max(id + 1);
+        }
         if let Some(series) = self.by_labels.get(labels) {
             return Arc::clone(series);
         }
         // The log may still name a series by a number that went to another one since.
-        let id = if self.by_id.contains_key(&id) {
+        let id = if id >= READ_ID_END || self.by_id.contains_key(&id) {
             self.next_id += 1;
             self.next_id - 1
         } else {
@@ -209,6 +216,24 @@ mod tests {
             index.mark_live(id);
         }
         index
+    }
+
+    #[test]
+    fn a_number_that_was_never_given_out_or_is_taken_is_replaced() {
+        let mut index = Index::default();
+        let mut insert = |id, name| {
+            index
+                .insert(id, &Labels::from_pairs([("__name__", name)]))
+                .id
+        };
+        let ids = [
+            (u32::MAX, "a"),
+            (u32::MAX, "b"),
+            (7, "c"),
+            (7, "d"),
+            (0, "e"),
+        ];
+        assert_eq!(ids.map(|(id, name)| insert(id, name)), [0, 1, 7, 8, 9]);
     }
 
     /// Every combination of operators and values against a plain filter over all series.
