@@ -61,7 +61,7 @@ fn the_configurations_and_rule_files_check(stack: &str) {
 }
 
 fn the_unit_tests_pass(stack: &str) {
-    for promtool in Promtool::peers() {
+    for promtool in Promtool::all() {
         let tested = promtool.run(&folder(stack), &["test", "rules", "tests.yml"]);
         assert_eq!(tested.code, Some(0), "{stack}: {}", tested.stderr);
         assert!(
@@ -127,7 +127,7 @@ fn all_fail(stack: &str, spoiled: &[Spoiled]) {
         if let Some((file, text)) = rules {
             fs::write(copy.path().join(file), text).unwrap();
         }
-        for promtool in Promtool::peers() {
+        for promtool in Promtool::all() {
             let tested = promtool.run(copy.path(), &["test", "rules", "spoiled.yml"]);
             assert_eq!(tested.code, Some(1), "{stack}, {what}: {tested:?}");
             assert!(

@@ -29,7 +29,7 @@ fn the_scripts_lead_every_alert_through_its_phases(stack: &str) {
     let copy = TempDir::new().unwrap();
     copy_folder(&folder(stack), copy.path());
     fs::write(copy.path().join("script.yml"), unit_test(stack, &script)).unwrap();
-    for promtool in Promtool::peers() {
+    for promtool in Promtool::all() {
         let tested = promtool.run(copy.path(), &["test", "rules", "script.yml"]);
         assert_eq!(tested.code, Some(0), "{stack}: {}", tested.stderr);
     }
