@@ -30,6 +30,8 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use narthex_query::VectorSample;
 use narthex_storage::{Labels, Timestamp};
 
@@ -78,11 +80,23 @@ impl Template {
     /// The text that the template makes of `data`.
     ///
     /// # Errors
-    /// [`TemplateError`] in Prometheus's words when an action fails, and when a limit is reached:
+    /// [`TemplateError`] in Prometheus's words when an action fails, when the query panics (or this
+    /// engine, which it must not), and when a limit is reached:
     /// 1 MiB of output, 1,000,000 steps, 16 MiB of text read and made by functions, 250 levels of
-    /// blocks and templates within one another, 32 of `args`, 256 MiB looked through by patterns.
+    /// blocks and templates within one another, 32 of `args`, 64 MiB looked through by patterns.
     pub fn expand(&self, data: &TemplateData<'_>) -> Result<String, TemplateError> {
-        evaluate::expand(self, data)
+        // Nothing is shared with the expansion but what the caller lends, which it only reads.
+        let expanded = catch_unwind(AssertUnwindSafe(|| evaluate::expand(self, data)));
+        expanded.unwrap_or_else(|panic| {
+            let message = (panic.downcast_ref::<&str>().copied())
+                .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+                .unwrap_or("unknown");
+            Err(TemplateError::new(
+                format!("panic expanding template {}: {message}", self.name),
+                1,
+                1,
+            ))
+        })
     }
 }
 

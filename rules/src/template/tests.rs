@@ -233,6 +233,24 @@ fn queries_are_asked_for_the_time_of_the_evaluation() {
     assert_eq!(text, Ok("1.5 1500".to_owned()));
 }
 
+/// A panic ends the expansion alone.
+#[test]
+fn a_panic_is_an_error_of_the_template() {
+    let template = Template::parse("__alert_X", "{{ query `q` }}").unwrap();
+    let expanded = template.expand(&TemplateData {
+        labels: &Labels::empty(),
+        value: 0.0,
+        external_labels: &Labels::empty(),
+        external_url: "",
+        time: 0,
+        query: &|query, _| panic!("no {query}"),
+    });
+    assert_eq!(
+        expanded.unwrap_err().to_string(),
+        "panic expanding template __alert_X: no q"
+    );
+}
+
 /// Words that templates are made of, and some that they are not.
 const WORDS: &[&str] = &[
     "{{",

@@ -36,7 +36,7 @@ pub(super) const WORK_BYTES_MAX: usize = 16 << 20;
 
 /// Most bytes that the searches of patterns may look through, each counted as if it read all that
 /// is left of its text.
-const SCAN_BYTES_MAX: usize = 256 << 20;
+const SCAN_BYTES_MAX: usize = 64 << 20;
 
 /// Most levels of blocks, parentheses and templates within one another while expanding. Go allows
 /// 100,000 templates.
