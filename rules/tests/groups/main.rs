@@ -7,220 +7,17 @@
     reason = "what a test prints is short"
 )]
 
+mod recorded;
+mod world;
+
 use std::{
-    path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use narthex_query::{Engine, QueryContext, Value};
-use narthex_rules::{
-    AlertMessage, AlertSink, FileOptions, Group, Manager, ManagerOptions, RuleFile, UpdateSettings,
-    parse_rule_file,
-};
-use narthex_storage::{
-    Appendable, Budget, Clock, Db, DbOptions, Labels, MemoryFs, Querier, Queryable, ReadError,
-    Sample, TimeRange, Timestamp,
-};
-
-/// A clock that stands where the test puts it; its monotonic time may pass at every look.
-#[derive(Debug, Default)]
-struct SetClock(AtomicI64, AtomicI64);
-
-impl Clock for SetClock {
-    fn now(&self) -> Timestamp {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn monotonic(&self) -> Duration {
-        let passed = self.1.load(Ordering::Relaxed);
-        self.0.fetch_add(passed, Ordering::Relaxed);
-        Duration::from_millis(self.now().unsigned_abs())
-    }
-}
-
-#[derive(Default)]
-struct Recorder(Mutex<Vec<AlertMessage>>);
-
-impl AlertSink for Recorder {
-    fn send(&self, alerts: Vec<AlertMessage>) {
-        self.0.lock().unwrap().extend(alerts);
-    }
-}
-
-/// A store, a manager and a clock.
-struct World {
-    db: Arc<Db>,
-    clock: Arc<SetClock>,
-    sink: Arc<Recorder>,
-    manager: Manager,
-}
-
-fn manager(db: &Arc<Db>, clock: &Arc<SetClock>, sink: &Arc<Recorder>) -> Manager {
-    manager_on(Arc::clone(db) as _, db, clock, sink)
-}
-
-fn manager_on(
-    queryable: Arc<dyn Queryable>,
-    db: &Arc<Db>,
-    clock: &Arc<SetClock>,
-    sink: &Arc<Recorder>,
-) -> Manager {
-    Manager::new(ManagerOptions {
-        queryable,
-        appendable: Arc::clone(db) as _,
-        engine: Arc::new(Engine::default()),
-        clock: Arc::clone(clock) as _,
-        sink: Arc::clone(sink) as _,
-        observer: Arc::new(()),
-        external_url: "http://localhost:9090".to_owned(),
-        restores: true,
-        outage_tolerance: Duration::from_hours(1),
-        for_grace_period: Duration::from_mins(10),
-        resend_delay: Duration::from_mins(1),
-        query_timeout: Duration::from_mins(2),
-        query_budget_bytes: 1 << 30,
-    })
-}
-
-fn file(text: &str) -> RuleFile {
-    parse_rule_file(
-        Path::new("rules.yml"),
-        text.as_bytes(),
-        &FileOptions::default(),
-    )
-    .unwrap_or_else(|errors| panic!("{errors}"))
-}
-
-fn settings() -> UpdateSettings {
-    UpdateSettings {
-        interval: Duration::from_mins(1),
-        query_offset: Duration::ZERO,
-        external_labels: Labels::empty(),
-    }
-}
-
-impl World {
-    fn new() -> Self {
-        let clock = Arc::new(SetClock::default());
-        let options = DbOptions::new(
-            "/data",
-            Arc::new(MemoryFs::default()),
-            Arc::clone(&clock) as _,
-        );
-        let db = Arc::new(Db::open(&options).unwrap().0);
-        let sink = Arc::new(Recorder::default());
-        Self {
-            manager: manager(&db, &clock, &sink),
-            db,
-            clock,
-            sink,
-        }
-    }
-
-    fn load(&self, text: &str) {
-        self.manager.update(vec![file(text)], &settings());
-    }
-
-    /// The same store under a server that was started anew.
-    fn restart(&mut self) {
-        self.manager.stop();
-        self.manager = manager(&self.db, &self.clock, &self.sink);
-    }
-
-    fn group(&self) -> Arc<Group> {
-        Arc::clone(&self.manager.groups()[0])
-    }
-
-    /// Appends a sample at `minute`.
-    fn put(&self, series: &[(&str, &str)], minute: i64, value: f64) {
-        let mut appender = self.db.appender();
-        let labels = Labels::from_pairs(series.iter().copied());
-        let series = appender.series(&labels).unwrap();
-        let time = minute * 60_000;
-        appender.samples(series, &[Sample { time, value }]);
-        assert_eq!(appender.commit(true).unwrap().refused, []);
-    }
-
-    /// Evaluates the first group at `minute`.
-    fn evaluate(&self, minute: i64) {
-        self.clock.0.store(minute * 60_000, Ordering::Relaxed);
-        self.group().evaluate(minute * 60_000);
-    }
-
-    /// What was sent since the last call, a line an alert.
-    fn sent(&self) -> String {
-        let messages = std::mem::take(&mut *self.sink.0.lock().unwrap());
-        let minute = |time: Timestamp| time as f64 / 60_000.0;
-        messages
-            .iter()
-            .map(|alert| {
-                format!(
-                    "{} {:?} {}..{} {}\n",
-                    alert.labels,
-                    alert.annotations,
-                    minute(alert.starts_at),
-                    minute(alert.ends_at),
-                    alert.generator_url
-                )
-            })
-            .collect()
-    }
-
-    /// The rules of the first group as they are shown, a line a rule and one an alert.
-    fn shown(&self) -> String {
-        let mut text = String::new();
-        for rule in self.group().status().rules {
-            text += &format!("{} {}", rule.name, rule.health.as_str());
-            if let Some(error) = &rule.last_error {
-                text += &format!(" ({error})");
-            }
-            let Some(alerting) = rule.alerting else {
-                text += "\n";
-                continue;
-            };
-            text += &format!(" {}\n", alerting.state.as_str());
-            for alert in alerting.alerts {
-                text += &format!(
-                    "  {} {} since {}",
-                    alert.labels,
-                    alert.state.as_str(),
-                    alert.active_at / 60_000
-                );
-                if let Some(since) = alert.keep_firing_since {
-                    text += &format!(" kept since {}", since / 60_000);
-                }
-                text += &format!(" value {}\n", alert.value);
-            }
-        }
-        text
-    }
-
-    /// The vector that `query` yields at `minute`, a line a series.
-    fn query(&self, query: &str, minute: i64) -> String {
-        let context = QueryContext {
-            budget: &Budget::unlimited(),
-            deadline: None,
-            clock: &*self.clock,
-            lookback: None,
-        };
-        let answer = Engine::default()
-            .instant(&*self.db, query, minute * 60_000, &context)
-            .unwrap();
-        let Value::Vector(samples) = answer.value else {
-            panic!("{query} yields no vector");
-        };
-        let mut lines: Vec<String> = samples
-            .iter()
-            .map(|element| format!("{} {}\n", element.labels, element.sample.value))
-            .collect();
-        lines.sort();
-        lines.concat()
-    }
-}
+use narthex_rules::UpdateSettings;
+use narthex_storage::{Appendable, Labels, Querier, Queryable, ReadError, Sample, TimeRange};
+use world::{World, file, settings};
 
 #[test]
 fn recorded_series_get_the_name_and_labels_and_end_with_a_marker() {
@@ -650,7 +447,7 @@ fn a_rule_may_yield_a_hundred_thousand_alerts() {
     }
     appender.commit(true).unwrap();
     world.evaluate(0);
-    assert_eq!(world.sink.0.lock().unwrap().len(), 100_000);
+    assert_eq!(world.sink.sent.lock().unwrap().len(), 100_000);
     assert_eq!(world.query("after", 0), "{__name__=\"after\"} 100000\n");
 }
 
@@ -752,7 +549,7 @@ impl Queryable for Faulty {
 #[test]
 fn a_panic_ends_the_evaluation_of_its_rule_alone() {
     let mut world = World::new();
-    world.manager = manager_on(Arc::new(Faulty), &world.db, &world.clock, &world.sink);
+    world.manager = world.manager_on(Arc::new(Faulty));
     world.load("groups: [{name: a, rules: [{record: r, expr: x}, {alert: A, expr: x}]}]");
     for minute in 0..3 {
         world.evaluate(minute);
