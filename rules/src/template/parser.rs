@@ -70,7 +70,7 @@ pub(super) fn parse(name: &str, text: &str, hidden: usize) -> Result<Trees, Temp
     let root = parser.whole()?;
     if let Some((method, position)) = parser.unbuilt.take().filter(|_| parser.makes_times) {
         parser.newest = position;
-        return parser.fail(format!("method {method} of times is not supported"));
+        return parser.unsupported(&format!("method {method} of times"));
     }
     // The whole is a template too. It is never empty, for declarations stand in front.
     if parser.defined.get(name).is_some_and(|list| !is_empty(list)) {
@@ -179,6 +179,19 @@ impl<'t> Parser<'t> {
         let (_, column) = super::place(self.text, self.newest, self.hidden);
         Err(TemplateError::new(
             format!("template: {}:{line}: {}", self.name, message.as_ref()),
+            line,
+            column,
+        ))
+    }
+
+    /// Refuses what Prometheus takes and this engine has not built, with the column too.
+    fn unsupported<T>(&self, what: &str) -> Parsed<T> {
+        let (line, column) = super::place(self.text, self.newest, self.hidden);
+        Err(TemplateError::new(
+            format!(
+                "template: {}:{line}:{column}: {what} is not supported",
+                self.name
+            ),
             line,
             column,
         ))
@@ -693,7 +706,7 @@ impl<'t> Parser<'t> {
     }
 
     fn imaginary<T>(&self, token: &Token<'_>) -> Parsed<T> {
-        self.fail(format!("imaginary number {} is not supported", token.text))
+        self.unsupported(&format!("imaginary number {}", token.text))
     }
 }
 
