@@ -2,12 +2,15 @@
 //! server that a test leaves behind is killed by its pid; unexpected WARN and ERROR lines fail the
 //! test.
 
+mod alertmanager;
 mod http;
+mod listener;
 mod process;
 mod remote_write;
 mod target;
 
+pub(crate) use alertmanager::{Alertmanager, Behaviour, PostedAlert};
 pub(crate) use http::request;
-pub(crate) use process::{Server, binary, run, wait_until};
+pub(crate) use process::{Server, ServerBuilder, binary, run, wait_until};
 pub(crate) use remote_write::{Pushed, encode};
-pub(crate) use target::Target;
+pub(crate) use target::{Exporter, Target};

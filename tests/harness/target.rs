@@ -1,64 +1,57 @@
-//! A scrape target whose answer a test sets.
+//! Scrape targets: one whose answer a test sets, one whose answer is computed at each scrape.
 
 use std::{
-    io::{BufRead, BufReader, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
 };
+
+use super::listener::{Answer, Listener};
+
+/// The content type of the classic text format.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Serves one body to every GET.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     state: Arc<State>,
+    _listener: Listener,
 }
 
 #[derive(Debug)]
 struct State {
-    /// Status line, content type, body.
-    answer: Mutex<(String, String, Vec<u8>)>,
+    answer: Mutex<Answer>,
     requests: Mutex<Vec<String>>,
-    stopped: AtomicBool,
 }
 
 impl Target {
     /// Starts serving `body` as the classic text format.
     pub(crate) fn new(body: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
-            answer: Mutex::new((
-                "200 OK".to_owned(),
-                "text/plain; version=0.0.4".to_owned(),
-                body.as_bytes().to_vec(),
+            answer: Mutex::new(whole(
+                "200 OK",
+                "text/plain; version=0.0.4",
+                body.as_bytes(),
             )),
             requests: Mutex::new(Vec::new()),
-            stopped: AtomicBool::new(false),
         });
-        thread::spawn({
+        let listener = Listener::start({
             let state = Arc::clone(&state);
-            move || {
-                for stream in listener.incoming() {
-                    if state.stopped.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let state = Arc::clone(&state);
-                    // A client that goes away ends its connection, nothing else.
-                    thread::spawn(move || stream.map(|stream| serve(&stream, &state)));
-                }
+            move |request| {
+                state.requests.lock().unwrap().push(request.head);
+                state.answer.lock().unwrap().clone()
             }
         });
-        Self { address, state }
+        Self {
+            address: listener.address,
+            state,
+            _listener: listener,
+        }
     }
 
     /// What to answer from now on.
     pub(crate) fn answer(&self, status: &str, content_type: &str, body: &[u8]) {
-        *self.state.answer.lock().unwrap() =
-            (status.to_owned(), content_type.to_owned(), body.to_vec());
+        *self.state.answer.lock().unwrap() = whole(status, content_type, body);
     }
 
     /// The head of the newest request.
@@ -73,36 +66,31 @@ impl Target {
     }
 }
 
-impl Drop for Target {
-    fn drop(&mut self) {
-        self.state.stopped.store(true, Ordering::Relaxed);
-        // Wakes the accept loop; a refused connection means that it has ended already.
-        let _woken = TcpStream::connect(self.address);
+/// Serves, at each scrape, what a closure says of the moment; `None` is a target that is down: it
+/// closes the connection.
+#[derive(Debug)]
+pub(crate) struct Exporter {
+    pub(crate) address: SocketAddr,
+    _listener: Listener,
+}
+
+impl Exporter {
+    pub(crate) fn new(body: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        let listener = Listener::start(move |_| match body() {
+            Some(body) => whole("200 OK", TEXT, body.as_bytes()),
+            None => Answer::Close,
+        });
+        Self {
+            address: listener.address,
+            _listener: listener,
+        }
     }
 }
 
-fn serve(stream: &TcpStream, state: &State) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    loop {
-        let mut head = String::new();
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-            if line == "\r\n" {
-                break;
-            }
-            head.push_str(&line);
-        }
-        state.requests.lock().unwrap().push(head);
-        let (status, content_type, body) = state.answer.lock().unwrap().clone();
-        let answer = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        let mut writer = stream;
-        writer.write_all(answer.as_bytes())?;
-        writer.write_all(&body)?;
+fn whole(status: &str, content_type: &str, body: &[u8]) -> Answer {
+    Answer::Whole {
+        status: status.to_owned(),
+        content_type: content_type.to_owned(),
+        body: body.to_vec(),
     }
 }

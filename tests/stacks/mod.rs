@@ -4,7 +4,8 @@
 //! script of its exporters.
 //!
 //! This module checks the folders themselves, without a server. With the environment variable
-//! `NARTHEX_PROMTOOL=/path/to/promtool` the same checks run that program as well.
+//! `NARTHEX_PROMTOOL=/path/to/promtool` the same checks run that program as well. `set_clock` plays
+//! the scripts to a server on set time, `live` to the real binary.
 
 /// One test a stack for each of these checks: a failure names its stack, and they run side by side.
 macro_rules! for_each_stack {
@@ -41,9 +42,17 @@ macro_rules! for_each_stack {
 }
 
 mod exporter;
+mod live;
+mod live_answers;
+mod live_history;
+mod live_operations;
+mod live_time;
 mod queries;
 mod rule_tests;
+mod scene;
 mod script_tests;
+mod set_clock;
+mod set_clock_stage;
 
 use std::{
     path::{Path, PathBuf},

@@ -308,7 +308,7 @@ fn alerts(folder: &Path) -> Vec<String> {
 }
 
 /// The rule files that `tests.yml` names, from the stack's folder; `FOLDER/*.yaml` is every one there.
-fn rule_files(folder: &Path) -> Vec<String> {
+pub(super) fn rule_files(folder: &Path) -> Vec<String> {
     let tests = fs::read_to_string(folder.join("tests.yml")).unwrap();
     let named = tests
         .lines()
