@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, and the harness is part of it"
 )]
 
+mod alerting;
 mod bad_input;
 mod command_line;
 mod compose;

@@ -72,7 +72,7 @@ pub(super) fn load(config: &Config, parser: ParserOptions) -> Result<Vec<RuleFil
             }
         };
         for path in paths {
-            match load_file(&path, &options) {
+            match load_file(&path, options) {
                 Ok(file) => files.push(file),
                 Err(found) => problems.extend(found.into_iter().map(|problem| {
                     let file = path.display();
@@ -88,10 +88,10 @@ pub(super) fn load(config: &Config, parser: ParserOptions) -> Result<Vec<RuleFil
     }
 }
 
-fn load_file(path: &Path, options: &FileOptions) -> Result<RuleFile, Vec<String>> {
+fn load_file(path: &Path, options: FileOptions) -> Result<RuleFile, Vec<String>> {
     let bytes =
         std::fs::read(path).map_err(|error| vec![format!("{}: {error}", path.display())])?;
-    parse_rule_file(path, &bytes, options).map_err(|errors| {
+    parse_rule_file(path, &bytes, &options).map_err(|errors| {
         let errors = errors.errors().iter();
         errors.map(|error| error.message().to_owned()).collect()
     })

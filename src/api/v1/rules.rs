@@ -363,3 +363,208 @@ pub(crate) fn alertmanagers(call: &Call) -> Success {
     out.push(b'}');
     success
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use narthex_rules::{GroupCounters, Health};
+    use narthex_storage::Labels;
+
+    use super::*;
+    use crate::{
+        api::test_support::{NOW, Site, World},
+        notifier::AlertmanagerReport,
+    };
+
+    fn pairs(pairs: &[(&str, &str)]) -> narthex_rules::Pairs {
+        let owned = pairs
+            .iter()
+            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
+        owned.collect()
+    }
+
+    fn recording(name: &str, labels: &[(&str, &str)]) -> RuleStatus {
+        RuleStatus {
+            name: name.to_owned(),
+            query: "vector(1) > 0".to_owned(),
+            labels: pairs(labels),
+            health: Health::Good,
+            last_error: None,
+            evaluation_time: Duration::from_nanos(67_987),
+            last_evaluation: Some(NOW),
+            alerting: None,
+        }
+    }
+
+    fn alerting(name: &str, labels: &[(&str, &str)], alerts: Vec<AlertStatus>) -> RuleStatus {
+        RuleStatus {
+            alerting: Some(AlertingStatus {
+                state: AlertState::Firing,
+                hold: Duration::from_millis(4_500),
+                keep_firing_for: Duration::from_mins(10),
+                annotations: pairs(&[("description", "two\nlines"), ("summary", "<{{ $value }}>")]),
+                alerts,
+            }),
+            ..recording(name, labels)
+        }
+    }
+
+    fn group(file: &str, name: &str, rules: Vec<RuleStatus>) -> GroupStatus {
+        GroupStatus {
+            name: name.to_owned(),
+            file: file.to_owned(),
+            interval: Duration::from_secs(2),
+            limit: 10,
+            evaluation_time: Duration::from_nanos(826_754),
+            last_evaluation: None,
+            rules,
+            counters: GroupCounters::default(),
+        }
+    }
+
+    fn site() -> Site {
+        let alert = AlertStatus {
+            labels: Labels::from_pairs([("alertname", "Always"), ("severity", "a<b>&\"q\" 1")]),
+            annotations: pairs(&[("summary", "<1>")]),
+            state: AlertState::Firing,
+            active_at: NOW - 68,
+            keep_firing_since: Some(NOW),
+            value: 1.0,
+        };
+        let failing = RuleStatus {
+            health: Health::Bad,
+            last_error: Some("many-to-many <matching>".to_owned()),
+            ..recording("failing", &[("x", "y")])
+        };
+        let rules = vec![
+            group("r1.yml", "g0", vec![recording("up", &[]), failing]),
+            group(
+                "r1.yml",
+                "g1",
+                vec![alerting("Always", &[("grp", "1")], vec![alert])],
+            ),
+            group("sub/two.yml", "empty", Vec::new()),
+            group(
+                "sub/two.yml",
+                "flap",
+                vec![alerting("Flap", &[], Vec::new())],
+            ),
+        ];
+        let alertmanagers = AlertmanagerReport {
+            active: vec!["http://a:9093/api/v2/alerts".to_owned()],
+            dropped: vec!["http://b/api/v2/alerts".to_owned()],
+        };
+        let world = World {
+            rules,
+            alertmanagers,
+            ..World::default()
+        };
+        Site::with_world(|_| {}, world)
+    }
+
+    async fn check(path: &str, expected: &str) {
+        let reply = site().call("GET", &format!("/api/v1/{path}")).await;
+        assert_eq!(reply.text(), expected, "{path}");
+    }
+
+    const G0: &str = r#"{"name":"g0","file":"r1.yml","rules":[{"name":"up","query":"vector(1) \u003e 0","health":"ok","evaluationTime":0.000067987,"lastEvaluation":"2026-11-21T05:31:48.568Z","type":"recording"},{"name":"failing","query":"vector(1) \u003e 0","labels":{"x":"y"},"health":"err","lastError":"many-to-many \u003cmatching\u003e","evaluationTime":0.000067987,"lastEvaluation":"2026-11-21T05:31:48.568Z","type":"recording"}],"interval":2,"limit":10,"evaluationTime":0.000826754,"lastEvaluation":"0001-01-01T00:00:00Z"}"#;
+    const ALERT: &str = r#"{"labels":{"alertname":"Always","severity":"a<b>&\"q\" 1"},"annotations":{"summary":"<1>"},"state":"firing","activeAt":"2026-11-21T05:31:48.5Z","keepFiringSince":"2026-11-21T05:31:48.568Z","value":"1e+00"}"#;
+
+    fn g1(alerts: &str) -> String {
+        format!(
+            r#"{{"name":"g1","file":"r1.yml","rules":[{{"state":"firing","name":"Always","query":"vector(1) \u003e 0","duration":4.5,"keepFiringFor":600,"labels":{{"grp":"1"}},"annotations":{{"description":"two\nlines","summary":"<{{{{ $value }}}}>"}},"alerts":{alerts},"health":"ok","evaluationTime":0.000067987,"lastEvaluation":"2026-11-21T05:31:48.568Z","type":"alerting"}}],"interval":2,"limit":10,"evaluationTime":0.000826754,"lastEvaluation":"0001-01-01T00:00:00Z"}}"#
+        )
+    }
+
+    fn flap() -> String {
+        g1("[]")
+            .replace("g1", "flap")
+            .replace("r1.yml", "sub/two.yml")
+            .replace("Always", "Flap")
+            .replace(r#""grp":"1""#, "")
+    }
+
+    fn answer(groups: &[&str], token: &str) -> String {
+        let groups = groups.join(",");
+        format!(r#"{{"status":"success","data":{{"groups":[{groups}]{token}}}}}"#)
+    }
+
+    /// Shapes, escapes, order, filters and tokens are those that Prometheus 3.5.3 answered for groups
+    /// of these names.
+    #[tokio::test]
+    async fn rules_are_shown_filtered_and_paged_as_in_prometheus() {
+        let (g1, flap) = (g1(&format!("[{ALERT}]")), flap());
+        let token = |token: &str| format!(r#","groupNextToken":"{token}""#);
+        let (second, third) = (
+            token("0625b1fcb3f107bdf552c9e6f35b4869535d1967"),
+            token("b999ef136f3ffea2c2e78a25f95df6ebdf4bfdaa"),
+        );
+        for (query, groups, token) in [
+            ("", vec![G0, &g1, &flap], ""),
+            ("?type=record", vec![G0], ""),
+            ("?type=Alert", vec![&g1, &flap], ""),
+            ("?rule_name[]=Flap&rule_name[]=Always", vec![&g1, &flap], ""),
+            ("?rule_group[]=g0&rule_group[]=x", vec![G0], ""),
+            ("?file[]=sub/two.yml", vec![&flap], ""),
+            ("?match[]={grp=\"1\"}&match[]={x=\"z\"}", vec![&g1], ""),
+            ("?match[]={alertname=\"Always\"}", vec![], ""),
+            ("?group_limit=1", vec![G0], &second),
+            ("?group_limit=2", vec![G0, &g1], &third),
+            ("?group_limit=3", vec![G0, &g1, &flap], ""),
+            (
+                "?group_limit=1&group_next_token=0625b1fcb3f107bdf552c9e6f35b4869535d1967",
+                vec![&g1],
+                &third,
+            ),
+            ("?group_limit=1&rule_name[]=Always", vec![&g1], ""),
+        ] {
+            let query = query
+                .replace('{', "%7B")
+                .replace('}', "%7D")
+                .replace('"', "%22");
+            check(&format!("rules{query}"), &answer(&groups, token)).await;
+        }
+        let without = self::g1("null");
+        check(
+            "rules?rule_group[]=g1&exclude_alerts=1",
+            &answer(&[&without], ""),
+        )
+        .await;
+        check(
+            "rules?group_limit=1&group_next_token=abc",
+            r#"{"status":"error","errorType":"bad_data","error":"invalid parameter \"group_next_token\": invalid group_next_token 'abc'. were rule groups changed?"}"#,
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn alerts_and_alertmanagers_are_listed() {
+        check(
+            "alerts",
+            &format!(r#"{{"status":"success","data":{{"alerts":[{ALERT}]}}}}"#),
+        )
+        .await;
+        check(
+            "alertmanagers",
+            r#"{"status":"success","data":{"activeAlertmanagers":[{"url":"http://a:9093/api/v2/alerts"}],"droppedAlertmanagers":[{"url":"http://b/api/v2/alerts"}]}}"#,
+        )
+        .await;
+    }
+
+    /// Go's `strconv.FormatFloat(value, 'e', -1, 64)`.
+    #[test]
+    fn values_of_alerts_always_have_an_exponent() {
+        for (value, expected) in [
+            (0.0, "0e+00"),
+            (-1.5, "-1.5e+00"),
+            (0.000_012, "1.2e-05"),
+            (123_456.789, "1.23456789e+05"),
+            (1e100, "1e+100"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(exponent_form(value), expected);
+        }
+    }
+}
