@@ -121,14 +121,14 @@ fn unquoted(text: &str, wanted: &str) -> Option<usize> {
     while let Some((index, c)) = chars.next() {
         match (quote, c) {
             (None, '"' | '\'' | '`') => quote = Some(c),
-            (None, _) => {
+            (None, _)
                 if text
                     .get(index..)
-                    .is_some_and(|rest| rest.starts_with(wanted))
-                {
-                    return Some(index);
-                }
+                    .is_some_and(|rest| rest.starts_with(wanted)) =>
+            {
+                return Some(index);
             }
+            (None, _) => {}
             (Some(open), _) if c == open => quote = None,
             (Some('"' | '\''), '\\') => {
                 chars.next();

@@ -406,3 +406,84 @@ fn wrong_command_lines_are_refused_in_promtools_words() {
         "1:5: parse error: unclosed left parenthesis",
     );
 }
+
+/// Test files of `rules/tests/corpus/unit_tests` against what promtool 3.5.3 said of them in that
+/// folder: `NAME.said`, or `NAME.FLAG.said` with a flag.
+#[test]
+fn rule_tests_say_what_promtool_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules/tests/corpus/unit_tests");
+    let mut checked = 0;
+    let mut wrong = Vec::new();
+    for entry in fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let Some(name) = name.strip_suffix(".said") else {
+            continue;
+        };
+        let (test, flag) = name.split_once('.').unwrap_or((name, ""));
+        let test = folder.join(format!("{test}.yml"));
+        let mut arguments: Vec<OsString> = vec!["test".into(), "rules".into(), test.into()];
+        if !flag.is_empty() {
+            arguments.push(format!("--{flag}").into());
+        }
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = super::run(&arguments, &mut out, &mut err);
+        let text = |bytes: Vec<u8>| {
+            let text = String::from_utf8(bytes).unwrap();
+            let text = text.replace(&format!("{}/", folder.display()), "");
+            let timeless =
+                text.split_inclusive('\n')
+                    .map(|line| match line.split_once("finished, took ") {
+                        Some((start, _)) => format!("{start}finished, took T\n"),
+                        None => line.to_owned(),
+                    });
+            timeless.collect::<String>()
+        };
+        let said = format!("{}--- stderr\n{}--- exit {code}\n", text(out), text(err));
+        let expected = fs::read_to_string(&path).unwrap();
+        checked += 1;
+        if said != expected {
+            wrong.push(format!("{name}: expected\n{expected}said\n{said}"));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new(), "{}", wrong.join("\n"));
+    assert!(checked >= 30, "only {checked} files were found");
+}
+
+#[test]
+fn a_junit_file_is_promtools() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "a.yml",
+        "tests:\n- {name: \"a<'&\\t\\\"\", promql_expr_test: [{expr: '1'}]}\n- {name: good}\n",
+    );
+    write("b.yml", "foo: 1\n");
+    check(
+        folder.path(),
+        "test rules --junit=$D/junit.xml $D/a.yml $D/b.yml",
+        &expect![[r#"
+
+
+
+
+            --- stderr
+              FAILED:
+                expr: "1", time: 0s,
+                    exp: nil
+                    got: {} 1E+00
+              FAILED:
+            yaml: unmarshal errors:
+              line 1: field foo not found in type main.unitTestFile
+            --- exit 1
+        "#]],
+    );
+    let written = fs::read_to_string(folder.path().join("junit.xml")).unwrap();
+    let mut shown = written.replace(&folder.path().display().to_string(), "$D");
+    let start = shown.find("timestamp=\"2").unwrap() + "timestamp=\"".len();
+    shown.replace_range(start..start + "2026-11-21T09:31:18".len(), "TIME");
+    assert_eq!(
+        shown,
+        "<testsuites><testsuite name=\"$D/a.yml\" tests=\"2\" failures=\"1\" errors=\"0\" skipped=\"0\" timestamp=\"TIME\"><testcase name=\"a&lt;&#39;&amp;&#x9;&#34;\"><failure>    expr: &#34;1&#34;, time: 0s,&#xA;        exp: nil&#xA;        got: {} 1E+00</failure></testcase><testcase name=\"good\"></testcase></testsuite><testsuite name=\"$D/b.yml\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\" timestamp=\"\"><testcase name=\"unknown\"><error>yaml: unmarshal errors:&#xA;  line 1: field foo not found in type main.unitTestFile</error></testcase></testsuite></testsuites>"
+    );
+}

@@ -2,11 +2,11 @@
 
 use std::{cmp::Ordering, fmt::Write as _};
 
-use narthex_query::{FloatStyle, format_float};
+use narthex_query::{FloatStyle, format_float, parser::quote};
 use narthex_storage::METRIC_NAME;
 
 use super::answer::{ApiError, Histogram, Labels, Series, Value};
-use crate::{api::quote, cli::promtool::Arguments};
+use crate::cli::promtool::Arguments;
 
 /// What `--format` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,7 +186,7 @@ fn print_metric(labels: &Labels) -> String {
 
 fn print_pairs<'a>(labels: impl Iterator<Item = (&'a String, &'a String)>) -> String {
     let mut pairs: Vec<String> = labels
-        .map(|(name, value)| format!("{name}={}", quote(value.as_bytes())))
+        .map(|(name, value)| format!("{name}={}", quote(value)))
         .collect();
     pairs.sort();
     pairs.join(", ")
