@@ -84,6 +84,12 @@ impl Decoder {
     }
 
     fn mismatch(&mut self, node: &Node, type_name: &str) {
+        if let Content::Mapping(pairs) = &node.content
+            && !self.keys_are_unique(pairs)
+        {
+            // Repeated keys are all that upstream says then.
+            return;
+        }
         let tag = tag(node);
         let found = match &node.content {
             Content::Scalar { text, .. } if text.len() > 10 => {
