@@ -1,6 +1,6 @@
-//! `promtool test rules`: the files, what is printed, and the JUnit file.
+//! `promtool test rules`: the files, what is printed, and the `JUnit` file.
 
-use std::{fmt::Write as _, fs, path::Path, time::Instant};
+use std::{fmt::Write as _, fs, path::Path};
 
 use narthex_query::Features;
 use narthex_rules::{
@@ -32,7 +32,7 @@ struct Options {
     file: FileOptions,
 }
 
-/// What the JUnit file says of one test file.
+/// What the `JUnit` file says of one test file.
 struct Suite {
     name: String,
     timestamp: String,
@@ -150,7 +150,8 @@ fn test_file_into(
             "" => format!("unnamed#{index}"),
             name => name.to_owned(),
         };
-        let began = Instant::now();
+        let clock = SystemClock::default();
+        let began = clock.monotonic();
         if options.debug {
             output.print(&format!("DEBUG: Starting test {name}"));
         }
@@ -159,7 +160,7 @@ fn test_file_into(
             output.print(dump);
         }
         if options.debug {
-            let took = go_duration(began.elapsed());
+            let took = go_duration(clock.monotonic().saturating_sub(began));
             output.print(&format!("DEBUG: Test {name} finished, took {took}"));
         }
         suite.cases.push((name, report.failures));
@@ -197,7 +198,7 @@ fn rule_files(
     Ok(parsed)
 }
 
-/// Now, as the JUnit file has it; in UTC.
+/// Now, as the `JUnit` file has it; in UTC.
 fn timestamp() -> String {
     let now = jiff::Timestamp::from_millisecond(SystemClock::default().now());
     now.map_or_else(
@@ -206,7 +207,7 @@ fn timestamp() -> String {
     )
 }
 
-/// The JUnit file, in one line as promtool writes it.
+/// The `JUnit` file, in one line as promtool writes it.
 fn junit(suites: &[Suite]) -> String {
     const INFALLIBLE: &str = "writing to a string does not fail";
     let mut xml = "<testsuites>".to_owned();

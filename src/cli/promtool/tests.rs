@@ -304,8 +304,10 @@ fn check_config_checks_its_rule_files() {
             text.replace(&folder.path().display().to_string(), "$D")
         };
         let shown = |text: String| {
-            let lines = text.lines().filter(|line| !line.contains("WARNING"));
-            lines.map(|line| format!("{line}\n")).collect::<String>()
+            let lines = text.split_inclusive('\n');
+            lines
+                .filter(|line| !line.contains("WARNING"))
+                .collect::<String>()
         };
         (shown(text(out)), text(err), code)
     };

@@ -90,20 +90,34 @@ impl Series {
     }
 }
 
+/// A bucket of a native histogram.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bucket {
+    /// Which ends belong to it: 0 the upper, 1 the lower, 2 none, 3 both.
+    pub(super) boundaries: u8,
+    pub(super) lower: f64,
+    pub(super) upper: f64,
+    pub(super) count: f64,
+}
+
 impl Histogram {
-    /// Count, sum, and the buckets: how their ends are open, both ends, count.
-    pub(super) fn parts(&self) -> Result<(f64, f64, Vec<(u8, f64, f64, f64)>), ApiError> {
-        let buckets = self
-            .buckets
-            .iter()
+    /// Count and sum of the observations.
+    pub(super) fn totals(&self) -> Result<(f64, f64), ApiError> {
+        Ok((number(&self.count)?, number(&self.sum)?))
+    }
+
+    pub(super) fn buckets(&self) -> Result<Vec<Bucket>, ApiError> {
+        let buckets = self.buckets.iter();
+        buckets
             .map(|(boundaries, lower, upper, count)| {
-                Ok((*boundaries, number(lower)?, number(upper)?, number(count)?))
-            });
-        Ok((
-            number(&self.count)?,
-            number(&self.sum)?,
-            buckets.collect::<Result<_, ApiError>>()?,
-        ))
+                Ok(Bucket {
+                    boundaries: *boundaries,
+                    lower: number(lower)?,
+                    upper: number(upper)?,
+                    count: number(count)?,
+                })
+            })
+            .collect()
     }
 }
 

@@ -193,22 +193,21 @@ fn print_pairs<'a>(labels: impl Iterator<Item = (&'a String, &'a String)>) -> St
 }
 
 fn print_histogram(histogram: &Histogram) -> Result<String, ApiError> {
-    let (count, sum, buckets) = histogram.parts()?;
+    let (count, sum) = histogram.totals()?;
+    let buckets = histogram.buckets()?;
     let buckets: Vec<String> = buckets
-        .into_iter()
-        .map(|(boundaries, lower, upper, count)| {
-            let open = if matches!(boundaries, 1 | 3) {
-                '['
-            } else {
-                '('
-            };
-            let close = if matches!(boundaries, 0 | 3) {
-                ']'
-            } else {
-                ')'
-            };
-            let [lower, upper, count] = [lower, upper, count].map(decimal);
-            format!("{open}{lower},{upper}{close}:{count}")
+        .iter()
+        .map(|bucket| {
+            let has_lower = matches!(bucket.boundaries, 1 | 3);
+            let has_upper = matches!(bucket.boundaries, 0 | 3);
+            format!(
+                "{}{},{}{}:{}",
+                if has_lower { '[' } else { '(' },
+                decimal(bucket.lower),
+                decimal(bucket.upper),
+                if has_upper { ']' } else { ')' },
+                decimal(bucket.count)
+            )
         })
         .collect();
     Ok(format!(
@@ -222,12 +221,13 @@ fn json_sample((time, value): (i64, f64)) -> String {
 }
 
 fn json_histogram(time: i64, histogram: &Histogram) -> Result<String, ApiError> {
-    let (count, sum, buckets) = histogram.parts()?;
+    let (count, sum) = histogram.totals()?;
+    let buckets = histogram.buckets()?;
     let buckets: Vec<String> = buckets
-        .into_iter()
-        .map(|(boundaries, lower, upper, count)| {
-            let [lower, upper, count] = [lower, upper, count].map(decimal);
-            format!(r#"[{boundaries},"{lower}","{upper}","{count}"]"#)
+        .iter()
+        .map(|bucket| {
+            let [lower, upper, count] = [bucket.lower, bucket.upper, bucket.count].map(decimal);
+            format!(r#"[{},"{lower}","{upper}","{count}"]"#, bucket.boundaries)
         })
         .collect();
     Ok(format!(

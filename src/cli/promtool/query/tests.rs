@@ -186,9 +186,9 @@ fn check_command(line: &str, answers: &[(u16, &str)], expected: &Expect) {
                 .lines()
                 .filter(|line| line.to_lowercase().starts_with("x-"));
             for line in own {
-                asked.push_str(&format!(" [{line}]"));
+                asked.extend([" [", line, "]"]);
             }
-            asked.push_str(&format!(" {sent}\n"));
+            asked.extend([" ", sent, "\n"]);
             let answer = format!(
                 "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
                 body.len()
@@ -285,6 +285,7 @@ fn commands_ask_as_promtool_asks() {
 
 #[test]
 fn wrong_command_lines_ask_nobody() {
+    const U: &str = "http://127.0.0.1:1";
     let refused = |line: &str, expected: &str| {
         let arguments: Vec<_> = line.split(' ').map(Into::into).collect();
         let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -302,7 +303,6 @@ fn wrong_command_lines_ask_nobody() {
     let usage = |line: &str, expected: &str| {
         refused(line, &format!("promtool: error: {expected}, try --help"));
     };
-    const U: &str = "http://127.0.0.1:1";
     usage("query instant", "required argument 'server' not provided");
     usage(
         "query labels http://a",
