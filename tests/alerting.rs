@@ -3,85 +3,33 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     path::Path,
-    sync::{Arc, Mutex},
-    thread,
+    sync::Arc,
 };
 
+use narthex_storage::SystemClock;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Server, run, wait_until};
+use crate::harness::{Alertmanager, Behaviour, PostedAlert, Server, run, wait_until};
 
-/// What a test's Alertmanager does with a request.
-#[derive(Debug, Clone, Copy)]
-enum Behaviour {
-    Answer(&'static str),
-    Hang,
+fn alertmanager() -> Alertmanager {
+    Alertmanager::new(Arc::new(SystemClock::new()))
 }
 
-/// An Alertmanager that keeps the body of every POST.
-struct Alertmanager {
-    address: SocketAddr,
-    posts: Arc<Mutex<Vec<Value>>>,
+fn url(alertmanager: &Alertmanager) -> String {
+    format!("http://{}/api/v2/alerts", alertmanager.address)
 }
 
-impl Alertmanager {
-    fn start(behaviour: Behaviour) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let posts = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&posts);
-        // Both kinds of threads end with the test's process.
-        thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let log = Arc::clone(&log);
-                thread::spawn(move || serve(stream, behaviour, &log));
-            }
-        });
-        Self { address, posts }
-    }
-
-    fn posts(&self) -> Vec<Value> {
-        self.posts.lock().unwrap().clone()
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}/api/v2/alerts", self.address)
-    }
-}
-
-fn serve(mut stream: TcpStream, behaviour: Behaviour, log: &Mutex<Vec<Value>>) {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        match body(&bytes) {
-            Some(body) => {
-                log.lock().unwrap().push(body);
-                bytes.clear();
-                let Behaviour::Answer(status) = behaviour else {
-                    thread::park();
-                    return;
-                };
-                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
-                if stream.write_all(answer.as_bytes()).is_err() {
-                    return;
-                }
-            }
-            None => match stream.read(&mut buffer) {
-                Ok(0) | Err(_) => return,
-                Ok(length) => bytes.extend_from_slice(buffer.get(..length).unwrap_or_default()),
-            },
-        }
-    }
-}
-
-/// The body of a request that is there as a whole.
-fn body(bytes: &[u8]) -> Option<Value> {
-    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
-    serde_json::from_slice(bytes.get(end + 4..)?).ok()
+/// Waits for an alert of this name.
+fn posted(alertmanager: &Alertmanager, name: &str) -> PostedAlert {
+    wait_until(&format!("{name} is sent"), || {
+        let posted = alertmanager.posted();
+        posted
+            .into_iter()
+            .find(|alert| alert.labels["alertname"] == name)
+    })
 }
 
 fn config(alertmanagers: &[SocketAddr]) -> String {
@@ -115,29 +63,23 @@ fn metric(server: &Server, name: &str, alertmanager: &str) -> Option<f64> {
 
 #[test]
 fn an_alert_reaches_the_alertmanager_and_the_api() {
-    let alertmanager = Alertmanager::start(Behaviour::Answer("200 OK"));
+    let alertmanager = alertmanager();
     let server = Server::builder()
         .folder(&folder(RULES))
         .config(&config(&[alertmanager.address]))
         .arg("--web.external-url=http://example.org/prom/")
         .arg("--web.route-prefix=/")
         .start();
-    let posts = wait_until("the alert arrives", || {
-        let posts = alertmanager.posts();
-        (!posts.is_empty()).then_some(posts)
-    });
-    let mut alert = posts[0][0].clone();
-    for name in ["startsAt", "endsAt"] {
-        assert!(alert[name].take().is_string());
-    }
-    let expected = json!({
-        "annotations": {"summary": "is 7"},
-        "endsAt": null,
-        "startsAt": null,
-        "generatorURL": "http://example.org/prom/graph?g0.expr=vector%287%29&g0.tab=1",
-        "labels": {"alertname": "Always", "severity": "page", "site": "x"},
-    });
-    assert_eq!(alert, expected);
+    let alert = posted(&alertmanager, "Always");
+    let expected = json!({"alertname": "Always", "severity": "page", "site": "x"});
+    assert_eq!(json!(alert.labels), expected);
+    assert_eq!(json!(alert.annotations), json!({"summary": "is 7"}));
+    assert_eq!(
+        alert.generator_url,
+        "http://example.org/prom/graph?g0.expr=vector%287%29&g0.tab=1"
+    );
+    // Four times the resend delay.
+    assert_eq!(alert.ends_at - alert.starts_at, 240_000);
 
     let answer = server.get("/api/v1/alerts").json();
     let mut shown = answer["data"]["alerts"][0].clone();
@@ -152,7 +94,7 @@ fn an_alert_reaches_the_alertmanager_and_the_api() {
     assert_eq!(shown, expected);
     assert_eq!(
         server.get("/api/v1/alertmanagers").json()["data"],
-        json!({"activeAlertmanagers": [{"url": alertmanager.url()}], "droppedAlertmanagers": []})
+        json!({"activeAlertmanagers": [{"url": url(&alertmanager)}], "droppedAlertmanagers": []})
     );
 }
 
@@ -160,9 +102,9 @@ fn an_alert_reaches_the_alertmanager_and_the_api() {
 /// same, and a stop is not held up.
 #[test]
 fn alertmanagers_that_do_not_do_their_part_harm_nobody_else() {
-    let good = Alertmanager::start(Behaviour::Answer("204 No Content"));
-    let failing = Alertmanager::start(Behaviour::Answer("500 Internal Server Error"));
-    let hanging = Alertmanager::start(Behaviour::Hang);
+    let [good, failing, hanging] = [alertmanager(), alertmanager(), alertmanager()];
+    failing.behave(Behaviour::Fail);
+    hanging.behave(Behaviour::Hang);
     let refusing = {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()
@@ -179,15 +121,15 @@ fn alertmanagers_that_do_not_do_their_part_harm_nobody_else() {
         .start();
     let refusing = format!("http://{refusing}/api/v2/alerts");
     wait_until("the good one has the alert", || {
-        (metric(&server, "prometheus_notifications_sent_total", &good.url()) == Some(1.0))
+        (metric(&server, "prometheus_notifications_sent_total", &url(&good)) == Some(1.0))
             .then_some(())
     });
     for (url, reason) in [
         (
-            failing.url(),
+            url(&failing),
             "err=\"bad response status 500 Internal Server Error\"",
         ),
-        (hanging.url(), "context deadline exceeded"),
+        (url(&hanging), "context deadline exceeded"),
         (refusing, "connect: connection refused"),
     ] {
         wait_until("its failure is counted and logged", || {
@@ -204,7 +146,7 @@ fn alertmanagers_that_do_not_do_their_part_harm_nobody_else() {
             Some(0.0)
         );
     }
-    assert_eq!(good.posts().len(), 1);
+    assert_eq!(good.posted().len(), 1);
     server.stop();
 }
 
@@ -230,7 +172,7 @@ fn a_bad_rule_file_stops_the_start() {
 
 #[test]
 fn a_reload_takes_over_good_rules_and_refuses_bad_ones() {
-    let alertmanager = Alertmanager::start(Behaviour::Answer("200 OK"));
+    let alertmanager = alertmanager();
     let folder = folder(RULES);
     let server = Server::builder()
         .folder(&folder)
@@ -277,7 +219,7 @@ fn a_reload_takes_over_good_rules_and_refuses_bad_ones() {
 /// What waits when the server is told to stop is delivered.
 #[test]
 fn a_stop_delivers_what_waits() {
-    let alertmanager = Alertmanager::start(Behaviour::Answer("200 OK"));
+    let alertmanager = alertmanager();
     let rules = "groups: [{name: g, rules: [{alert: a, expr: 'label_replace(vector(1), \"n\", \"1\", \"\", \"\") or label_replace(vector(1), \"n\", \"2\", \"\", \"\")'}]}]\n";
     let server = Server::builder()
         .folder(&folder(rules))
@@ -289,7 +231,130 @@ fn a_stop_delivers_what_waits() {
         (answer["data"]["alerts"].as_array()?.len() == 2).then_some(())
     });
     server.stop();
-    let posts = alertmanager.posts();
-    let names: Vec<&Value> = posts.iter().map(|post| &post[0]["labels"]["n"]).collect();
+    let posted = alertmanager.posted();
+    let names: Vec<&str> = posted
+        .iter()
+        .map(|alert| alert.labels["n"].as_str())
+        .collect();
     assert_eq!(names, ["1", "2"]);
+}
+
+fn rule(server: &Server, name: &str) -> Value {
+    let answer = server.get("/api/v1/rules").json();
+    let groups = answer["data"]["groups"].as_array().unwrap().iter();
+    let mut rules = groups.flat_map(|group| group["rules"].as_array().unwrap());
+    rules.find(|rule| rule["name"] == name).unwrap().clone()
+}
+
+#[test]
+fn a_rule_that_fails_stops_no_other_and_is_shown() {
+    let well = alertmanager();
+    let rules = r#"groups:
+- name: first
+  rules:
+  - record: doubled
+    expr: label_replace(vector(1), "a", "b", "", "") or on() vector(2)
+  - record: broken
+    expr: vector(1) * on() group_left() (label_replace(vector(1), "a", "x", "", "") or vector(2))
+  - alert: Template
+    expr: vector(1)
+    annotations: {text: '{{ query "up" | first | value }}'}
+  - alert: Last
+    expr: doubled == 1
+- name: second
+  rules:
+  - {alert: Other, expr: vector(1)}
+"#;
+    let server = Server::builder()
+        .folder(&folder(rules))
+        .config(&config(&[well.address]))
+        .allow("Evaluating rule failed")
+        .allow("Expanding alert template failed")
+        .start();
+    // A template that fails says so, and the alert is sent.
+    let text = posted(&well, "Template").annotations["text"].clone();
+    assert!(
+        text.starts_with("<error expanding template: error executing template __alert_Template"),
+        "{text}"
+    );
+    let last = posted(&well, "Last");
+    assert_eq!(last.labels["a"], "b");
+    posted(&well, "Other");
+    let broken = rule(&server, "broken");
+    assert_eq!(broken["health"], "err", "{broken}");
+    let problem = broken["lastError"].as_str().unwrap();
+    assert!(
+        problem.contains("many-to-many matching not allowed"),
+        "{problem}"
+    );
+    assert_eq!(rule(&server, "Last")["health"], "ok");
+    assert_eq!(rule(&server, "Other")["health"], "ok");
+    server.stop();
+}
+
+/// A minute of `for` would be too long for a test; the grace period that a restored alert gets at
+/// least is a second here.
+#[test]
+fn a_restart_in_the_middle_of_for_goes_on_counting() {
+    let well = alertmanager();
+    let rules = "groups:\n- name: g\n  rules:\n  - {alert: Slow, expr: vector(1), for: 6s}\n";
+    let folder = folder(rules);
+    let start = |folder: &Arc<TempDir>| {
+        Server::builder()
+            .folder(folder)
+            .config(&config(&[well.address]))
+            .arg("--rules.alert.for-grace-period=1s")
+            .allow("torn record")
+            .start()
+    };
+    let first = start(&folder);
+    let active_at = |server: &Server| rule(server, "Slow")["alerts"][0]["activeAt"].clone();
+    let since = wait_until("it is pending and that is stored", || {
+        let stored = first.get("/api/v1/query?query=ALERTS_FOR_STATE").json();
+        let is_stored = stored["data"]["result"].get(0).is_some();
+        is_stored.then(|| active_at(&first))
+    });
+    let began: jiff::Timestamp = since.as_str().unwrap().parse().unwrap();
+    wait_until("two seconds are behind it", || {
+        let now = first.get("/api/v1/query?query=time()").json();
+        let now: f64 = now["data"]["result"][1].as_str().unwrap().parse().unwrap();
+        (now - began.as_millisecond() as f64 / 1_000.0 > 2.0).then_some(())
+    });
+    let folder = first.kill();
+    let second = start(&folder);
+    let alert = posted(&well, "Slow");
+    // Fired six seconds of running after it began: later by the time of the restart, and earlier than
+    // six seconds after that.
+    let again: jiff::Timestamp = wait_until("it fires", || {
+        let alert = rule(&second, "Slow")["alerts"][0].clone();
+        (alert["state"] == "firing").then(|| alert["activeAt"].as_str()?.parse().ok())?
+    });
+    let shifted = again.as_millisecond() - began.as_millisecond();
+    assert!((0..4_500).contains(&shifted), "shifted by {shifted} ms");
+    let waited = alert.starts_at - again.as_millisecond();
+    assert!((6_000..7_500).contains(&waited), "fired after {waited} ms");
+    second.stop();
+}
+
+/// A failed POST is not tried again; the next resend carries the alert.
+#[test]
+fn an_alertmanager_that_recovers_gets_the_next_resend() {
+    let alertmanager = alertmanager();
+    alertmanager.behave(Behaviour::Fail);
+    let server = Server::builder()
+        .folder(&folder(RULES))
+        .config(&config(&[alertmanager.address]))
+        .arg("--rules.alert.resend-delay=500ms")
+        .allow("Error sending alerts")
+        .start();
+    let name = "prometheus_notifications_errors_total";
+    wait_until("a failure is counted", || {
+        let errors = metric(&server, name, &url(&alertmanager))?;
+        (errors > 0.0).then_some(())
+    });
+    alertmanager.behave(Behaviour::Accept);
+    let alert = posted(&alertmanager, "Always");
+    // Fired with the first evaluation, sent with a later one.
+    assert!(alert.ends_at - alert.starts_at > 4_000);
+    server.stop();
 }

@@ -36,11 +36,6 @@ pub(crate) struct PostedAlert {
 }
 
 impl PostedAlert {
-    /// The label `alertname`.
-    pub(crate) fn name(&self) -> &str {
-        self.labels.get("alertname").map_or("", String::as_str)
-    }
-
     /// Whether the alert was over when it was sent.
     pub(crate) fn is_resolved(&self) -> bool {
         self.ends_at <= self.arrived
@@ -60,7 +55,6 @@ pub(crate) struct Alertmanager {
 struct State {
     behaviour: Mutex<Behaviour>,
     posted: Mutex<Vec<PostedAlert>>,
-    requests: Mutex<usize>,
     complaints: Mutex<Vec<String>>,
     clock: Arc<dyn Clock>,
 }
@@ -71,7 +65,6 @@ impl Alertmanager {
         let state = Arc::new(State {
             behaviour: Mutex::new(Behaviour::Accept),
             posted: Mutex::new(Vec::new()),
-            requests: Mutex::new(0),
             complaints: Mutex::new(Vec::new()),
             clock,
         });
@@ -91,11 +84,6 @@ impl Alertmanager {
         *self.state.behaviour.lock().unwrap() = behaviour;
     }
 
-    /// Requests so far, whatever they were answered.
-    pub(crate) fn requests(&self) -> usize {
-        *self.state.requests.lock().unwrap()
-    }
-
     /// Every alert that was taken so far, in order of arrival. Panics when something else came.
     pub(crate) fn posted(&self) -> Vec<PostedAlert> {
         let complaints = self.state.complaints.lock().unwrap().clone();
@@ -106,7 +94,6 @@ impl Alertmanager {
 
 impl State {
     fn take(&self, request: &Request) -> Answer {
-        *self.requests.lock().unwrap() += 1;
         let status = match *self.behaviour.lock().unwrap() {
             Behaviour::Hang => return Answer::Silence,
             Behaviour::Fail => "500 Internal Server Error",

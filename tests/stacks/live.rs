@@ -33,9 +33,6 @@ const STACKS: [&str; 5] = ["butterfly", "chimera", "metald", "sidepanel", "zeros
 /// History before script time 0, in seconds of script time: an hour of offset, and the longest window.
 const LEAD: i64 = 70 * 60;
 
-/// Script time that is left for pushing the history and for the reload before 0.
-const PREPARATION: i64 = 3 * 60;
-
 const DAY: Timestamp = 86_400_000;
 
 /// How much earlier and later than its phase says an alert may fire, in milliseconds: scrapes and
@@ -128,37 +125,44 @@ fn perform(stack: &'static str, peer: Option<&Path>) -> Outcome {
         .map(|phase| phase.resolved as i64)
         .max();
     let end = end.unwrap() + 60;
-    let yesterday = Stretch {
+    let whole = Stretch {
         from: -LEAD,
         until: end + 15,
         step: 15,
-        origin: clock.now() / DAY * DAY - DAY,
         speed: 1,
     };
-    live_history::push(&server, script, &labels, yesterday);
+    let yesterday = clock.now() / DAY * DAY - DAY;
+    let requests = live_history::requests(script, &labels, whole);
+    let before = clock.now();
+    live_history::push(&server, requests, yesterday);
+    let push_took = clock.now() - before;
     let moments = moments(&script.phases, end);
-    let answers = live_answers::ask(&server, &scene, yesterday.origin, &moments);
+    let answers = live_answers::ask(&server, &scene, yesterday, &moments);
 
-    // The hour before, at the quicker pace, up to now; then the script plays on.
-    let begin = clock.now() + PREPARATION * 1_000 / i64::from(FACTOR);
+    // The hour before, at the quicker pace, up to now; then the script plays on. Nothing may look
+    // back at the gap between them, which is about as long as the push before took.
+    let preparation = 3_000 + 2 * push_took;
     let lately = Stretch {
         from: -LEAD,
-        until: -PREPARATION,
+        until: -preparation * i64::from(FACTOR) / 1_000,
         step: 15,
-        origin: begin,
         speed: FACTOR,
     };
-    live_history::push(&server, script, &labels, lately);
+    let requests = live_history::requests(script, &labels, lately);
+    let begin = clock.now() + preparation;
+    live_history::push(&server, requests, begin);
     origin.set(begin).unwrap();
     scene.copy(folder.path(), quicker_file);
     let reloaded = server.post("/-/reload");
     assert_eq!(reloaded.status, 200, "{stack}: {}", reloaded.text());
+    let prepared = clock.now();
+    assert!(prepared < begin - 1_000, "{stack}: the machine is too slow");
 
     watch(&server, &scene, &alertmanager);
     let alerts = delivered(&scene, &alertmanager.posted(), begin);
     check_annotations(&live_operations::annotation_texts(&server), &alerts);
     if peer.is_none() {
-        live_operations::check(&server, &scene, yesterday.origin, &answers, &moments);
+        live_operations::check(&server, &scene, yesterday, &answers, &moments);
     }
     server.stop();
     Outcome { alerts, answers }

@@ -1,12 +1,10 @@
 //! History that is there before the first scrape: what scrapes of a stack's script would have stored,
 //! pushed by remote write.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use narthex_storage::Timestamp;
 
 use super::{
-    exporter::{LabelMap, Script},
+    exporter::{LabelMap, Script, Target},
     scene::Scene,
 };
 use crate::harness::{Pushed, Server};
@@ -18,7 +16,7 @@ const SLICE_SECONDS: u32 = 1_200;
 /// The value that ends a series.
 const STALE: u64 = 0x7ff0_0000_0000_0002;
 
-/// A stretch of script time, in whole seconds, and where it lies on the wall clock.
+/// A stretch of script time, in whole seconds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stretch {
     pub(super) from: i64,
@@ -26,8 +24,6 @@ pub(super) struct Stretch {
     pub(super) until: i64,
     /// From scrape to scrape.
     pub(super) step: u32,
-    /// The wall time of script time 0, in milliseconds.
-    pub(super) origin: Timestamp,
     /// How many times faster than the wall clock the script runs.
     pub(super) speed: u32,
 }
@@ -54,69 +50,73 @@ pub(super) fn target_labels(server: &Server, scene: &Scene) -> Vec<LabelMap> {
         .collect()
 }
 
-/// Pushes the stretch; everything must be taken.
-pub(super) fn push(server: &Server, script: &Script, labels: &[LabelMap], stretch: Stretch) {
+/// What scrapes of the stretch would have stored, in requests that are to be sent one after the other;
+/// times are counted from script time 0.
+pub(super) fn requests(script: &Script, labels: &[LabelMap], stretch: Stretch) -> Vec<Vec<Pushed>> {
     let Stretch { from, until, .. } = stretch;
-    let mut known = vec![BTreeSet::new(); script.targets.len()];
-    let mut start = from;
-    while start < until {
-        let end = until.min(start + i64::from(SLICE_SECONDS));
-        let slice = Stretch {
-            from: start,
-            until: end,
-            ..stretch
-        };
-        let series = series(script, labels, slice, &mut known);
-        for batch in series.chunks(500) {
-            let answer = server.push(batch);
-            assert!(answer.status == 204, "{}: {}", answer.status, answer.text());
+    let slices = (from..until).step_by(SLICE_SECONDS as usize);
+    slices
+        .flat_map(|start| {
+            let slice = Stretch {
+                from: start,
+                until: until.min(start + i64::from(SLICE_SECONDS)),
+                ..stretch
+            };
+            let targets = script.targets.iter().zip(labels);
+            targets.map(move |(target, labels)| series(target, labels, slice))
+        })
+        .collect()
+}
+
+/// Pushes the requests with script time 0 at `origin`; everything must be taken.
+pub(super) fn push(server: &Server, requests: Vec<Vec<Pushed>>, origin: Timestamp) {
+    for mut request in requests {
+        for series in &mut request {
+            for (time, _) in &mut series.samples {
+                *time += origin;
+            }
         }
-        start = end;
+        let answer = server.push(&request);
+        assert!(answer.status == 204, "{}: {}", answer.status, answer.text());
     }
 }
 
-/// What scrapes would have stored; `known` are each target's series of the scrape before.
-fn series(
-    script: &Script,
-    labels: &[LabelMap],
-    stretch: Stretch,
-    known: &mut [BTreeSet<LabelMap>],
-) -> Vec<Pushed> {
-    let mut all: BTreeMap<LabelMap, Vec<(Timestamp, f64)>> = BTreeMap::new();
+/// One target's series: `up`, and those of its script, which are the same at each time. A target that
+/// goes down ends its series.
+fn series(target: &Target, labels: &LabelMap, stretch: Stretch) -> Vec<Pushed> {
     let speed = f64::from(stretch.speed);
-    for at in (stretch.from..stretch.until).step_by(stretch.step as usize) {
-        let wall = stretch.origin + at * 1_000 / i64::from(stretch.speed);
-        for (index, target) in script.targets.iter().enumerate() {
-            let named = |name: &str, own: &LabelMap| {
-                let mut series = own.clone();
-                series.extend(labels[index].clone());
-                series.insert("__name__".to_owned(), name.to_owned());
-                series
-            };
-            let is_up = target.is_up(at as f64);
-            let up = named("up", &LabelMap::new());
-            all.entry(up)
-                .or_default()
-                .push((wall, f64::from(u8::from(is_up))));
-            let mut seen = BTreeSet::new();
-            if is_up {
-                for sample in target.samples(at as f64, speed) {
-                    let series = named(&sample.name, &sample.labels);
-                    seen.insert(series.clone());
-                    all.entry(series).or_default().push((wall, sample.value));
-                }
-            }
-            for ended in known[index].difference(&seen) {
-                let stale = (wall, f64::from_bits(STALE));
-                all.entry(ended.clone()).or_default().push(stale);
-            }
-            known[index] = seen;
+    let named = |name: &str, own: &LabelMap| {
+        let mut all = own.clone();
+        all.extend(labels.clone());
+        all.insert("__name__".to_owned(), name.to_owned());
+        Pushed {
+            labels: all.into_iter().collect(),
+            samples: Vec::new(),
         }
+    };
+    let mut up = named("up", &LabelMap::new());
+    let exposed = target.samples(0.0, speed).into_iter();
+    let mut series: Vec<Pushed> = exposed
+        .map(|sample| named(&sample.name, &sample.labels))
+        .collect();
+    let mut was_up = false;
+    for at in (stretch.from..stretch.until).step_by(stretch.step as usize) {
+        let time = at * 1_000 / i64::from(stretch.speed);
+        let is_up = target.is_up(at as f64);
+        up.samples.push((time, f64::from(u8::from(is_up))));
+        if is_up {
+            let samples = target.samples(at as f64, speed);
+            assert_eq!(samples.len(), series.len());
+            for (series, sample) in series.iter_mut().zip(samples) {
+                series.samples.push((time, sample.value));
+            }
+        } else if was_up {
+            for series in &mut series {
+                series.samples.push((time, f64::from_bits(STALE)));
+            }
+        }
+        was_up = is_up;
     }
-    all.into_iter()
-        .map(|(labels, samples)| Pushed {
-            labels: labels.into_iter().collect(),
-            samples,
-        })
-        .collect()
+    series.push(up);
+    series
 }

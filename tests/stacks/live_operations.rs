@@ -106,7 +106,8 @@ pub(super) fn check(
 ) {
     check_targets(server, scene);
     check_rules_move(server);
-    check_live_queries(server, scene);
+    check_live_queries(server, scene, answers);
+    check_variables(server, scene);
     check_bad_reload(server, scene);
     match scene.stack {
         "zerostate" => check_zerostate(server),
@@ -149,14 +150,26 @@ fn check_rules_move(server: &Server) {
     });
 }
 
-/// The queries of the dashboards at the quicker pace, about now.
-fn check_live_queries(server: &Server, scene: &Scene) {
+/// The queries of the dashboards at the quicker pace, about now, when all is as quiet again as at the
+/// beginning: what had an answer then has one now.
+fn check_live_queries(server: &Server, scene: &Scene, answers: &[Answer]) {
+    let had_answer = |panel: &str| {
+        let quiet = answers.iter().find(|answer| answer.panel == panel);
+        let result = quiet.unwrap().instant["result"].clone();
+        result.as_array().is_none_or(|series| !series.is_empty())
+    };
     let now = server.query("time()", "")[0].as_f64().unwrap();
     for query in queries::load(scene.stack) {
         let expression = quicker_query(&scene.real(&query.expression));
         let form = [("query", expression.as_str())];
         let answer = server.form("/api/v1/query", &form).json();
         assert_eq!(answer["status"], "success", "{expression}: {answer}");
+        let is_empty = answer["data"]["result"] == json!([]);
+        assert!(
+            !is_empty || !had_answer(&query.panel),
+            "{}, {expression}: no answer",
+            scene.stack
+        );
         if let Some((length, step)) = query.range {
             let quicker = |seconds: f64| seconds / 60.0;
             let form = [
@@ -168,6 +181,60 @@ fn check_live_queries(server: &Server, scene: &Scene) {
             let answer = server.form("/api/v1/query_range", &form).json();
             assert_eq!(answer["data"]["resultType"], "matrix", "{answer}");
         }
+    }
+}
+
+/// What fills the variables of the dashboards: label, selector, values.
+fn check_variables(server: &Server, scene: &Scene) {
+    let variables: &[(&str, &str, &[&str])] = match scene.stack {
+        "butterfly" => &[
+            ("cluster", "butterfly_raft_term", &["eu"]),
+            (
+                "node",
+                "butterfly_raft_term{cluster=\"eu\"}",
+                &["coordinator-1", "worker-1", "worker-2"],
+            ),
+            (
+                "model",
+                "butterfly_requests_total{cluster=\"eu\"}",
+                &["llama", "qwen"],
+            ),
+        ],
+        "metald" => &[
+            (
+                "backend",
+                "unkey_metald_vm_create_requests_total",
+                &["cloudhypervisor", "firecracker"],
+            ),
+            (
+                "customer_id",
+                "unkey_metald_vm_create_requests_total",
+                &["acme", "globex"],
+            ),
+            (
+                "vm_id",
+                "metald_metrics_collected_total{customer_id=\"acme\"}",
+                &["vm-1", "vm-2"],
+            ),
+            (
+                "error_type",
+                "{__name__=~\"unkey_metald_vm_.*_failures_total\"}",
+                &[
+                    "missing_customer_context",
+                    "ownership_validation_failed",
+                    "permission_denied",
+                ],
+            ),
+        ],
+        _ => &[],
+    };
+    for (label, selector, values) in variables {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("match[]", selector)
+            .finish();
+        let path = format!("/api/v1/label/{label}/values?{query}");
+        let answer = server.get(&path).json();
+        assert_eq!(answer["data"], json!(values), "{path}: {answer}");
     }
 }
 
