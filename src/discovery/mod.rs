@@ -16,7 +16,18 @@ pub(crate) use file::read_groups;
 use crate::{
     clock::AsyncClock,
     config::{DiscoveryConfigs, TargetGroup},
+    self_metrics::{Family, Gauge, Registry},
 };
+
+/// Registers `prometheus_sd_discovered_targets`: how many targets were found, by who asked (`scrape`,
+/// `notify`) and for which job or section.
+pub fn discovered_targets(registry: &Registry) -> Family<Gauge> {
+    registry.gauges(
+        "prometheus_sd_discovered_targets",
+        "Current number of discovered targets.",
+        &["name", "config"],
+    )
+}
 
 /// The running discovery of one job. Dropping it stops it.
 #[derive(Debug)]

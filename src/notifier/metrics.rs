@@ -11,7 +11,10 @@ pub(super) struct NotifierMetrics {
     sent: Family<Counter>,
     dropped: Family<Counter>,
     queue_length: Family<Gauge>,
-    pub(super) discovered: Gauge,
+    /// Alertmanagers in use.
+    pub(super) active: Gauge,
+    /// What discovery found for each section.
+    pub(super) discovered: Family<Gauge>,
 }
 
 /// The series of one Alertmanager.
@@ -32,7 +35,11 @@ pub(super) struct AlertmanagerMetrics {
 }
 
 impl NotifierMetrics {
-    pub(super) fn new(registry: &Registry, queue_capacity: usize) -> Self {
+    pub(super) fn new(
+        registry: &Registry,
+        discovered: Family<Gauge>,
+        queue_capacity: usize,
+    ) -> Self {
         let label = &["alertmanager"];
         registry
             .gauge(
@@ -72,7 +79,8 @@ impl NotifierMetrics {
                 "The number of alert notifications in the queue.",
                 label,
             ),
-            discovered: registry.gauge(
+            discovered,
+            active: registry.gauge(
                 "prometheus_notifications_alertmanagers_discovered",
                 "The number of alertmanagers discovered and active.",
             ),

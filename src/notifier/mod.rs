@@ -34,10 +34,13 @@ use crate::{
     config::{AlertmanagerConfig, Config, TargetGroup},
     discovery::JobDiscovery,
     relabel::{self, RelabelConfig},
-    self_metrics::Registry,
+    self_metrics::{Family, Gauge, Registry},
 };
 use metrics::NotifierMetrics;
 use sender::{Sender, Settings, Surroundings};
+
+/// What discovery of Alertmanagers is called in metrics, beside that for scraping.
+const DISCOVERY_NAME: &str = "notify";
 
 /// What the command line says about delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +82,8 @@ struct State {
     external_labels: Labels,
     rules: Vec<RelabelConfig>,
     sections: Vec<Section>,
+    /// How many sections `prometheus_sd_discovered_targets` shows.
+    shown_sections: usize,
     /// Senders that are gone and still deliver.
     ending: Vec<JoinHandle<()>>,
     stopped: bool,
@@ -91,6 +96,8 @@ struct Section {
     settings: Arc<Settings>,
     senders: Vec<Sender>,
     dropped: Vec<String>,
+    /// How many Alertmanagers discovery found, dropped ones included.
+    found: usize,
     _discovery: JobDiscovery,
     /// Takes over what discovery finds.
     follower: AbortHandle,
@@ -103,12 +110,18 @@ impl Drop for Section {
 }
 
 impl Notifier {
-    /// A notifier without Alertmanagers. Registers its metrics.
-    pub fn new(options: NotifierOptions, clock: Arc<dyn AsyncClock>, registry: &Registry) -> Self {
+    /// A notifier without Alertmanagers. Registers its metrics; `discovered` is shared with others who
+    /// discover ([`discovered_targets`](crate::discovery::discovered_targets)).
+    pub fn new(
+        options: NotifierOptions,
+        clock: Arc<dyn AsyncClock>,
+        discovered: Family<Gauge>,
+        registry: &Registry,
+    ) -> Self {
         Self {
             surroundings: Surroundings {
                 clock,
-                metrics: NotifierMetrics::new(registry, options.queue_capacity),
+                metrics: NotifierMetrics::new(registry, discovered, options.queue_capacity),
                 queue_capacity: options.queue_capacity,
                 batch_size: options.batch_size.max(1),
                 drain: options.drain_on_shutdown,
@@ -200,6 +213,7 @@ impl Notifier {
             settings: Arc::new(Settings { client, timeout }),
             senders: Vec::new(),
             dropped: Vec::new(),
+            found: 0,
             _discovery: discovery,
             follower: follower.abort_handle(),
         };
@@ -234,6 +248,7 @@ impl Notifier {
             );
         }
         section.dropped = found.dropped;
+        section.found = groups.iter().map(|group| group.targets.len()).sum();
         orphans.append(&mut section.senders);
         for endpoint in found.active {
             let running = orphans
@@ -267,7 +282,17 @@ impl Notifier {
             }
             state.ending.push(sender.end());
         }
-        metrics.discovered.set(running.len() as f64);
+        metrics.active.set(running.len() as f64);
+        for (index, section) in state.sections.iter().enumerate() {
+            let name = format!("config-{index}");
+            let discovered = metrics.discovered.with(&[DISCOVERY_NAME, &name]);
+            discovered.set(section.found as f64);
+        }
+        for index in state.sections.len()..state.shown_sections {
+            let name = format!("config-{index}");
+            metrics.discovered.remove(&[DISCOVERY_NAME, &name]);
+        }
+        state.shown_sections = state.sections.len();
     }
 
     /// Where alerts go now, in the order of the configuration.

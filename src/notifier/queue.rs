@@ -91,7 +91,9 @@ mod tests {
     use narthex_storage::Labels;
 
     use super::*;
-    use crate::{notifier::metrics::NotifierMetrics, self_metrics::Registry};
+    use crate::{
+        discovery::discovered_targets, notifier::metrics::NotifierMetrics, self_metrics::Registry,
+    };
 
     fn alerts(range: std::ops::Range<i64>) -> Vec<Arc<AlertMessage>> {
         let alert = |time| AlertMessage {
@@ -106,7 +108,8 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_the_oldest_and_counts_them() {
-        let metrics = NotifierMetrics::new(&Registry::new(), 4).of("am");
+        let registry = Registry::new();
+        let metrics = NotifierMetrics::new(&registry, discovered_targets(&registry), 4).of("am");
         let queue = Queue::new("am", 4, metrics.clone());
         let state = || (metrics.dropped.get(), metrics.queue_length.get());
         queue.push(&alerts(0..3));

@@ -10,7 +10,9 @@ use super::{
     Notifier, NotifierOptions,
     test_support::{Behaviour, Recorder},
 };
-use crate::{clock::SetClock, config::Config, self_metrics::Registry};
+use crate::{
+    clock::SetClock, config::Config, discovery::discovered_targets, self_metrics::Registry,
+};
 
 struct Bench {
     notifier: Notifier,
@@ -33,7 +35,12 @@ impl Bench {
     fn with_options(config: &str, options: NotifierOptions) -> Self {
         let clock = SetClock::new(1_000_000);
         let registry = Registry::new();
-        let notifier = Notifier::new(options, Arc::new(clock.clone()), &registry);
+        let notifier = Notifier::new(
+            options,
+            Arc::new(clock.clone()),
+            discovered_targets(&registry),
+            &registry,
+        );
         let bench = Self {
             notifier,
             clock,
@@ -281,6 +288,15 @@ async fn a_reload_keeps_the_queue_of_an_alertmanager_that_stays() {
     bench
         .metric("prometheus_notifications_alertmanagers_discovered 1")
         .await;
+    let rendered = bench.registry.render();
+    let found: Vec<&str> = rendered
+        .lines()
+        .filter(|line| line.starts_with("prometheus_sd_"))
+        .collect();
+    assert_eq!(
+        found,
+        ["prometheus_sd_discovered_targets{name=\"notify\",config=\"config-0\"} 1"]
+    );
     assert!(!bench.registry.render().contains(&other.address.to_string()));
     assert_eq!(other.names().concat(), ["a", "b"]);
 }

@@ -17,7 +17,10 @@ use super::{
     scrape_loop::{SharedAppendable, Surroundings},
 };
 use crate::{
-    clock::AsyncClock, config::ScrapeConfig, discovery::JobDiscovery, self_metrics::Registry,
+    clock::AsyncClock,
+    config::ScrapeConfig,
+    discovery::JobDiscovery,
+    self_metrics::{Family, Gauge, Registry},
 };
 
 /// How scraping behaves as a whole.
@@ -70,11 +73,13 @@ struct RunningJob {
 }
 
 impl ScrapeManager {
-    /// A manager without jobs. Registers scraping's own metrics.
+    /// A manager without jobs. Registers scraping's own metrics; `discovered` is shared with others
+    /// who discover ([`discovered_targets`](crate::discovery::discovered_targets)).
     pub fn new(
         options: ScrapeOptions,
         appendable: Arc<dyn Appendable>,
         clock: Arc<dyn AsyncClock>,
+        discovered: Family<Gauge>,
         registry: &Registry,
     ) -> Self {
         Self {
@@ -82,7 +87,7 @@ impl ScrapeManager {
                 appendable: SharedAppendable(appendable),
                 clock,
                 options,
-                metrics: ScrapeMetrics::new(registry),
+                metrics: ScrapeMetrics::new(registry, discovered),
             },
             state: Arc::default(),
         }

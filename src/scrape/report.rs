@@ -164,7 +164,7 @@ pub(super) struct ScrapeMetrics {
 }
 
 impl ScrapeMetrics {
-    pub(super) fn new(registry: &Registry) -> Self {
+    pub(super) fn new(registry: &Registry, discovered: Family<Gauge>) -> Self {
         let job = &["scrape_job"];
         Self {
             interval_length: registry.summaries(
@@ -217,11 +217,7 @@ impl ScrapeMetrics {
                 "Actual interval to sync the scrape pool.",
                 job,
             ),
-            discovered: registry.gauges(
-                "prometheus_sd_discovered_targets",
-                "Current number of discovered targets.",
-                &["name", "config"],
-            ),
+            discovered,
             exceeded_sample_limit: registry.counter(
                 "prometheus_target_scrapes_exceeded_sample_limit_total",
                 "Total number of scrapes that hit the sample limit and were rejected.",

@@ -49,9 +49,10 @@ use crate::{
     api::{Configuration, Control, Gate, HttpMetrics, Readiness, Settings, State, Store},
     clock::AsyncClock,
     config::Config,
+    discovery::discovered_targets,
     notifier::{Notifier, NotifierOptions},
     scrape::{ScrapeManager, ScrapeOptions},
-    self_metrics::{Gauge, Registry, register_process},
+    self_metrics::{Family, Gauge, Registry, register_process},
     web,
 };
 use listen::{Accepting, Limits};
@@ -151,6 +152,7 @@ pub struct Server {
     scraping: Arc<OnceLock<ScrapeManager>>,
     notifier: Arc<Notifier>,
     rules: Arc<OnceLock<Rules>>,
+    discovered: Family<Gauge>,
     reloads: ReloadMetrics,
     retention_limits: RetentionLimits,
     control: (mpsc::Sender<Control>, mpsc::Receiver<Control>),
@@ -244,9 +246,11 @@ impl Server {
         let retention_limits = RetentionLimits::new(&registry);
         let scraping = Arc::new(OnceLock::<ScrapeManager>::new());
         let rules = Arc::new(OnceLock::<Rules>::new());
+        let discovered = discovered_targets(&registry);
         let notifier = Arc::new(Notifier::new(
             options.notifier,
             Arc::clone(&clock),
+            discovered.clone(),
             &registry,
         ));
         let control = mpsc::channel(CONTROL_QUEUE);
@@ -331,6 +335,7 @@ impl Server {
             scraping,
             notifier,
             rules,
+            discovered,
             reloads,
             retention_limits,
             control,
@@ -436,6 +441,7 @@ impl Server {
             },
             Arc::clone(store) as _,
             Arc::clone(&self.clock),
+            self.discovered.clone(),
             &self.state.registry,
         );
         assert!(self.scraping.set(scraping).is_ok(), "scraping starts once");

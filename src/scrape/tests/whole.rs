@@ -39,6 +39,7 @@ impl World {
             options,
             Arc::new(store.clone()),
             Arc::new(clock.clone()),
+            crate::discovery::discovered_targets(&registry),
             &registry,
         );
         Self {
