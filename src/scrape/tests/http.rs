@@ -7,9 +7,15 @@ use std::{
 };
 
 use narthex_storage::Labels;
+use tokio::task::JoinHandle;
 use tokio_rustls::{
     TlsAcceptor,
-    rustls::{ServerConfig, pki_types::PrivateKeyDer},
+    rustls::{
+        RootCertStore, ServerConfig, SupportedProtocolVersion,
+        pki_types::PrivateKeyDer,
+        server::WebPkiClientVerifier,
+        version::{TLS12, TLS13},
+    },
 };
 
 use super::fixture::{Fixture, TEXT};
@@ -244,30 +250,76 @@ async fn bodies_are_bounded_compressed_or_not() {
     );
 }
 
+type Certified = rcgen::CertifiedKey<rcgen::KeyPair>;
+
+fn certificate(name: &str) -> Certified {
+    let mut parameters = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    let names = &mut parameters.distinguished_name;
+    names.push(rcgen::DnType::CommonName, name);
+    let signing_key = rcgen::KeyPair::generate().unwrap();
+    let cert = parameters.self_signed(&signing_key).unwrap();
+    Certified { cert, signing_key }
+}
+
+/// A target for the name `target.example` that answers `a 1`, and asks for `client`'s certificate if
+/// there is one.
+struct TlsFixture {
+    address: String,
+    certified: Certified,
+    task: JoinHandle<()>,
+}
+
+impl Drop for TlsFixture {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl TlsFixture {
+    async fn start(version: &'static SupportedProtocolVersion, client: Option<&Certified>) -> Self {
+        let certified = certificate("target.example");
+        let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[version])
+            .unwrap();
+        let builder = match client {
+            None => builder.with_no_client_auth(),
+            Some(client) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(client.cert.der().clone()).unwrap();
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        let server = builder
+            .with_single_cert(vec![certified.cert.der().clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let answers = Fixture::answers();
+        answers.body("a 1\n");
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    tokio::spawn(answers.clone().serve(stream));
+                }
+            }
+        });
+        Self {
+            address,
+            certified,
+            task,
+        }
+    }
+}
+
 #[tokio::test]
 async fn tls_is_verified_against_the_configured_authority() {
-    let certified = rcgen::generate_simple_self_signed(vec!["target.example".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let server = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(server));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    let answers = Fixture::answers();
-    answers.body("a 1\n");
-    let serving = answers.clone();
-    let task = tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            if let Ok(stream) = acceptor.accept(stream).await {
-                tokio::spawn(serving.clone().serve(stream));
-            }
-        }
-    });
+    let target = TlsFixture::start(&TLS13, None).await;
+    let (address, certified) = (target.address.clone(), &target.certified);
     let mut config = ScrapeConfig::new("j");
     config.scheme = "https".to_owned();
     let error = get(&config, &address).await.unwrap_err();
@@ -286,5 +338,54 @@ async fn tls_is_verified_against_the_configured_authority() {
     );
     config.http_client.tls_config.server_name = "target.example".to_owned();
     assert_eq!(get(&config, &address).await.unwrap().body, b"a 1\n");
-    task.abort();
+}
+
+#[tokio::test]
+async fn a_client_certificate_opens_targets_that_demand_one() {
+    let (client, stranger) = (certificate("client"), certificate("stranger"));
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        Some(path)
+    };
+    for version in [&TLS12, &TLS13] {
+        let target = TlsFixture::start(version, Some(&client)).await;
+        let mut config = ScrapeConfig::new("j");
+        config.scheme = "https".to_owned();
+        config.http_client.tls_config.ca = target.certified.cert.pem();
+        config.http_client.tls_config.server_name = "target.example".to_owned();
+        assert_eq!(
+            get(&config, &target.address).await.unwrap_err(),
+            "Get \"https://T/metrics\": remote error: tls: certificate required"
+        );
+        let mut inline = config.clone();
+        inline.http_client.tls_config.cert = client.cert.pem();
+        inline.http_client.tls_config.key = Secret::new(client.signing_key.serialize_pem());
+        assert_eq!(get(&inline, &target.address).await.unwrap().body, b"a 1\n");
+        let tls = &mut config.http_client.tls_config;
+        tls.cert_file = write("client.pem", client.cert.pem());
+        tls.key_file = write("client.key", client.signing_key.serialize_pem());
+        assert_eq!(get(&config, &target.address).await.unwrap().body, b"a 1\n");
+        let tls = &mut config.http_client.tls_config;
+        tls.cert_file = write("stranger.pem", stranger.cert.pem());
+        let error = ScrapeClient::new(&config).unwrap_err();
+        assert_eq!(
+            format!("{error:#}"),
+            "tls_config: use the client certificate: keys may not be consistent: KeyMismatch"
+        );
+        let tls = &mut config.http_client.tls_config;
+        tls.key_file = write("stranger.key", stranger.signing_key.serialize_pem());
+        assert_eq!(
+            get(&config, &target.address).await.unwrap_err(),
+            "Get \"https://T/metrics\": remote error: tls: unknown certificate authority"
+        );
+        let tls = &mut config.http_client.tls_config;
+        tls.key_file = Some(directory.path().join("none"));
+        let error = ScrapeClient::new(&config).unwrap_err();
+        assert_eq!(
+            format!("{error:#}").replace(directory.path().to_str().unwrap(), "D"),
+            "tls_config: read key_file D/none: No such file or directory (os error 2)"
+        );
+    }
 }
