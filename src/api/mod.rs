@@ -9,6 +9,7 @@ mod error;
 mod gate;
 pub(crate) mod json;
 mod metrics;
+pub(crate) mod multipart;
 mod params;
 mod response;
 mod state;

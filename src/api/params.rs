@@ -1,7 +1,8 @@
 //! Parameters of a request: where they come from and what their texts mean.
 //!
-//! The query string and a form body are merged, the body first. What does not decode is left out
-//! and remembered, for some endpoints refuse such a request and others do not look.
+//! The query string and a form body are merged, the body first; of a `multipart/form-data` body the
+//! query string comes first. What does not decode is left out and remembered, for some endpoints
+//! refuse such a request and others do not look.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::error::ApiError;
 /// The longest form body, in bytes; Go's limit, so Prometheus's.
 pub(crate) const FORM_BYTES_MAX: usize = 10 << 20;
 
-/// The parameters of a request, in order, the body's first.
+/// The parameters of a request, in order: the first value of a name counts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Params {
     pairs: Vec<(String, String)>,
@@ -42,6 +43,11 @@ impl Params {
                 }
             }
         }
+    }
+
+    /// Adds names and values that need no decoding.
+    pub(crate) fn extend(&mut self, pairs: Vec<(String, String)>) {
+        self.pairs.extend(pairs);
     }
 
     /// Remembers the first thing that was wrong.

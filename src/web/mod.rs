@@ -23,7 +23,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use self::routes::{Handler, Route, find};
 use crate::{
     api::{
-        Control, FORM_BYTES_MAX, Params, State, compress, error_text, respond, text,
+        ApiError, Control, FORM_BYTES_MAX, Params, State, compress, error_text, multipart, respond,
+        text,
         v1::{self, Call, Endpoint},
     },
     ingest::remote_write,
@@ -110,12 +111,23 @@ async fn api(
     body: Body,
     name: Vec<u8>,
 ) -> Response<Body> {
-    let call = Call {
-        state: Arc::clone(state),
-        params: read_params(parts, body).await,
-        name,
+    let boundary = multipart::boundary(content_type(parts));
+    let params = match boundary.filter(|_| endpoint.reads_multipart()) {
+        Some(boundary) => read_multipart(parts, body, &boundary).await,
+        None => Ok(read_params(parts, body).await),
     };
-    let answer = v1::answer(endpoint, call).await;
+    let answer = match params {
+        Ok(params) => {
+            let state = Arc::clone(state);
+            let call = Call {
+                state,
+                params,
+                name,
+            };
+            v1::answer(endpoint, call).await
+        }
+        Err(error) => Err(error),
+    };
     let response = compressed(&parts.headers, respond(answer)).await;
     let (mut head, body) = response.into_parts();
     allow_origin(state, &parts.headers, &mut head.headers);
@@ -176,14 +188,16 @@ async fn other(state: &Arc<State>, handler: Handler, parts: &Parts, body: Body) 
 const EXPOSITION: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
 
+fn content_type(parts: &Parts) -> &str {
+    let found = parts.headers.get(header::CONTENT_TYPE);
+    let text = found.and_then(|value| value.to_str().ok());
+    text.unwrap_or_default()
+}
+
 /// The query string, after the form body of a method that has one.
 async fn read_params(parts: &Parts, body: Body) -> Params {
     let mut params = Params::default();
-    let content_type = parts
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+    let content_type = content_type(parts);
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     let has_form = matches!(parts.method, Method::POST | Method::PUT)
         && media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded");
@@ -195,6 +209,23 @@ async fn read_params(parts: &Parts, body: Body) -> Params {
     }
     params.add(parts.uri.query().unwrap_or_default().as_bytes());
     params
+}
+
+/// The query string before the values of a `multipart/form-data` body, which any method may have.
+///
+/// # Errors
+/// The body is too large.
+async fn read_multipart(parts: &Parts, body: Body, boundary: &str) -> Result<Params, ApiError> {
+    let form = axum::body::to_bytes(body, FORM_BYTES_MAX).await;
+    let form = form.map_err(|_| {
+        ApiError::bad_data(format!(
+            "multipart form not read: it is cut off or larger than {FORM_BYTES_MAX} bytes"
+        ))
+    })?;
+    let mut params = Params::default();
+    params.add(parts.uri.query().unwrap_or_default().as_bytes());
+    params.extend(multipart::form_values(&form, boundary).unwrap_or_default());
+    Ok(params)
 }
 
 async fn compressed(request: &HeaderMap, response: Response<Body>) -> Response<Body> {

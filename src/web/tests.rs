@@ -3,6 +3,7 @@
 
 use std::{io::Read as _, time::Duration};
 
+use http::Request;
 use narthex_storage::Labels;
 
 use super::*;
@@ -412,6 +413,71 @@ async fn a_form_that_is_too_large_is_left_aside() {
             "error parsing form values: http: POST too large"
         )
     );
+}
+
+/// Answers of Prometheus 3.5.3 to the same requests, but for the limit, which is ours.
+#[tokio::test]
+async fn multipart_forms_come_after_the_query_string() {
+    let site = site();
+    let form = |pairs: &[(&str, &str)]| {
+        let part = |(name, value): &(&str, &str)| {
+            format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        pairs.iter().map(part).collect::<String>() + "--B--\r\n"
+    };
+    let padding = "x".repeat(FORM_BYTES_MAX);
+    let large = form(&[("query", "1"), ("x", &padding)]);
+    let query = form(&[("query", "1"), ("time", "5")]);
+    let range = form(&[("query", "1"), ("start", "0"), ("end", "5"), ("step", "5")]);
+    let selectors = form(&[("match[]", "{")]);
+    let scalar = |time: u8, value: u8| {
+        format!(
+            r#"{{"status":"success","data":{{"resultType":"scalar","result":[{time},"{value}"]}}}}"#
+        )
+    };
+    let open = failed(
+        "bad_data",
+        "1:2: parse error: unexpected end of input inside braces",
+    );
+    let too_large = failed(
+        "bad_data",
+        "multipart form not read: it is cut off or larger than 10485760 bytes",
+    );
+    for (method, path, body, expected) in [
+        ("POST", "query", &query, scalar(5, 1)),
+        ("GET", "query", &query, scalar(5, 1)),
+        ("POST", "query?query=3&time=4", &query, scalar(4, 3)),
+        ("POST", "query", &large, too_large),
+        (
+            "POST",
+            "query_range",
+            &range,
+            r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[0,"1"],[5,"1"]]}]}}"#
+                .to_owned(),
+        ),
+        (
+            "POST",
+            "format_query",
+            &query,
+            r#"{"status":"success","data":"1"}"#.to_owned(),
+        ),
+        ("POST", "labels", &selectors, open.clone()),
+        ("GET", "label/job/values", &selectors, open),
+        (
+            "POST",
+            "series",
+            &selectors,
+            failed("bad_data", "no match[] parameter provided"),
+        ),
+    ] {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1/{path}"))
+            .header("content-type", "multipart/form-data; boundary=B")
+            .body(Body::from(body.clone()))
+            .unwrap();
+        assert_eq!(site.send(request).await.text(), expected, "{method} {path}");
+    }
 }
 
 #[tokio::test]

@@ -42,6 +42,16 @@ pub(crate) enum Endpoint {
     WalReplay,
 }
 
+impl Endpoint {
+    /// Whether values of a `multipart/form-data` body count; seen in Prometheus 3.5.3.
+    pub(crate) const fn reads_multipart(self) -> bool {
+        !matches!(
+            self,
+            Self::Series | Self::DropSeries | Self::Rules | Self::Targets
+        )
+    }
+}
+
 /// A request to an endpoint.
 #[derive(Debug)]
 pub(crate) struct Call {
