@@ -85,11 +85,7 @@ fn read_flag<'a>(word: &'a str, flags: &[Flag]) -> Result<Option<Given<'a>>, Str
         let shown = format!("--{name}");
         return match (find(name), negated()) {
             (Some(flag), _) => Ok(Some(Given { flag, shown, value })),
-            (None, Some(flag)) => Ok(Some(Given {
-                flag,
-                shown,
-                value: Some("false"),
-            })),
+            (None, Some(flag)) => Ok(Some(Given { flag, shown, value })),
             (None, None) => Err(format!("unknown long flag '{shown}'")),
         };
     }
@@ -138,8 +134,13 @@ impl Arguments {
                 continue;
             };
             let value = match value {
+                _ if !flag.takes_value => {
+                    // Switches have no value: what follows an equals sign is a word of its own.
+                    arguments.words.extend(value.map(str::to_owned));
+                    let is_on = !shown.starts_with("--no-");
+                    is_on.to_string()
+                }
                 Some(value) => value.to_owned(),
-                None if !flag.takes_value => "true".to_owned(),
                 None => rest
                     .next()
                     .cloned()
@@ -190,7 +191,7 @@ impl Arguments {
 
     /// Whether a switch is on.
     pub(super) fn is_set(&self, name: &str) -> bool {
-        matches!(self.value(name), Some("true" | "1"))
+        self.value(name) == Some("true")
     }
 }
 

@@ -5,16 +5,20 @@
 
 use std::{path::Path, time::Duration};
 
-use narthex_query::{format_duration, parse_duration};
+use narthex_query::format_duration;
 
 use super::{
     Arguments, LINT_EXIT_CODE, Output,
     check_rules::{self, RuleChecks, Verdict},
+    duration::flag_duration,
 };
 use crate::{
     config::{self, Config, DiscoveryConfigs, TlsConfig, support},
     discovery,
 };
+
+/// How long a sample is looked back for, unless a flag says otherwise: five minutes.
+const LOOKBACK_NANOSECONDS: i64 = 300_000_000_000;
 
 /// What the flags ask for.
 #[expect(clippy::struct_excessive_bools, reason = "one a flag")]
@@ -23,7 +27,8 @@ struct Options {
     agent: bool,
     lint_interval: bool,
     lint_fatal: bool,
-    lookback: Duration,
+    /// Nanoseconds; intervals are not looked at unless it is positive.
+    lookback: i64,
     rules: RuleChecks,
 }
 
@@ -32,33 +37,29 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, 
     if files.is_empty() {
         return Err("required argument 'config-files' not provided".to_owned());
     }
-    if let Some(missing) = files.iter().find(|file| !Path::new(file).exists()) {
-        return Err(format!("path '{missing}' does not exist"));
-    }
+    check_rules::existing_files(files)?;
     let mut options = Options {
         syntax_only: arguments.is_set("syntax-only"),
         agent: arguments.is_set("agent"),
         lint_interval: false,
         lint_fatal: arguments.is_set("lint-fatal"),
-        lookback: Duration::from_mins(5),
+        lookback: LOOKBACK_NANOSECONDS,
         rules: RuleChecks {
             duplicates: false,
             file: check_rules::file_options(arguments),
         },
     };
     if let Some(text) = arguments.value("query.lookback-delta") {
-        options.lookback = parse_duration(text).map_err(|error| error.to_string())?;
+        options.lookback = flag_duration(text)?;
     }
-    for name in arguments
-        .value("lint")
-        .unwrap_or("duplicate-rules")
-        .split(',')
-    {
+    let lints = arguments.value("lint").unwrap_or("duplicate-rules");
+    // Anywhere in the list, and here alone, "none" leaves out the others, unread.
+    let is_none = lints.split(',').any(|name| name == "none");
+    for name in lints.split(',').filter(|_| !is_none) {
         match name {
             "all" => (options.lint_interval, options.rules.duplicates) = (true, true),
             "too-long-scrape-interval" => options.lint_interval = true,
             "duplicate-rules" => options.rules.duplicates = true,
-            "none" => {}
             other => output.print(&format!("WARNING: unknown lint option: {other:?}")),
         }
     }
@@ -224,21 +225,19 @@ fn check_discovered_files(
     Ok(())
 }
 
-/// Looks for intervals at which every series is stale before its next sample.
+/// Looks for an interval at which every series is stale before its next sample; says the first.
 fn lint(config: &Config, options: &Options, output: &mut Output<'_>) -> bool {
-    if !options.lint_interval {
+    if !options.lint_interval || options.lookback <= 0 {
         return false;
     }
-    let mut found = false;
-    for job in config.jobs() {
-        if job.scrape_interval >= options.lookback {
-            output.complain(&format!(
-                "  FAILED: too long scrape interval found, data point will be marked as stale - job: {}, interval: {}",
-                job.job_name,
-                format_duration(job.scrape_interval)
-            ));
-            found = true;
-        }
+    let lookback = Duration::from_nanos(options.lookback.unsigned_abs());
+    let found = config.jobs().find(|job| job.scrape_interval >= lookback);
+    if let Some(job) = found {
+        output.complain(&format!(
+            "  FAILED: too long scrape interval found, data point will be marked as stale - job: {}, interval: {}",
+            job.job_name,
+            format_duration(job.scrape_interval)
+        ));
     }
-    found
+    found.is_some()
 }

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, io::Read, path::Path};
 use narthex_query::parser::ParserOptions;
 use narthex_rules::{FILE_BYTES_MAX, FileOptions, Pairs, RuleFile, parse_rule_file};
 
-use super::{Arguments, LINT_EXIT_CODE, Output, arguments::Flag};
+use super::{Arguments, LINT_EXIT_CODE, Output, arguments::Flag, duration::flag_duration};
 use crate::config;
 
 pub(super) const FLAGS: &[Flag] = &[
@@ -69,6 +69,9 @@ pub(super) fn existing_files(files: &[String]) -> Result<(), String> {
 pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, String> {
     let files = arguments.words();
     existing_files(files)?;
+    if let Some(text) = arguments.value("query.lookback-delta") {
+        flag_duration(text)?;
+    }
     let mut checks = RuleChecks {
         duplicates: false,
         file: file_options(arguments),

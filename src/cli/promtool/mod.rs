@@ -7,6 +7,7 @@ mod arguments;
 mod check_config;
 mod check_rules;
 mod check_server;
+mod duration;
 mod query;
 mod server;
 mod test_rules;

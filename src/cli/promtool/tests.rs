@@ -351,6 +351,93 @@ fn check_config_checks_its_rule_files() {
     );
 }
 
+/// Which lints of `check config` run: streams and exit codes of promtool 3.5.3.
+#[test]
+fn lints_are_chosen_as_in_promtool() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "lint.yml",
+        "scrape_configs: [{job_name: a, scrape_interval: 4m}, {job_name: b, scrape_interval: 5m}, {job_name: c, scrape_interval: 1h}]\nrule_files: [twice.yml]\n",
+    );
+    write(
+        "twice.yml",
+        "groups: [{name: g, rules: [{record: r, expr: '1'}, {record: r, expr: '2'}]}]\n",
+    );
+    let config = folder.path().join("lint.yml").display().to_string();
+    let run = |flags: &str| {
+        let words = ["check", "config"].into_iter().chain(flags.split('|'));
+        let words = words
+            .filter(|word| !word.is_empty())
+            .chain([config.as_str()]);
+        let words: Vec<OsString> = words.map(Into::into).collect();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = super::run(&words, &mut out, &mut err);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(out), text(err), code)
+    };
+    let folder = folder.path().display();
+    let check = |flags: &str, unknown: &str, interval: &str, finds_rules: bool, code: u8| {
+        let rules = if finds_rules {
+            ""
+        } else {
+            "  SUCCESS: 2 rules found\n"
+        };
+        let out = format!(
+            "{unknown}Checking {folder}/lint.yml\n  SUCCESS: 1 rule files found\n SUCCESS: {folder}/lint.yml is valid prometheus config file syntax\n\nChecking {folder}/twice.yml\n{rules}\n"
+        );
+        let mut err = String::new();
+        if !interval.is_empty() {
+            err = format!(
+                "  FAILED: too long scrape interval found, data point will be marked as stale - job: {interval}\n"
+            );
+        }
+        if finds_rules {
+            err += "  FAILED:\nlint error 1 duplicate rule(s) found.\nMetric: r\nLabel(s):\nMight cause inconsistency while recording expressions\n";
+        }
+        assert_eq!(run(flags), (out, err, code), "{flags}");
+    };
+    let unknown = |name: &str| format!("WARNING: unknown lint option: \"{name}\"\n");
+    check("", "", "", true, 0);
+    check("--lint-fatal", "", "", true, 3);
+    check("--no-lint-fatal|--lint=all", "", "b, interval: 5m", true, 0);
+    check("--lint-fatal|--lint|all", "", "b, interval: 5m", true, 3);
+    let long = "--lint-fatal|--lint=too-long-scrape-interval";
+    check(long, "", "b, interval: 5m", false, 3);
+    let both = "--lint=too-long-scrape-interval,duplicate-rules";
+    check(both, "", "b, interval: 5m", true, 0);
+    check("--lint-fatal|--lint=duplicate-rules", "", "", true, 3);
+    for none in ["none", "all,none", "none,all", "foo,none", ",none"] {
+        check(&format!("--lint-fatal|--lint={none}"), "", "", false, 0);
+    }
+    check("--lint=", &unknown(""), "", false, 0);
+    check("--lint=foo", &unknown("foo"), "", false, 0);
+    check("--lint= all,duplicate-rules", &unknown(" all"), "", true, 0);
+    for (lookback, interval) in [
+        ("1m", "a, interval: 4m"),
+        ("+5m", "b, interval: 5m"),
+        ("5m0.1s", "c, interval: 1h"),
+        ("1d", ""),
+        ("0", ""),
+        ("-5m", ""),
+    ] {
+        let flags = format!("{long}|--query.lookback-delta={lookback}");
+        let code = if interval.is_empty() { 0 } else { 3 };
+        check(&flags, "", interval, false, code);
+    }
+    for (flags, error) in [
+        ("--lint-fatal=true", "path 'true' does not exist"),
+        ("--lint-fatal=", "path '' does not exist"),
+        ("--lint=all|--lint=none", "flag 'lint' cannot be repeated"),
+        ("--query.lookback-delta=x", "time: invalid duration \"x\""),
+        ("--foo", "unknown long flag '--foo'"),
+        (".", "'.' is a directory"),
+    ] {
+        let err = format!("promtool: error: {error}, try --help\n");
+        assert_eq!(run(flags), (String::new(), err, 1), "{flags}");
+    }
+}
+
 #[test]
 fn wrong_command_lines_are_refused_in_promtools_words() {
     let refused = |line: &str, expected: &str| {

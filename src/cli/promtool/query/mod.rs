@@ -14,6 +14,7 @@ use self::{
 use super::{
     Arguments, Output,
     arguments::Flag,
+    duration::flag_duration,
     server::{Failure, ServerClient, ServerUrl, http_client},
 };
 use crate::api::Instant;
@@ -115,7 +116,7 @@ pub(super) fn range(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8
     let run = |output: &mut Output<'_>| {
         let format = Format::from_flags(arguments).map_err(usage)?;
         let headers = headers(arguments).map_err(usage)?;
-        let step = arguments.value("step").map(go_duration).transpose();
+        let step = arguments.value("step").map(flag_duration).transpose();
         let step = step.map_err(usage)?.unwrap_or(0);
         let [server, query] = arguments.exact_words(["server", "expr"]).map_err(usage)?;
         let client = client(arguments, server, &headers)?;
@@ -204,50 +205,6 @@ fn headers(arguments: &Arguments) -> Result<Vec<(String, String)>, String> {
         Ok((name.to_owned(), value.to_owned()))
     });
     pairs.collect()
-}
-
-/// A duration in Go's notation, `1h2m3.5s`, in nanoseconds. Source: Go's `time.ParseDuration`.
-fn go_duration(text: &str) -> Result<i64, String> {
-    let invalid = || format!("time: invalid duration {text:?}");
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Ok(0);
-    }
-    if rest.is_empty() {
-        return Err(invalid());
-    }
-    let mut total = 0.0_f64;
-    while !rest.is_empty() {
-        let is_number = |c: char| c.is_ascii_digit() || c == '.';
-        let (number, behind) = rest.split_at(rest.find(|c| !is_number(c)).unwrap_or(rest.len()));
-        let value: f64 = number.parse().map_err(|_| invalid())?;
-        let (unit, behind) = behind.split_at(behind.find(is_number).unwrap_or(behind.len()));
-        total += value
-            * match unit {
-                "" => return Err(format!("time: missing unit in duration {text:?}")),
-                "ns" => 1.0,
-                "us" | "µs" | "μs" => 1e3,
-                "ms" => 1e6,
-                "s" => 1e9,
-                "m" => 60e9,
-                "h" => 3600e9,
-                _ => {
-                    return Err(format!("time: unknown unit {unit:?} in duration {text:?}"));
-                }
-            };
-        rest = behind;
-    }
-    if total >= i64::MAX as f64 {
-        return Err(invalid());
-    }
-    Ok(if negative {
-        -(total as i64)
-    } else {
-        total as i64
-    })
 }
 
 #[cfg(test)]

@@ -361,11 +361,3 @@ fn wrong_command_lines_ask_nobody() {
         "query error: Post \"ftp://x/api/v1/query\": unsupported protocol scheme \"ftp\"",
     );
 }
-
-#[test]
-fn durations_are_gos() {
-    assert_eq!(go_duration("1h2m3.5s"), Ok(3_723_500_000_000));
-    assert_eq!(go_duration("-1500ms"), Ok(-1_500_000_000));
-    assert_eq!(go_duration("0"), Ok(0));
-    assert_eq!(go_duration("+1µs2ns"), Ok(1002));
-}
