@@ -33,6 +33,8 @@ use tokio::{
 };
 use tracing::debug;
 
+use super::request_line::RequestLines;
+
 /// Opens the listeners of `--web.listen-address`. As in Go, `0.0.0.0:9090` and `:9090` listen on
 /// IPv4 and IPv6 where the machine has both.
 ///
@@ -176,7 +178,10 @@ fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(read_timeout)
         .max_buf_size(1 << 20)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .serve_connection(
+            TokioIo::new(RequestLines::new(stream)),
+            TowerToHyperService::new(service),
+        );
     let connection = graceful.watch(connection);
     async move {
         if let Err(error) = connection.await {

@@ -13,6 +13,7 @@
 mod external_url;
 mod listen;
 mod reload;
+mod request_line;
 mod rules;
 mod store_metrics;
 mod targets;
