@@ -84,7 +84,7 @@ fn shaped(scene: &Scene, query: &Query, mut answer: Value, end: i64) -> Value {
             for point in one
                 .get_mut("values")
                 .into_iter()
-                .flat_map(Value::as_array_mut)
+                .filter_map(Value::as_array_mut)
             {
                 for point in point {
                     point[0] = json!(point[0].as_f64().unwrap() as i64 - end);

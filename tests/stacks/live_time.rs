@@ -148,7 +148,7 @@ pub(super) fn milliseconds(text: &str) -> Option<u64> {
 }
 
 fn shown(milliseconds: u64) -> String {
-    if milliseconds % 1_000 == 0 {
+    if milliseconds.is_multiple_of(1_000) {
         format!("{}s", milliseconds / 1_000)
     } else {
         format!("{milliseconds}ms")

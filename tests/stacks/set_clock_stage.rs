@@ -118,7 +118,7 @@ impl Stage {
             scene,
             slots: Vec::new(),
             alerts: BTreeMap::new(),
-            folder: folder,
+            folder,
         };
         stage.read_groups();
         stage
