@@ -22,6 +22,9 @@ pub(super) fn flags(stack: &str, peer: Option<&Path>) -> ServerBuilder {
         // A rule file that is spoiled on purpose.
         .allow("reload")
         .allow("loading");
+    if stack == "sidepanel" {
+        builder = builder.arg("--storage.tsdb.retention.time=30d");
+    }
     if stack == "zerostate" {
         builder = builder.arg("--storage.tsdb.retention.time=7d");
         // Prometheus has no value for a switch and does not start with this one.
@@ -288,8 +291,10 @@ fn check_zerostate(server: &Server) {
     }
 }
 
-/// What the exporter says of a metric.
+/// A month of retention, and what the exporter says of a metric.
 fn check_sidepanel(server: &Server) {
+    let info = server.get("/api/v1/status/runtimeinfo").json();
+    assert_eq!(info["data"]["storageRetention"], "30d");
     let metadata = server.get("/api/v1/metadata?metric=sidepanel_requests_total");
     let expected = json!([{"type": "counter", "unit": "", "help": "Total requests"}]);
     assert_eq!(
