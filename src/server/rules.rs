@@ -93,7 +93,7 @@ fn load_file(path: &Path, options: FileOptions) -> Result<RuleFile, Vec<String>>
         std::fs::read(path).map_err(|error| vec![format!("{}: {error}", path.display())])?;
     parse_rule_file(path, &bytes, &options).map_err(|errors| {
         let errors = errors.errors().iter();
-        errors.map(|error| error.message().to_owned()).collect()
+        errors.map(ToString::to_string).collect()
     })
 }
 

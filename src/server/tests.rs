@@ -303,9 +303,10 @@ async fn a_reload_with_a_bad_rule_file_keeps_everything_and_says_why() {
     )
     .unwrap();
     let expected = format!(
-        "couldn't load configuration (--config.file=\"{config}\"): error loading rules, previous rule set restored: parse rules from file \"{file}\" (pattern: \"{file}\"): {file}: 1:45: group \"g\", rule 1, \"a\": could not parse expression: 1:4: parse error: unexpected end of input",
+        "couldn't load configuration (--config.file=\"{config}\"): error loading rules, previous rule set restored: parse rules from file \"{file}\" (pattern: \"{file}\"): {file}: 1:45: group \"g\", rule 1, \"a\": could not parse expression: 1:4: parse error: unexpected end of input\n  --> {file}:1:45\n  |\n1 | groups: [{{name: g, rules: [{{alert: a, expr: 1 +}}]}}]\n  | {indent}^",
         config = config.display(),
-        file = file.display()
+        file = file.display(),
+        indent = " ".repeat(44)
     );
     assert_eq!(server.reload().await, Err(expected));
     assert_eq!(server.json("/own/api/v1/rules").await, before);

@@ -129,10 +129,10 @@ fn check_bytes(name: &str, bytes: &[u8], checks: RuleChecks, output: &mut Output
         Err(errors) => {
             output.complain("  FAILED:");
             for error in errors.errors() {
-                let message = error.message();
-                let without_name = message.strip_prefix("-: ");
+                let text = error.to_string();
+                let without_name = text.strip_prefix("-: ");
                 let shown = without_name.filter(|_| name == STANDARD_INPUT);
-                output.complain(shown.unwrap_or(message));
+                output.complain(shown.unwrap_or(&text));
             }
             return Verdict::Bad;
         }

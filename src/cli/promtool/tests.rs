@@ -186,7 +186,7 @@ fn write_rule_files(folder: &Path) {
 }
 
 #[test]
-fn check_rules_prints_what_promtool_prints() {
+fn check_rules_prints_what_promtool_prints_and_shows_each_place() {
     let folder = tempfile::tempdir().unwrap();
     write_rule_files(folder.path());
     check(
@@ -254,10 +254,22 @@ fn check_rules_prints_what_promtool_prints() {
             --- stderr
               FAILED:
             $D/bad.yml: 5:11: group "g", rule 1, "a:b": could not parse expression: 1:6: parse error: unclosed left parenthesis
+              --> $D/bad.yml:5:11
+              |
+            5 |     expr: sum(x
+              |           ^
             $D/bad.yml: 7:11: group "g", rule 2, "Down": could not parse expression: 1:7: parse error: unexpected right parenthesis ')'
+              --> $D/bad.yml:7:11
+              |
+            7 |     expr: x < 5)
+              |           ^
               FAILED:
             $D/unknown.yml: yaml: unmarshal errors:
               line 1: field foo not found in type rulefmt.RuleGroup
+              --> $D/unknown.yml:1:20
+              |
+            1 | groups: [{name: g, foo: 1, rules: [{alert: A, expr: x}]}]
+              |                    ^
             --- exit 1
         "#]],
     );
@@ -323,7 +335,15 @@ fn check_config_checks_its_rule_files() {
         --- stderr
           FAILED:
         $D/bad.yml: 5:11: group "g", rule 1, "a:b": could not parse expression: 1:6: parse error: unclosed left parenthesis
+          --> $D/bad.yml:5:11
+          |
+        5 |     expr: sum(x
+          |           ^
         $D/bad.yml: 7:11: group "g", rule 2, "Down": could not parse expression: 1:7: parse error: unexpected right parenthesis ')'
+          --> $D/bad.yml:7:11
+          |
+        7 |     expr: x < 5)
+          |           ^
           FAILED:
         lint error 2 duplicate rule(s) found.
         Metric: Down
