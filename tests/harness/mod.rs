@@ -11,6 +11,6 @@ mod target;
 
 pub(crate) use alertmanager::{Alertmanager, Behaviour, PostedAlert};
 pub(crate) use http::request;
-pub(crate) use process::{Server, ServerBuilder, binary, run, wait_until};
+pub(crate) use process::{Outcome, Server, ServerBuilder, binary, run, run_program, wait_until};
 pub(crate) use remote_write::{Pushed, encode};
 pub(crate) use target::{Exporter, Target};

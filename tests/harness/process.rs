@@ -33,7 +33,12 @@ pub(crate) struct Outcome {
 
 /// Runs the binary to its end in `folder`.
 pub(crate) fn run(folder: &Path, args: &[&str]) -> Outcome {
-    let output = Command::new(binary())
+    run_program(&binary(), args, folder)
+}
+
+/// Runs a program to its end in `folder`.
+pub(crate) fn run_program(program: &Path, args: &[&str], folder: &Path) -> Outcome {
+    let output = Command::new(program)
         .args(args)
         .current_dir(folder)
         .stdin(Stdio::null())

@@ -54,20 +54,9 @@ mod script_tests;
 mod set_clock;
 mod set_clock_stage;
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::path::{Path, PathBuf};
 
-use crate::harness::binary;
-
-/// What a promtool printed and how it ended.
-#[derive(Debug)]
-struct Outcome {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
+use crate::harness::{Outcome, binary, run_program};
 
 /// A promtool: ours, or the one that the environment names.
 #[derive(Debug)]
@@ -99,17 +88,6 @@ impl Promtool {
 
     /// Runs it to its end in `folder`.
     fn run(&self, folder: &Path, args: &[&str]) -> Outcome {
-        let output = Command::new(&self.program)
-            .args(self.prefix)
-            .args(args)
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        Outcome {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        run_program(&self.program, &[self.prefix, args].concat(), folder)
     }
 }
