@@ -63,7 +63,21 @@ pub trait Fs: Send + Sync + Debug {
     /// [`IoError`] with the path.
     fn remove_file(&self, path: &Path) -> Result<(), IoError>;
 
-    /// Renames a file within one file system, replacing what was there.
+    /// Removes an empty folder.
+    ///
+    /// # Errors
+    /// [`IoError`] with the path, also when something is in it.
+    fn remove_dir(&self, path: &Path) -> Result<(), IoError>;
+
+    /// Gives a file a second name in the same file system; both stand for the same bytes until one
+    /// of them is removed.
+    ///
+    /// # Errors
+    /// [`IoError`] with the path, also when `to` exists or the file system has no such links.
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<(), IoError>;
+
+    /// Renames a file, or a folder with what is in it, within one file system. A file replaces the
+    /// file that was there; nothing may be where a folder is to go.
     ///
     /// # Errors
     /// [`IoError`] with the path.
@@ -188,6 +202,14 @@ impl Fs for RealFs {
 
     fn remove_file(&self, path: &Path) -> Result<(), IoError> {
         wrap("remove", path, fs::remove_file(path))
+    }
+
+    fn remove_dir(&self, path: &Path) -> Result<(), IoError> {
+        wrap("remove folder", path, fs::remove_dir(path))
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<(), IoError> {
+        wrap("link", to, fs::hard_link(from, to))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<(), IoError> {

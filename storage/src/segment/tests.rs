@@ -299,6 +299,12 @@ fn a_failed_append_leaves_the_file_as_it_was() {
         fn remove_file(&self, path: &Path) -> Result<(), crate::IoError> {
             RealFs.remove_file(path)
         }
+        fn remove_dir(&self, path: &Path) -> Result<(), crate::IoError> {
+            RealFs.remove_dir(path)
+        }
+        fn hard_link(&self, from: &Path, to: &Path) -> Result<(), crate::IoError> {
+            RealFs.hard_link(from, to)
+        }
         fn rename(&self, from: &Path, to: &Path) -> Result<(), crate::IoError> {
             RealFs.rename(from, to)
         }

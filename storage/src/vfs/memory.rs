@@ -134,12 +134,52 @@ impl Fs for MemoryFs {
         }
     }
 
+    fn remove_dir(&self, path: &Path) -> Result<(), IoError> {
+        let mut state = locked(&self.0);
+        if !state.folders.contains(path) {
+            return refused("remove folder", path, io::ErrorKind::NotFound);
+        }
+        let mut names = state.files.keys().chain(&state.folders);
+        if names.any(|name| name.parent() == Some(path)) {
+            return refused("remove folder", path, io::ErrorKind::DirectoryNotEmpty);
+        }
+        state.folders.remove(path);
+        Ok(())
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<(), IoError> {
+        let mut state = locked(&self.0);
+        if state.files.contains_key(to) || state.folders.contains(to) {
+            return refused("link", to, io::ErrorKind::AlreadyExists);
+        }
+        let is_in_folder = to.parent().is_some_and(|it| state.folders.contains(it));
+        match state.files.get(from).filter(|_| is_in_folder) {
+            Some(file) => {
+                let file = Arc::clone(file);
+                state.files.insert(to.to_owned(), file);
+                Ok(())
+            }
+            None => refused("link", to, io::ErrorKind::NotFound),
+        }
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> Result<(), IoError> {
         let mut state = locked(&self.0);
-        let Some(file) = state.files.remove(from) else {
+        if let Some(file) = state.files.remove(from) {
+            state.files.insert(to.to_owned(), file);
+            return Ok(());
+        }
+        if !state.folders.contains(from) {
             return refused("rename", from, io::ErrorKind::NotFound);
+        }
+        let moved = |name: &Path| match name.strip_prefix(from) {
+            Ok(below) if below.as_os_str().is_empty() => to.to_owned(),
+            Ok(below) => to.join(below),
+            Err(_) => name.to_owned(),
         };
-        state.files.insert(to.to_owned(), file);
+        state.folders = state.folders.iter().map(|name| moved(name)).collect();
+        let files = std::mem::take(&mut state.files).into_iter();
+        state.files = files.map(|(name, file)| (moved(&name), file)).collect();
         Ok(())
     }
 
@@ -225,6 +265,33 @@ mod tests {
         said.push(format!("{:?}", fs.read(&at("a/f")).map_err(shown)));
         said.push(format!("{:?}", fs.remove_file(&at("a/f")).map_err(shown)));
         fs.remove_file(&at("a/g")).unwrap();
+        fs.create_dir_all(&at("c/d.tmp/e")).unwrap();
+        fs.create(&at("c/d.tmp/e/f"))
+            .unwrap()
+            .append(b"one")
+            .unwrap();
+        said.push(format!(
+            "{:?}",
+            fs.hard_link(&at("x"), &at("c/x")).map_err(shown)
+        ));
+        fs.hard_link(&at("c/d.tmp/e/f"), &at("c/f")).unwrap();
+        said.push(format!(
+            "{:?}",
+            fs.hard_link(&at("c/d.tmp/e/f"), &at("c/f")).map_err(shown)
+        ));
+        fs.open_append(&at("c/f"), 3)
+            .unwrap()
+            .append(b"two")
+            .unwrap();
+        fs.rename(&at("c/d.tmp"), &at("c/d")).unwrap();
+        said.push(format!("{:?}", fs.read(&at("c/d/e/f")).unwrap()));
+        said.extend([listed("c"), listed("c/d"), listed("c/d.tmp")]);
+        said.push(format!("{:?}", fs.remove_dir(&at("c/d/e")).map_err(shown)));
+        fs.remove_file(&at("c/d/e/f")).unwrap();
+        fs.remove_dir(&at("c/d/e")).unwrap();
+        said.push(format!("{:?}", fs.remove_dir(&at("c/d/e")).map_err(shown)));
+        said.push(format!("{:?}", fs.read(&at("c/f")).unwrap()));
+        said.extend([listed("c"), listed("c/d")]);
         let guard = fs.try_lock(&at("a/lock")).unwrap();
         said.push(format!("{}", fs.try_lock(&at("a/lock")).unwrap().is_some()));
         drop(guard);
