@@ -33,6 +33,7 @@ pub use appender::{
     Appendable, Appender, Column, Commit, RowBuilder, SeriesRef, TargetAppender, TargetKey,
 };
 pub use clock::{Clock, SystemClock};
+pub use codec::{PageStats, StatFlags};
 pub use db::{Db, DbOptions, DbStats, OpenReport, WalFsync};
 pub use error::{AppendError, Corruption, IoError, OpenError, ReadError, Refusal};
 pub use index::{Cardinality, CardinalityLists};

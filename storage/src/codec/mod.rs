@@ -1,7 +1,7 @@
 //! Encodings of values and timestamps, bit for bit.
 //!
 //! **What it is.** Pure functions between slices and bytes: value pages ([`encode_values`],
-//! [`ValuePage`]) and time columns ([`encode_times`], [`decode_times`]), both on one integer column.
+//! [`ValuePage`]) with their statistics ([`PageStats`]) and time columns ([`encode_times`], [`decode_times`]), both on one integer column.
 //! `docs/format.md` has the layout byte by byte.
 //!
 //! **What it is not.** It knows no files and no checksums; frames of a segment have those.
@@ -14,10 +14,13 @@
 mod bitpack;
 mod bytes;
 mod integers;
+#[cfg_attr(not(test), allow(dead_code, reason = "wired by the block's directory"))]
+mod stats;
 mod times;
 mod values;
 
 pub(crate) use bytes::{CodecError, Cursor, put_varint};
+pub use stats::{PageStats, StatFlags};
 pub(crate) use times::{TIMES_MAX, decode_times, encode_times};
 pub(crate) use values::{VALUES_MAX, ValuePage, encode_values};
 

@@ -46,7 +46,7 @@ const SPECIAL_REPEATED: u64 = 1;
 const SPECIAL_BITS: u64 = 2;
 
 /// Powers of ten that a double holds exactly, as far as they are used.
-const POWERS: [f64; 19] = [
+pub(super) const POWERS: [f64; 19] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
     1e17, 1e18,
 ];
@@ -55,7 +55,7 @@ const POWERS: [f64; 19] = [
 const INTEGER_MAX: u64 = 1 << 53;
 
 /// The integer that gives exactly `value` when divided by `power`.
-fn as_integer(value: f64, power: f64) -> Option<i64> {
+pub(super) fn as_integer(value: f64, power: f64) -> Option<i64> {
     // NaN becomes 0 here, and fails the comparison like negative zero does.
     let integer = (value * power).round_ties_even() as i64;
     let exact = integer.unsigned_abs() <= INTEGER_MAX
