@@ -1,0 +1,20 @@
+//! What the kernel says about this process.
+
+/// Anonymous resident bytes: heap and stacks, not mapped files.
+pub(crate) fn anonymous_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find(|line| line.starts_with("RssAnon"));
+    let kilobytes: u64 = line
+        .and_then(|line| line.split_whitespace().nth(1))
+        .unwrap()
+        .parse()
+        .unwrap();
+    kilobytes * 1024
+}
+
+/// Seconds of processor time that the main thread used so far, in user and kernel mode.
+pub(crate) fn processor_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap();
+    let nanoseconds: f64 = text.split_whitespace().next().unwrap().parse().unwrap();
+    nanoseconds / 1e9
+}
