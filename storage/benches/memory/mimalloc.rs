@@ -12,8 +12,10 @@
 mod clock;
 #[path = "../common/parameter.rs"]
 mod parameter;
-#[path = "../common/process.rs"]
-mod process;
+#[path = "../common/processor.rs"]
+mod processor;
+#[path = "../common/resident.rs"]
+mod resident;
 mod run;
 
 #[global_allocator]

@@ -8,9 +8,7 @@ use narthex_storage::{
 };
 
 use crate::{
-    clock::SetClock,
-    parameter::parameter,
-    process::{anonymous_bytes, processor_seconds},
+    clock::SetClock, parameter::parameter, processor::processor_seconds, resident::anonymous_bytes,
 };
 
 const CASE: &str = "NARTHEX_MEMORY_CASE";

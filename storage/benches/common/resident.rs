@@ -1,4 +1,4 @@
-//! What the kernel says about this process.
+//! Memory in use.
 
 /// Anonymous resident bytes: heap and stacks, not mapped files.
 pub(crate) fn anonymous_bytes() -> u64 {
@@ -10,11 +10,4 @@ pub(crate) fn anonymous_bytes() -> u64 {
         .parse()
         .unwrap();
     kilobytes * 1024
-}
-
-/// Seconds of processor time that the main thread used so far, in user and kernel mode.
-pub(crate) fn processor_seconds() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap();
-    let nanoseconds: f64 = text.split_whitespace().next().unwrap().parse().unwrap();
-    nanoseconds / 1e9
 }
