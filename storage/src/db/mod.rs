@@ -4,6 +4,11 @@
 //! touches anything else there. It starts no thread: whoever owns it calls [`Db::maintain`] every few
 //! seconds.
 
+#[cfg_attr(not(test), allow(dead_code, reason = "wired by compaction"))]
+mod plan;
+#[cfg_attr(not(test), allow(dead_code, reason = "wired by deletion"))]
+mod tombstones;
+
 use std::{
     collections::VecDeque,
     path::PathBuf,
@@ -58,6 +63,9 @@ pub struct DbOptions {
     pub retention_time_ms: Option<i64>,
     /// How many bytes the store may keep on disk. `None`: without limit.
     pub retention_size_bytes: Option<u64>,
+    /// How much older than the store's newest sample a sample may be that is older than its series'
+    /// newest, in milliseconds; 0: such samples are refused.
+    pub out_of_order_window_ms: i64,
     /// When the log is made durable.
     pub wal_fsync: WalFsync,
     /// The most series there may be. `None`: without limit.
@@ -75,6 +83,7 @@ impl DbOptions {
             clock,
             retention_time_ms: None,
             retention_size_bytes: None,
+            out_of_order_window_ms: 0,
             wal_fsync: WalFsync::Segment,
             series_max: None,
             lock: true,
