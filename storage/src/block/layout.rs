@@ -12,21 +12,23 @@ pub(crate) enum SectionKind {
     Presence = 3,
     /// The pages of each series.
     Directory = 4,
-    /// Index: the texts of label names and values.
+    /// Index: the label names.
     Symbols = 16,
-    /// Index: the label pairs.
+    /// Index: the values of each label name.
     Pairs = 17,
-    /// Index: the pairs and ids of each series.
+    /// Index: the pairs of each series.
     Series = 18,
     /// Index: the series of each pair.
     Postings = 19,
     /// Index: from the hash of labels to the series.
     Lookup = 20,
+    /// Index: the id of each series.
+    Ids = 21,
 }
 
 impl SectionKind {
     /// Every kind there is.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Frames,
         Self::Times,
         Self::Presence,
@@ -36,6 +38,7 @@ impl SectionKind {
         Self::Series,
         Self::Postings,
         Self::Lookup,
+        Self::Ids,
     ];
 
     /// The kind of a number in a file.

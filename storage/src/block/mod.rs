@@ -15,6 +15,7 @@
 //! panic and never part of an answer. Nothing is kept in memory per page or per sample.
 #![deny(clippy::indexing_slicing)]
 
+mod index;
 mod layout;
 mod name;
 

@@ -4,7 +4,17 @@
 //! of samples, time or files. Always holds: a series is in `by_labels`, `by_id` and the bitmap of
 //! each of its pairs, or in none of them; a pair without series is not in `names`.
 
+mod delta;
 mod matching;
+mod pairs;
+mod select;
+mod slots;
+mod terms;
+
+pub(crate) use delta::Delta;
+pub(crate) use pairs::Pairs;
+pub(crate) use select::{each_pair, label_names, label_values, select};
+pub(crate) use terms::{Label, Terms, Union};
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -74,16 +74,11 @@ impl Labels {
     }
 
     fn from_sorted<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut data = Vec::with_capacity(128);
+        let mut encoder = LabelsEncoder::default();
         for (name, value) in pairs.filter(|(_, value)| !value.is_empty()) {
-            for text in [name, value] {
-                let length =
-                    u32::try_from(text.len()).expect("label texts are limited well below 4 GiB");
-                data.extend_from_slice(&length.to_le_bytes());
-                data.extend_from_slice(text.as_bytes());
-            }
+            encoder.push(name, value);
         }
-        Self { data: data.into() }
+        encoder.finish()
     }
 
     /// The pairs, ascending by name.
@@ -205,6 +200,36 @@ impl<'a> Iterator for Pairs<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         Some((self.text()?, self.text()?))
+    }
+}
+
+/// Builds sets, one after another, from pairs that come as a set has them. Keeps its buffer.
+#[derive(Debug, Default)]
+pub(crate) struct LabelsEncoder {
+    data: Vec<u8>,
+}
+
+impl LabelsEncoder {
+    /// Adds a pair: its name is above the last one's, its value is not empty.
+    pub(crate) fn push(&mut self, name: &str, value: &str) {
+        for text in [name, value] {
+            let length =
+                u32::try_from(text.len()).expect("label texts are limited well below 4 GiB");
+            self.data.extend_from_slice(&length.to_le_bytes());
+            self.data.extend_from_slice(text.as_bytes());
+        }
+    }
+
+    /// Forgets the pairs since the last set.
+    pub(crate) fn clear(&mut self) {
+        self.data.clear();
+    }
+
+    /// The set of the pairs since the last one.
+    pub(crate) fn finish(&mut self) -> Labels {
+        let data = self.data.as_slice().into();
+        self.data.clear();
+        Labels { data }
     }
 }
 

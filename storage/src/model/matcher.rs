@@ -110,6 +110,20 @@ impl Matcher {
             _ => None,
         }
     }
+
+    /// The finite list of values that a positive matcher accepts, or that a negative one refuses,
+    /// if there is one.
+    pub(crate) fn literals(&self) -> Option<Vec<&str>> {
+        match &self.regex {
+            None => Some(vec![&self.value]),
+            Some(regex) => regex.literals(),
+        }
+    }
+
+    /// What every text that the pattern of a regular expression matches begins with, perhaps empty.
+    pub(crate) fn prefix(&self) -> &str {
+        self.regex.as_ref().map_or("", Regex::prefix)
+    }
 }
 
 /// Equality of what was written: name, operator and value.

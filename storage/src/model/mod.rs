@@ -5,6 +5,7 @@ mod matcher;
 mod regex;
 mod sample;
 
+pub(crate) use labels::LabelsEncoder;
 pub use labels::{InvalidLabels, Labels, LabelsBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use regex::{Regex, RegexError, SearchRegex};

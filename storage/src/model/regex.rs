@@ -105,6 +105,15 @@ impl Regex {
         }
     }
 
+    /// What every text that matches begins with, perhaps empty.
+    pub(crate) fn prefix(&self) -> &str {
+        match &self.0.matching {
+            Matching::Set(_) => "",
+            Matching::Glob(glob) => glob.prefix(),
+            Matching::Automaton { prefix, .. } => prefix,
+        }
+    }
+
     /// `template` with the capture groups of `text` put in; `None` when `text` does not match.
     ///
     /// `$1` and `${1}` stand for a group by number, `$name` and `${name}` by name, `$$` for a dollar

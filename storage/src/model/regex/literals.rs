@@ -123,6 +123,11 @@ impl Glob {
         })
     }
 
+    /// The text before the first gap.
+    pub(super) fn prefix(&self) -> &str {
+        &self.first
+    }
+
     /// Whether the whole of `text` matches. Taking the earliest place for each part is enough, for
     /// a gap may be of any length.
     pub(super) fn is_match(&self, text: &str) -> bool {

@@ -1,0 +1,313 @@
+//! A bitmap in the portable roaring format, read where it lies.
+//!
+//! Nothing is trusted: every count and place is checked against the bytes that are there, and an
+//! array or runs out of order end in an error. There is no alignment to keep.
+//!
+//! Source: the `RoaringFormatSpec` of the Roaring project.
+
+use roaring::RoaringBitmap;
+
+use crate::codec::CodecError;
+
+/// First two bytes of a bitmap that has runs; the number of containers less one follows in two more.
+const COOKIE_RUNS: u16 = 12347;
+/// First four bytes of a bitmap without runs; the number of containers follows in four more.
+const COOKIE_PLAIN: u32 = 12346;
+/// A bitmap with runs has places of its containers from this many on.
+const PLACES_MIN: usize = 4;
+/// Most values in an array container.
+const ARRAY_MAX: usize = 4096;
+/// Bytes of a bitmap container.
+const BITMAP_BYTES: usize = 8192;
+
+const DAMAGED: CodecError = CodecError {
+    expected: "a bitmap in the portable roaring format",
+};
+
+/// See the module.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BitmapView<'a> {
+    bytes: &'a [u8],
+    /// Key and cardinality less one of each container.
+    descriptions: &'a [[u8; 4]],
+    /// One bit a container: it holds runs.
+    runs: &'a [u8],
+    /// Of each container, from the first byte; empty: they follow each other.
+    places: &'a [[u8; 4]],
+    /// Where the first container begins.
+    start: usize,
+}
+
+/// The values that share their upper sixteen bits.
+#[derive(Debug, Clone, Copy)]
+enum Container<'a> {
+    /// Ascending lower halves.
+    Array(&'a [[u8; 2]]),
+    /// A bit for each lower half, lowest first.
+    Bits(&'a [u8]),
+    /// Ascending runs: first lower half and number of values less one.
+    Runs(&'a [[u8; 4]]),
+}
+
+fn low(bytes: [u8; 2]) -> u16 {
+    u16::from_le_bytes(bytes)
+}
+
+/// Two numbers of two bytes.
+fn halves([a, b, c, d]: [u8; 4]) -> (u16, u16) {
+    (low([a, b]), low([c, d]))
+}
+
+impl Container<'_> {
+    fn contains(&self, value: u16) -> bool {
+        match self {
+            Self::Array(values) => values.binary_search_by_key(&value, |at| low(*at)).is_ok(),
+            Self::Bits(bits) => {
+                (bits.get(usize::from(value >> 3))).is_some_and(|byte| byte >> (value & 7) & 1 == 1)
+            }
+            Self::Runs(runs) => {
+                let after = runs.partition_point(|run| halves(*run).0 <= value);
+                let run = after.checked_sub(1).and_then(|index| runs.get(index));
+                run.is_some_and(|run| {
+                    let (first, more) = halves(*run);
+                    value - first <= more
+                })
+            }
+        }
+    }
+}
+
+impl<'a> BitmapView<'a> {
+    /// Reads the head of a bitmap; what follows the bitmap in `bytes` does not matter.
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, CodecError> {
+        Self::split(bytes).ok_or(DAMAGED)
+    }
+
+    fn split(bytes: &'a [u8]) -> Option<Self> {
+        let (cookie, rest) = bytes.split_first_chunk::<4>()?;
+        let (kind, more) = halves(*cookie);
+        let (runs, len, rest) = if kind == COOKIE_RUNS {
+            let len = usize::from(more) + 1;
+            let (runs, rest) = rest.split_at_checked(len.div_ceil(8))?;
+            (runs, len, rest)
+        } else if u32::from_le_bytes(*cookie) == COOKIE_PLAIN {
+            let (len, rest) = rest.split_first_chunk::<4>()?;
+            (&[][..], u32::from_le_bytes(*len) as usize, rest)
+        } else {
+            return None;
+        };
+        if len > 1 << 16 {
+            return None;
+        }
+        let (descriptions, rest) = rest.split_at_checked(len * 4)?;
+        let has_places = runs.is_empty() || len >= PLACES_MIN;
+        let (places, rest) = rest.split_at_checked(if has_places { len * 4 } else { 0 })?;
+        Some(Self {
+            bytes,
+            descriptions: descriptions.as_chunks().0,
+            runs,
+            places: places.as_chunks().0,
+            start: bytes.len() - rest.len(),
+        })
+    }
+
+    /// Key and content of a container.
+    fn container(&self, index: usize) -> Option<(u16, Container<'a>)> {
+        let at = if self.places.is_empty() {
+            let mut at = self.start;
+            for before in 0..index {
+                at += self.container_at(before, at)?.2;
+            }
+            at
+        } else {
+            u32::from_le_bytes(*self.places.get(index)?) as usize
+        };
+        let (key, container, _) = self.container_at(index, at)?;
+        Some((key, container))
+    }
+
+    /// Key, content and bytes of the container that begins at `at`.
+    fn container_at(&self, index: usize, at: usize) -> Option<(u16, Container<'a>, usize)> {
+        let (key, more) = halves(*self.descriptions.get(index)?);
+        let rest = self.bytes.get(at..)?;
+        let has_runs = self
+            .runs
+            .get(index / 8)
+            .is_some_and(|bits| bits >> (index % 8) & 1 == 1);
+        if has_runs {
+            let (len, rest) = rest.split_first_chunk::<2>()?;
+            let bytes = usize::from(low(*len)) * 4;
+            let runs = rest.get(..bytes)?.as_chunks().0;
+            return Some((key, Container::Runs(runs), bytes + 2));
+        }
+        let len = usize::from(more) + 1;
+        if len > ARRAY_MAX {
+            let bits = rest.get(..BITMAP_BYTES)?;
+            return Some((key, Container::Bits(bits), BITMAP_BYTES));
+        }
+        let values = rest.get(..len * 2)?.as_chunks().0;
+        Some((key, Container::Array(values), len * 2))
+    }
+
+    /// The container with this key, looked for from container `from` on, and where to look for the
+    /// next larger key.
+    fn with_key(
+        &self,
+        key: u16,
+        from: usize,
+    ) -> Result<(Option<Container<'a>>, usize), CodecError> {
+        let rest = self.descriptions.get(from..).unwrap_or_default();
+        let index = from + rest.partition_point(|description| halves(*description).0 < key);
+        let is_there = (self.descriptions.get(index)).is_some_and(|at| halves(*at).0 == key);
+        if !is_there {
+            return Ok((None, index));
+        }
+        let (_, container) = self.container(index).ok_or(DAMAGED)?;
+        Ok((Some(container), index))
+    }
+
+    /// Hands on the values of `among` that are in the bitmap too, ascending, until `each` answers
+    /// `false`.
+    pub(super) fn each_among(
+        &self,
+        among: impl Iterator<Item = u32>,
+        mut each: impl FnMut(u32) -> bool,
+    ) -> Result<(), CodecError> {
+        let (mut known, mut container, mut from) = (None, None, 0);
+        for value in among {
+            let key = (value >> 16) as u16;
+            if known != Some(key) {
+                (container, from) = self.with_key(key, from)?;
+                known = Some(key);
+            }
+            if container.is_some_and(|container: Container<'_>| container.contains(value as u16))
+                && !each(value)
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds all values to `out`.
+    ///
+    /// # Errors
+    /// When containers or values are out of order, or a value is not below `end`.
+    pub(super) fn add_to(&self, end: u32, out: &mut RoaringBitmap) -> Result<(), CodecError> {
+        let mut read = RoaringBitmap::new();
+        let mut before = None;
+        let mut at = self.start;
+        for index in 0..self.descriptions.len() {
+            let (key, container) = if self.places.is_empty() {
+                let (key, container, bytes) = self.container_at(index, at).ok_or(DAMAGED)?;
+                at += bytes;
+                (key, container)
+            } else {
+                self.container(index).ok_or(DAMAGED)?
+            };
+            if before.is_some_and(|before| before >= key) {
+                return Err(DAMAGED);
+            }
+            before = Some(key);
+            let base = u32::from(key) << 16;
+            match container {
+                Container::Array(values) => {
+                    let values = values.iter().map(|value| base | u32::from(low(*value)));
+                    read.append(values).map_err(|_| DAMAGED)?;
+                }
+                Container::Bits(bits) => read |= RoaringBitmap::from_lsb0_bytes(base, bits),
+                Container::Runs(runs) => {
+                    let mut next = 0;
+                    for run in runs {
+                        let (first, more) = halves(*run);
+                        let (first, last) = (u32::from(first), u32::from(first) + u32::from(more));
+                        if first < next || last > u32::from(u16::MAX) {
+                            return Err(DAMAGED);
+                        }
+                        next = last + 1;
+                        read.insert_range(base | first..=base | last);
+                    }
+                }
+            }
+        }
+        if read.max().is_some_and(|max| max >= end) {
+            return Err(DAMAGED);
+        }
+        if out.is_empty() {
+            *out = read;
+        } else {
+            *out |= read;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(bitmap: &RoaringBitmap) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bitmap.serialize_into(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// Arrays, bits and runs in any mixture.
+    fn bitmaps() -> impl Strategy<Value = RoaringBitmap> {
+        let run = (0_u32..400_000, 1_u32..3000, 1_u32..5);
+        (prop::collection::vec(run, 0..8), any::<bool>()).prop_map(|(runs, optimize)| {
+            let mut bitmap = RoaringBitmap::new();
+            for (first, len, step) in runs {
+                bitmap.extend((0..len * 4).map(|index| first + index * step));
+            }
+            if optimize {
+                bitmap.optimize();
+            }
+            bitmap
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(crate::test_support::proptest_cases(24)))]
+
+        #[test]
+        fn what_was_written_is_read_in_place(bitmap in bitmaps(), other in bitmaps()) {
+            let bytes = written(&bitmap);
+            let view = BitmapView::parse(&bytes).unwrap();
+            let mut all = RoaringBitmap::new();
+            view.add_to(u32::MAX, &mut all).unwrap();
+            prop_assert_eq!(&all, &bitmap);
+            let mut common = RoaringBitmap::new();
+            view.each_among(other.iter(), |value| common.insert(value)).unwrap();
+            prop_assert_eq!(&common, &(&bitmap & &other));
+            all.clear();
+            if let Some(max) = bitmap.max() {
+                prop_assert!(view.add_to(max, &mut all).is_err(), "{max} is out of bounds");
+            }
+        }
+
+        #[test]
+        fn any_change_of_a_bitmap_is_read_or_refused(
+            bitmap in bitmaps(),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = written(&bitmap);
+            // Heads are where the counts are.
+            let index = at.index(bytes.len().min(64));
+            bytes[index] = byte;
+            bytes.truncate(bytes.len() - cut.index(bytes.len()) / 2);
+            if let Ok(view) = BitmapView::parse(&bytes) {
+                let mut all = RoaringBitmap::new();
+                if view.add_to(500_000, &mut all).is_ok() {
+                    prop_assert!(all.max().is_none_or(|max| max < 500_000));
+                }
+                // The answer may be wrong or an error, but there is one.
+                view.each_among(bitmap.iter(), |_| true).ok();
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Builds the index of a block.
+
+use super::{
+    LabelsReader, dictionary::DictionaryWriter, lookup, postings::PostingsWriter,
+    series::SeriesWriter,
+};
+use crate::{Labels, block::SectionKind, codec::CodecError, index::Pairs};
+
+/// Collects the series of a block in label order. Takes memory for the texts, once each, and four
+/// bytes a label and series; twice that while the index is written.
+#[derive(Debug, Default)]
+pub(crate) struct IndexBuilder {
+    with_lookup: bool,
+    pairs: Pairs,
+    ids: Vec<u32>,
+    hashes: Vec<u64>,
+    /// The pairs of all series back to back, in the order of their names.
+    sets: Vec<u32>,
+    /// Where each series ends.
+    ends: Vec<usize>,
+    /// The labels that were added last.
+    before: Labels,
+}
+
+impl IndexBuilder {
+    /// An empty index; `with_lookup`: with the table that finds a series by its labels at once.
+    pub(crate) fn new(with_lookup: bool) -> Self {
+        Self {
+            with_lookup,
+            ..Self::default()
+        }
+    }
+
+    /// How many series were added.
+    pub(crate) fn len(&self) -> u32 {
+        self.ids.len() as u32
+    }
+
+    /// Adds a series and answers its ordinal. Series come in ascending order of their labels.
+    pub(crate) fn add(&mut self, id: u32, labels: &Labels) -> u32 {
+        debug_assert!(
+            self.ids.is_empty() || self.before < *labels,
+            "{labels} does not come after {}",
+            self.before
+        );
+        let last = self.sets.len() - self.last_len();
+        let mut is_same = true;
+        let previous = std::mem::replace(&mut self.before, labels.clone());
+        let mut before = previous.iter();
+        for (index, (name, value)) in labels.iter().enumerate() {
+            is_same = is_same && before.next() == Some((name, value));
+            let known = is_same
+                .then(|| self.sets.get(last + index).copied())
+                .flatten();
+            let pair = known.unwrap_or_else(|| self.pairs.intern(name, value));
+            self.sets.push(pair);
+        }
+        self.finish_series(id, labels)
+    }
+
+    /// Pairs of the series that was added last.
+    fn last_len(&self) -> usize {
+        let mut ends = self.ends.iter().rev();
+        ends.next().map_or(0, |end| end - ends.next().unwrap_or(&0))
+    }
+
+    fn finish_series(&mut self, id: u32, labels: &Labels) -> u32 {
+        if self.with_lookup {
+            self.hashes.push(lookup::hash(labels));
+        }
+        self.ends.push(self.sets.len());
+        self.ids.push(id);
+        self.len() - 1
+    }
+
+    /// Adds a series of another block's index, as [`IndexBuilder::add`].
+    ///
+    /// # Errors
+    /// When that index is damaged; nothing was added then.
+    pub(crate) fn add_from(
+        &mut self,
+        id: u32,
+        source: &mut LabelsReader<'_>,
+        ordinal: u32,
+    ) -> Result<u32, CodecError> {
+        let labels = source.get(ordinal)?;
+        Ok(self.add(id, &labels))
+    }
+
+    /// The sections of the index, ascending by kind.
+    pub(crate) fn finish(self) -> Vec<(SectionKind, Vec<u8>)> {
+        let series = self.ids.len();
+        let mut names: Vec<u32> = (0..self.pairs.names() as u32).collect();
+        names.sort_unstable_by_key(|name| self.pairs.name(*name));
+        // The number of a pair in the file by its number here.
+        let mut numbers = vec![0; self.pairs.len()];
+        let mut dictionary = DictionaryWriter::default();
+        let mut next = 0;
+        for name in names {
+            dictionary.name(self.pairs.name(name));
+            let mut pairs = self.pairs.of_name(name).to_vec();
+            pairs.sort_unstable_by_key(|pair| self.pairs.value(*pair));
+            for pair in pairs {
+                dictionary.value(self.pairs.value(pair));
+                numbers[pair as usize] = next;
+                next += 1;
+            }
+        }
+        drop(self.pairs);
+        let mut sets = self.sets;
+        for pair in &mut sets {
+            *pair = numbers[*pair as usize];
+        }
+        let mut table = SeriesWriter::default();
+        let mut start = 0;
+        for end in &self.ends {
+            table.push(&sets[start..*end]);
+            start = *end;
+        }
+        let postings = write_postings(&sets, &self.ends, numbers.len());
+        let (symbols, pairs) = dictionary.finish();
+        let mut sections = vec![
+            (SectionKind::Symbols, symbols),
+            (SectionKind::Pairs, pairs),
+            (SectionKind::Series, table.finish()),
+            (SectionKind::Postings, postings),
+        ];
+        if self.with_lookup {
+            sections.push((SectionKind::Lookup, lookup::write(&self.hashes)));
+        }
+        let mut ids = Vec::with_capacity(series * 4);
+        ids.extend(self.ids.into_iter().flat_map(u32::to_le_bytes));
+        sections.push((SectionKind::Ids, ids));
+        sections
+    }
+}
+
+/// Turns sets of pairs into the ordinals of each pair, by counting.
+fn write_postings(sets: &[u32], ends: &[usize], pairs: usize) -> Vec<u8> {
+    // Where the ordinals of a pair begin; after the second pass, where they end.
+    let mut places = vec![0_usize; pairs];
+    for pair in sets {
+        places[*pair as usize] += 1;
+    }
+    let mut sum = 0;
+    for place in &mut places {
+        sum += std::mem::replace(place, sum);
+    }
+    let mut ordinals = vec![0_u32; sets.len()];
+    let mut start = 0;
+    for (ordinal, end) in ends.iter().enumerate() {
+        for pair in &sets[start..*end] {
+            let place = &mut places[*pair as usize];
+            ordinals[*place] = ordinal as u32;
+            *place += 1;
+        }
+        start = *end;
+    }
+    let mut writer = PostingsWriter::default();
+    let mut start = 0;
+    for end in places {
+        writer.push(&ordinals[start..end]);
+        start = end;
+    }
+    writer.finish()
+}

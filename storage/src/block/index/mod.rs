@@ -1,0 +1,396 @@
+//! The index of a block: which series there are, and which have a label pair.
+//!
+//! **What it is.** Sections of a block's file, read where they lie: names and values
+//! ([`dictionary`]), label sets in their order ([`series`]), the series of each pair ([`postings`]),
+//! the id of each series, and in blocks of level 0 a hash table of label sets ([`lookup`]).
+//! `docs/index.md` has the layout byte by byte.
+//!
+//! **What it is not.** It knows no samples, and not whether a series has any.
+//!
+//! **What always holds.** A series is an ordinal, its place in label order. Sections are trusted no
+//! more than their length: each number is checked where it is used, so that hostile bytes end in an
+//! error or an answer, never in a panic. Opening reads only the heads of the sections.
+
+mod bitmap;
+mod builder;
+mod dictionary;
+mod groups;
+mod lookup;
+mod postings;
+mod series;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use builder::IndexBuilder;
+
+use std::{
+    ops::{ControlFlow, Range},
+    sync::Arc,
+};
+
+use roaring::RoaringBitmap;
+
+use dictionary::{Dictionary, text};
+use lookup::Lookup;
+use postings::PostingsTable;
+use series::{SeriesCursor, SeriesTable};
+
+use super::SectionKind;
+use crate::{
+    Labels, Mapped, Matcher,
+    codec::CodecError,
+    index::{self, Label, Terms, Union},
+    model::LabelsEncoder,
+};
+
+type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+
+const IDS: &str = "the ids of series";
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct BlockIndex {
+    map: Arc<Mapped>,
+    dictionary: Dictionary,
+    series: SeriesTable,
+    postings: PostingsTable,
+    ids: Range<usize>,
+    lookup: Option<Lookup>,
+}
+
+impl BlockIndex {
+    /// The index in these sections of `map`, whose checksums were checked. Kinds that are not the
+    /// index's are passed over.
+    ///
+    /// # Errors
+    /// When a section is missing, or its head is not within it.
+    pub(crate) fn open(
+        map: Arc<Mapped>,
+        sections: &[(SectionKind, Range<usize>)],
+    ) -> Result<Self, CodecError> {
+        let find = |kind| {
+            let found = sections.iter().find(|(candidate, _)| *candidate == kind);
+            found.map(|(_, range)| range)
+        };
+        let need = |kind| {
+            find(kind).ok_or(CodecError {
+                expected: "all sections of an index",
+            })
+        };
+        let (symbols, pairs) = (need(SectionKind::Symbols)?, need(SectionKind::Pairs)?);
+        let dictionary = Dictionary::open(&map, symbols, pairs)?;
+        let series = SeriesTable::open(&map, need(SectionKind::Series)?)?;
+        let postings = PostingsTable::open(&map, need(SectionKind::Postings)?)?;
+        let ids = need(SectionKind::Ids)?.clone();
+        if postings.len() != dictionary.len() || ids.len() != series.len() as usize * 4 {
+            return Err(CodecError {
+                expected: "sections of an index that agree on their lengths",
+            });
+        }
+        let lookup = find(SectionKind::Lookup)
+            .map(|section| Lookup::open(section, series.len()))
+            .transpose()?;
+        map.get(ids.clone()).ok_or(CodecError { expected: IDS })?;
+        Ok(Self {
+            dictionary,
+            series,
+            postings,
+            ids,
+            lookup,
+            map,
+        })
+    }
+
+    /// How many series there are.
+    pub(crate) fn len(&self) -> u32 {
+        self.series.len()
+    }
+
+    /// The ids of the series, by ordinal.
+    fn ids(&self) -> &[[u8; 4]] {
+        let ids = self.map.get(self.ids.clone()).unwrap_or_default();
+        ids.as_chunks().0
+    }
+
+    /// The id of a series.
+    ///
+    /// # Panics
+    /// When `ordinal` is not below [`BlockIndex::len`].
+    pub(crate) fn id(&self, ordinal: u32) -> u32 {
+        let id = self.ids().get(ordinal as usize);
+        u32::from_le_bytes(*id.expect("the ordinal of a series"))
+    }
+
+    /// The ordinal of the series with these labels.
+    ///
+    /// # Errors
+    /// When the index is damaged, as of all that follow.
+    pub(crate) fn find(&self, labels: &Labels) -> Result<Option<u32>, CodecError> {
+        let mut cursor = self.series.cursor(&self.map);
+        let Some(lookup) = &self.lookup else {
+            let Some(pairs) = self.pairs_of(labels)? else {
+                return Ok(None);
+            };
+            return self.series.find(&self.map, &pairs);
+        };
+        // The labels' pairs are looked for when a first series might be theirs.
+        let mut pairs = None;
+        lookup.find(&self.map, lookup::hash(labels), |ordinal| {
+            let pairs = match &pairs {
+                Some(pairs) => pairs,
+                None => pairs.insert(self.pairs_of(labels)?),
+            };
+            match pairs {
+                Some(pairs) => Ok(cursor.get(ordinal)? == pairs),
+                None => Ok(false),
+            }
+        })
+    }
+
+    /// The pairs of a label set, unless one is not known.
+    fn pairs_of(&self, labels: &Labels) -> Result<Option<Vec<u32>>, CodecError> {
+        let mut pairs = Vec::new();
+        for (name, value) in labels.iter() {
+            let Some(name) = self.dictionary.find_name(&self.map, name)? else {
+                return Ok(None);
+            };
+            match self.pair(name, value)? {
+                Some(pair) => pairs.push(pair),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(pairs))
+    }
+
+    /// The ordinals of the series that pass every matcher.
+    pub(crate) fn select(&self, matchers: &[Matcher]) -> Result<RoaringBitmap, CodecError> {
+        index::select(self, matchers)
+    }
+
+    /// Reads labels; quickest when ordinals are asked for in order.
+    pub(crate) fn labels(&self) -> LabelsReader<'_> {
+        LabelsReader {
+            index: self,
+            cursor: self.series.cursor(&self.map),
+            known: HashMap::default(),
+            texts: Vec::new(),
+            encoder: LabelsEncoder::default(),
+        }
+    }
+
+    /// Hands on the label names, ascending, of the series in `among`, or of all, until `each`
+    /// breaks.
+    pub(crate) fn label_names(
+        &self,
+        among: Option<&RoaringBitmap>,
+        each: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<(), CodecError> {
+        index::label_names(self, among, each)
+    }
+
+    /// The same for the values of a label.
+    pub(crate) fn label_values(
+        &self,
+        name: &str,
+        among: Option<&RoaringBitmap>,
+        each: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<(), CodecError> {
+        index::label_values(self, name, among, each)
+    }
+
+    /// Hands on every pair with the number of its series, by name, then value.
+    pub(crate) fn each_pair(
+        &self,
+        each: &mut dyn FnMut(&str, &str, u64),
+    ) -> Result<(), CodecError> {
+        index::each_pair(self, each)
+    }
+
+    fn values(&self, pairs: Range<u32>) -> dictionary::Values<'_> {
+        self.dictionary.values(&self.map, pairs)
+    }
+
+    /// Hands on values of consecutive pairs that begin with `prefix`, up to the first that does not.
+    fn each_of(
+        &self,
+        pairs: Range<u32>,
+        prefix: &str,
+        each: &mut dyn FnMut(u32, &str) -> ControlFlow<()>,
+    ) -> Result<(), CodecError> {
+        let mut values = self.values(pairs);
+        while let Some((pair, value)) = values.next()? {
+            if !value.starts_with(prefix.as_bytes()) || each(pair, text(value)?).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes label sets of series; remembers the texts of pairs.
+#[derive(Debug)]
+pub(crate) struct LabelsReader<'a> {
+    index: &'a BlockIndex,
+    cursor: SeriesCursor<'a>,
+    /// The name of a pair by its number in the order of names, and where its value is in `texts`.
+    known: HashMap<u32, (u32, Range<usize>)>,
+    texts: Vec<u8>,
+    encoder: LabelsEncoder,
+}
+
+impl LabelsReader<'_> {
+    /// The labels of a series.
+    ///
+    /// # Errors
+    /// When the index is damaged, or `ordinal` is not below its length.
+    pub(crate) fn get(&mut self, ordinal: u32) -> Result<Labels, CodecError> {
+        let index = self.index;
+        let mut last = None;
+        for pair in self.cursor.get(ordinal)? {
+            let (name, value) = match self.known.get(pair) {
+                Some(known) => known.clone(),
+                None => {
+                    let name = index.dictionary.name_of(&index.map, *pair)?;
+                    let mut values = index.values(*pair..*pair + 1);
+                    let (_, value) = values.next()?.unwrap_or_default();
+                    let value = text(value)?.as_bytes();
+                    let range = self.texts.len()..self.texts.len() + value.len();
+                    self.texts.extend_from_slice(value);
+                    self.known.insert(*pair, (name, range.clone()));
+                    (name, range)
+                }
+            };
+            let expected = "label sets with each name once and no empty value";
+            if last.replace(name) == Some(name) || value.is_empty() {
+                self.encoder.clear();
+                return Err(CodecError { expected });
+            }
+            let value = text(self.texts.get(value).unwrap_or_default())?;
+            let name = index.dictionary.name(&index.map, name)?;
+            self.encoder.push(name, value);
+        }
+        Ok(self.encoder.finish())
+    }
+}
+
+impl Terms for BlockIndex {
+    type Error = CodecError;
+
+    fn all(&self) -> RoaringBitmap {
+        let mut all = RoaringBitmap::new();
+        all.insert_range(0..self.len());
+        all
+    }
+
+    fn pairs_len(&self) -> u64 {
+        u64::from(self.dictionary.len())
+    }
+
+    fn each_name(
+        &self,
+        each: &mut dyn FnMut(u32, &str) -> ControlFlow<()>,
+    ) -> Result<(), CodecError> {
+        for name in 0..self.dictionary.names() {
+            if each(name, self.dictionary.name(&self.map, name)?).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn name(&self, name: &str) -> Result<Option<u32>, CodecError> {
+        self.dictionary.find_name(&self.map, name)
+    }
+
+    fn pair(&self, name: u32, value: &str) -> Result<Option<u32>, CodecError> {
+        let pairs = self.dictionary.pairs_of(&self.map, name)?;
+        let (pair, is_equal) =
+            (self.dictionary).lower_bound(&self.map, &pairs, value.as_bytes())?;
+        Ok(is_equal.then_some(pair))
+    }
+
+    fn values_len(&self, name: u32) -> Result<u64, CodecError> {
+        let pairs = self.dictionary.pairs_of(&self.map, name)?;
+        Ok(u64::from(pairs.end - pairs.start))
+    }
+
+    fn each_value(
+        &self,
+        name: u32,
+        prefix: &str,
+        each: &mut dyn FnMut(u32, &str) -> ControlFlow<()>,
+    ) -> Result<(), CodecError> {
+        let mut pairs = self.dictionary.pairs_of(&self.map, name)?;
+        if !prefix.is_empty() {
+            let prefix = prefix.as_bytes();
+            pairs.start = (self.dictionary).lower_bound(&self.map, &pairs, prefix)?.0;
+        }
+        self.each_of(pairs, prefix, each)
+    }
+
+    fn each_value_in_order(
+        &self,
+        name: u32,
+        each: &mut dyn FnMut(u32, &str) -> ControlFlow<()>,
+    ) -> Result<(), CodecError> {
+        self.each_value(name, "", each)
+    }
+
+    fn count(&self, pair: u32) -> Result<u64, CodecError> {
+        Ok(self.postings.get(&self.map, pair, self.len())?.len())
+    }
+
+    fn series(
+        &self,
+        pair: u32,
+        among: Option<&RoaringBitmap>,
+        out: &mut Union,
+    ) -> Result<(), CodecError> {
+        let postings = self.postings.get(&self.map, pair, self.len())?;
+        postings.add_to(among, out)
+    }
+
+    fn has_any(&self, pair: u32, among: &RoaringBitmap) -> Result<bool, CodecError> {
+        let postings = self.postings.get(&self.map, pair, self.len())?;
+        postings.intersects(among)
+    }
+
+    fn each_label(
+        &self,
+        among: &RoaringBitmap,
+        each: &mut dyn FnMut(Label) -> ControlFlow<()>,
+    ) -> Result<(), CodecError> {
+        let mut cursor = self.series.cursor(&self.map);
+        for ordinal in among {
+            for pair in cursor.get(ordinal)? {
+                let name = self.dictionary.name_of(&self.map, *pair)?;
+                if each(Label { name, pair: *pair }).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn each_value_of(
+        &self,
+        name: u32,
+        among: &RoaringBitmap,
+        each: &mut dyn FnMut(u32, &str),
+    ) -> Result<(), CodecError> {
+        let pairs = self.dictionary.pairs_of(&self.map, name)?;
+        let mut cursor = self.series.cursor(&self.map);
+        for ordinal in among {
+            let set = cursor.get(ordinal)?;
+            match set.iter().find(|pair| pairs.contains(pair)) {
+                Some(pair) => {
+                    let mut values = self.values(*pair..*pair + 1);
+                    let (_, value) = values.next()?.unwrap_or_default();
+                    each(ordinal, text(value)?);
+                }
+                None => each(ordinal, ""),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,308 @@
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+
+use proptest::prelude::*;
+use roaring::RoaringBitmap;
+
+use super::*;
+use crate::{MatchOp, index::Delta, test_support::proptest_cases};
+
+/// Series by their labels, with their ids.
+type Sets = BTreeMap<Labels, u32>;
+
+fn sections(sets: &Sets, with_lookup: bool) -> Vec<(SectionKind, Vec<u8>)> {
+    let mut builder = IndexBuilder::new(with_lookup);
+    for (expected, (labels, id)) in (0..).zip(sets) {
+        assert_eq!(builder.add(*id, labels), expected);
+    }
+    builder.finish()
+}
+
+/// Puts sections behind each other, and opens them.
+fn open(sections: &[(SectionKind, Vec<u8>)]) -> Result<BlockIndex, CodecError> {
+    let mut file = b"before".to_vec();
+    let mut ranges = Vec::new();
+    for (kind, bytes) in sections {
+        ranges.push((*kind, file.len()..file.len() + bytes.len()));
+        file.extend_from_slice(bytes);
+    }
+    BlockIndex::open(Arc::new(Mapped::memory(file)), &ranges)
+}
+
+fn index(sets: &Sets, with_lookup: bool) -> BlockIndex {
+    open(&sections(sets, with_lookup)).unwrap()
+}
+
+fn delta(sets: &Sets) -> Delta {
+    let mut delta = Delta::default();
+    // In another order than that of labels.
+    let mut by_id: Vec<(&Labels, u32)> = sets.iter().map(|(labels, id)| (labels, *id)).collect();
+    by_id.sort_by_key(|(_, id)| *id);
+    for (labels, id) in by_id {
+        delta.insert(id, labels);
+    }
+    delta
+}
+
+/// Up to sixty sets of few names and values, so that many pairs are shared.
+fn some_sets() -> impl Strategy<Value = Sets> {
+    let pair = ("[a-d]", "[a-c]{1,3}|[0-9]{1,4}");
+    let set = prop::collection::vec(pair, 0..6);
+    prop::collection::vec((set, any::<u32>()), 0..60).prop_map(|sets| {
+        let mut known = RoaringBitmap::new();
+        (sets.into_iter())
+            .filter(|(_, id)| known.insert(*id))
+            .map(|(pairs, id)| (Labels::from_pairs(pairs), id))
+            .collect()
+    })
+}
+
+fn some_matchers() -> impl Strategy<Value = Vec<Matcher>> {
+    let op = prop::sample::select(vec![
+        MatchOp::Equal,
+        MatchOp::NotEqual,
+        MatchOp::Regex,
+        MatchOp::NotRegex,
+    ]);
+    let value = "|[a-c]{1,2}|[0-9]{1,2}|a.*|.*b.*|.+|.*|[ab]|a\\|b|[0-4]+|\\|c|1.*[2-5]";
+    let matcher = ("[a-e]", op, value).prop_filter_map("invalid", |(name, op, value)| {
+        Matcher::new(name, op, value).ok()
+    });
+    prop::collection::vec(matcher, 0..4)
+}
+
+/// Ids of the series that pass, by a look at every one.
+fn filtered(sets: &Sets, matchers: &[Matcher]) -> RoaringBitmap {
+    let pass = |labels: &Labels| {
+        matchers
+            .iter()
+            .all(|matcher| matcher.matches_labels(labels))
+    };
+    let found = sets.iter().filter(|(labels, _)| pass(labels));
+    found.map(|(_, id)| *id).collect()
+}
+
+fn texts(walk: impl FnOnce(&mut dyn FnMut(&str) -> ControlFlow<()>)) -> Vec<String> {
+    let mut texts = Vec::new();
+    walk(&mut |text| {
+        texts.push(text.to_owned());
+        ControlFlow::Continue(())
+    });
+    texts
+}
+
+/// Label names, and values by name, of the series whose id is in `among`.
+fn names_and_values(sets: &Sets, among: &RoaringBitmap) -> BTreeMap<String, Vec<String>> {
+    let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (labels, _) in sets.iter().filter(|(_, id)| among.contains(**id)) {
+        for (name, value) in labels.iter() {
+            names
+                .entry(name.to_owned())
+                .or_default()
+                .push(value.to_owned());
+        }
+    }
+    for values in names.values_mut() {
+        values.sort();
+        values.dedup();
+    }
+    names
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(proptest_cases(48)))]
+
+    #[test]
+    fn selection_equals_a_filter_over_all_series(
+        sets in some_sets(),
+        matchers in some_matchers(),
+        with_lookup in any::<bool>(),
+    ) {
+        let index = index(&sets, with_lookup);
+        let expected = filtered(&sets, &matchers);
+        let ordinals = index.select(&matchers).unwrap();
+        let found: RoaringBitmap = ordinals.iter().map(|ordinal| index.id(ordinal)).collect();
+        prop_assert_eq!(&found, &expected, "{:?}", matchers);
+        prop_assert_eq!(&delta(&sets).select(&matchers), &expected, "{:?}", matchers);
+    }
+
+    #[test]
+    fn every_series_is_found_and_read_back(sets in some_sets(), with_lookup in any::<bool>()) {
+        let index = index(&sets, with_lookup);
+        let delta = delta(&sets);
+        prop_assert_eq!((index.len() as usize, delta.len()), (sets.len(), sets.len()));
+        let mut reader = index.labels();
+        for ((labels, id), ordinal) in sets.iter().zip(0..) {
+            prop_assert_eq!(index.find(labels), Ok(Some(ordinal)));
+            prop_assert_eq!(index.id(ordinal), *id);
+            prop_assert_eq!(delta.find(labels), Some(*id));
+            prop_assert_eq!(delta.labels(*id), Some(labels.clone()));
+            prop_assert_eq!(&reader.get(ordinal).unwrap(), labels);
+            let other = labels.to_builder().set("a", "none").build();
+            prop_assert_eq!(index.find(&other), Ok(None));
+            prop_assert_eq!(delta.find(&other), None);
+        }
+        for (labels, ordinal) in sets.keys().zip(0..).collect::<Vec<_>>().into_iter().rev() {
+            prop_assert_eq!(&reader.get(ordinal).unwrap(), labels);
+        }
+        prop_assert!(reader.get(index.len()).is_err());
+        let all: Sets = delta.iter().map(|(id, labels)| (labels, id)).collect();
+        prop_assert_eq!(&all, &sets);
+        let mut copy = IndexBuilder::new(with_lookup);
+        for ordinal in 0..index.len() {
+            copy.add_from(index.id(ordinal), &mut reader, ordinal).unwrap();
+        }
+        prop_assert_eq!(copy.finish(), sections(&sets, with_lookup));
+    }
+
+    #[test]
+    fn label_queries_equal_a_walk_over_all_series(
+        sets in some_sets(),
+        matchers in some_matchers(),
+    ) {
+        let (index, delta) = (index(&sets, false), delta(&sets));
+        let ids = filtered(&sets, &matchers);
+        let ordinals = index.select(&matchers).unwrap();
+        let all = sets.values().copied().collect();
+        for (ids, ordinals, among) in [(&all, None, None), (&ids, Some(&ordinals), Some(&ids))] {
+            let expected = names_and_values(&sets, ids);
+            let names: Vec<String> = expected.keys().cloned().collect();
+            let of_index = texts(|each| index.label_names(ordinals, each).unwrap());
+            prop_assert_eq!(&of_index, &names);
+            prop_assert_eq!(&texts(|each| delta.label_names(among, each)), &names);
+            for name in ["a", "b", "c", "d", "e"] {
+                let values = expected.get(name).cloned().unwrap_or_default();
+                let of_index = texts(|each| index.label_values(name, ordinals, each).unwrap());
+                prop_assert_eq!(&of_index, &values);
+                prop_assert_eq!(&texts(|each| delta.label_values(name, among, each)), &values);
+            }
+        }
+        let mut expected: BTreeMap<(String, String), u64> = BTreeMap::new();
+        for labels in sets.keys() {
+            for (name, value) in labels.iter() {
+                *expected.entry((name.to_owned(), value.to_owned())).or_default() += 1;
+            }
+        }
+        let expected: Vec<_> = expected.into_iter().collect();
+        let (mut of_index, mut of_delta) = (Vec::new(), Vec::new());
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let mut each = |name: &str, value: &str, count| of_index.push((pair(name, value), count));
+        index.each_pair(&mut each).unwrap();
+        delta.each_pair(&mut |name, value, count| of_delta.push((pair(name, value), count)));
+        prop_assert_eq!(&of_index, &expected);
+        prop_assert_eq!(&of_delta, &expected);
+    }
+
+    /// Sections whose checksum is right and whose content is hostile.
+    #[test]
+    fn changed_sections_are_read_or_refused(
+        sets in some_sets(),
+        matchers in some_matchers(),
+        changes in prop::collection::vec(
+            (any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()),
+            1..4,
+        ),
+    ) {
+        let mut sections = sections(&sets, true);
+        for (section, at, byte) in changes {
+            let count = sections.len();
+            let (_, bytes) = &mut sections[section.index(count)];
+            if !bytes.is_empty() {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+        }
+        walk(&sections, &sets, &matchers);
+    }
+}
+
+/// Asks everything of an index that may be damaged. Any answer will do.
+fn walk(sections: &[(SectionKind, Vec<u8>)], sets: &Sets, matchers: &[Matcher]) {
+    let Ok(index) = open(sections) else {
+        return;
+    };
+    let mut reader = index.labels();
+    for ordinal in 0..index.len().min(100) {
+        index.id(ordinal);
+        drop(reader.get(ordinal));
+    }
+    for labels in sets.keys() {
+        index.find(labels).ok();
+    }
+    let among = index.select(matchers).ok();
+    if let Some(among) = &among {
+        assert!(among.max().is_none_or(|max| max < index.len()));
+    }
+    let mut each = |_: &str| ControlFlow::Continue(());
+    for among in [None, among.as_ref()] {
+        index.label_names(among, &mut each).ok();
+        index.label_values("a", among, &mut each).ok();
+    }
+    index.each_pair(&mut |_, _, _| {}).ok();
+}
+
+/// Enough series that postings are bitmaps, and value lists longer than a group.
+#[test]
+fn many_series_are_found_by_every_kind_of_postings() {
+    let mut sets = Sets::new();
+    for series in 0..5000_u32 {
+        let labels = Labels::from_pairs([
+            ("__name__", format!("metric_{}", series % 7)),
+            ("all", "same".to_owned()),
+            ("odd", (series % 2).to_string()),
+            ("own", format!("value-{series}")),
+            (
+                "rare",
+                if series % 1000 == 0 { "yes" } else { "" }.to_owned(),
+            ),
+        ]);
+        sets.insert(labels, series * 3);
+    }
+    let index = index(&sets, true);
+    let delta = delta(&sets);
+    for matchers in [
+        vec![("all", MatchOp::Equal, "same")],
+        vec![("odd", MatchOp::Equal, "1")],
+        vec![
+            ("odd", MatchOp::Equal, "1"),
+            ("__name__", MatchOp::Equal, "metric_3"),
+        ],
+        vec![
+            ("odd", MatchOp::Equal, "1"),
+            ("__name__", MatchOp::Regex, "metric_[1-4]"),
+        ],
+        vec![("own", MatchOp::Regex, ".*77.*")],
+        vec![
+            ("own", MatchOp::Regex, "value-1[0-3].*"),
+            ("odd", MatchOp::NotEqual, "0"),
+        ],
+        vec![
+            ("own", MatchOp::NotRegex, "value-.*[1-9]"),
+            ("odd", MatchOp::Equal, "0"),
+        ],
+        vec![
+            ("rare", MatchOp::NotEqual, ""),
+            ("own", MatchOp::NotRegex, "value-[123].*"),
+        ],
+        vec![("rare", MatchOp::Equal, "")],
+        vec![
+            ("own", MatchOp::Regex, "value-17|value-4999|value-5000"),
+            ("odd", MatchOp::Equal, "1"),
+        ],
+    ] {
+        let matchers: Vec<Matcher> = matchers
+            .into_iter()
+            .map(|(name, op, value)| Matcher::new(name, op, value).unwrap())
+            .collect();
+        let expected = filtered(&sets, &matchers);
+        let ordinals = index.select(&matchers).unwrap();
+        let found: RoaringBitmap = ordinals.iter().map(|ordinal| index.id(ordinal)).collect();
+        assert_eq!(found, expected, "{matchers:?}");
+        assert_eq!(delta.select(&matchers), expected, "{matchers:?}");
+    }
+    for (labels, id) in &sets {
+        assert_eq!(
+            index.find(labels).unwrap().map(|ordinal| index.id(ordinal)),
+            Some(*id)
+        );
+    }
+}

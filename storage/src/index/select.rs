@@ -1,0 +1,296 @@
+//! Matchers to bitmaps, and the label queries, over any index.
+//!
+//! Positive matchers intersect, from the fewest series on; a matcher that also accepts the empty
+//! string (an absent label) subtracts what it refuses instead. Literal sets are looked up value by
+//! value, so an alternation of thousands costs thousands of lookups and no automaton. Matchers that
+//! must look at values come last: they test the values of the series that are left when those are
+//! fewer than the name's values.
+
+use std::{collections::BTreeSet, ops::ControlFlow};
+
+use roaring::RoaringBitmap;
+
+use super::terms::{Terms, Union};
+use crate::{MatchOp, Matcher};
+
+/// Testing a value through its series costs as much as this many values in a row.
+const SERIES_COST: u64 = 8;
+
+/// The series that pass every matcher.
+pub(crate) fn select<T: Terms>(terms: &T, matchers: &[Matcher]) -> Result<RoaringBitmap, T::Error> {
+    let mut accepted: Vec<Listed> = Vec::new();
+    let mut refused: Vec<u32> = Vec::new();
+    let mut scans: Vec<Scan<'_>> = Vec::new();
+    for matcher in matchers {
+        match plan(terms, matcher)? {
+            Plan::Everything => {}
+            Plan::Nothing => return Ok(RoaringBitmap::new()),
+            Plan::Accept(listed) => accepted.push(listed),
+            Plan::Refuse(pairs) => refused.extend(pairs),
+            Plan::Scan(scan) => scans.push(scan),
+        }
+    }
+    accepted.sort_by_key(|listed| listed.count);
+    let mut found: Option<RoaringBitmap> = None;
+    for listed in accepted {
+        let mut union = Union::default();
+        for pair in listed.pairs {
+            terms.series(pair, found.as_ref(), &mut union)?;
+        }
+        let left = union.finish();
+        if left.is_empty() {
+            return Ok(left);
+        }
+        found = Some(left);
+    }
+    // What accepts comes before what subtracts: it may leave little to look at.
+    scans.sort_by_key(|scan| (scan.accepts_empty, scan.values));
+    for scan in scans {
+        let left = scan.apply(terms, found)?;
+        if left.is_empty() {
+            return Ok(left);
+        }
+        found = Some(left);
+    }
+    let mut found = found.unwrap_or_else(|| terms.all());
+    if !refused.is_empty() {
+        let mut union = Union::default();
+        for pair in refused {
+            terms.series(pair, Some(&found), &mut union)?;
+        }
+        found -= union.finish();
+    }
+    Ok(found)
+}
+
+/// How a matcher is answered.
+enum Plan<'a> {
+    Everything,
+    Nothing,
+    Accept(Listed),
+    Refuse(Vec<u32>),
+    Scan(Scan<'a>),
+}
+
+/// Pairs, and how many series they have together.
+struct Listed {
+    pairs: Vec<u32>,
+    count: u64,
+}
+
+/// A matcher that must look at values.
+struct Scan<'a> {
+    matcher: &'a Matcher,
+    name: u32,
+    /// How many the name has.
+    values: u64,
+    accepts_empty: bool,
+}
+
+fn plan<'a, T: Terms>(terms: &T, matcher: &'a Matcher) -> Result<Plan<'a>, T::Error> {
+    if matcher.op() == MatchOp::Regex && matcher.value() == ".*" {
+        return Ok(Plan::Everything);
+    }
+    let accepts_empty = matcher.matches("");
+    let Some(name) = terms.name(matcher.name())? else {
+        return Ok(if accepts_empty {
+            Plan::Everything
+        } else {
+            Plan::Nothing
+        });
+    };
+    // Of a positive matcher the values that it accepts, of a negative one those that it refuses.
+    let literals = matcher.literals();
+    let is_negative = matches!(matcher.op(), MatchOp::NotEqual | MatchOp::NotRegex);
+    if let Some(literals) = literals
+        && accepts_empty == is_negative
+    {
+        let mut pairs = Vec::with_capacity(literals.len());
+        let mut count = 0;
+        for literal in literals {
+            if let Some(pair) = terms.pair(name, literal)? {
+                pairs.push(pair);
+                count += terms.count(pair)?;
+            }
+        }
+        return Ok(match (is_negative, pairs.is_empty()) {
+            (true, true) => Plan::Everything,
+            (true, false) => Plan::Refuse(pairs),
+            (false, true) => Plan::Nothing,
+            (false, false) => Plan::Accept(Listed { pairs, count }),
+        });
+    }
+    Ok(Plan::Scan(Scan {
+        matcher,
+        name,
+        values: terms.values_len(name)?,
+        accepts_empty,
+    }))
+}
+
+impl Scan<'_> {
+    /// Those of `found` that pass.
+    fn apply<T: Terms>(
+        &self,
+        terms: &T,
+        found: Option<RoaringBitmap>,
+    ) -> Result<RoaringBitmap, T::Error> {
+        let few = found
+            .as_ref()
+            .filter(|found| found.len().saturating_mul(SERIES_COST) < self.values);
+        if let Some(few) = few {
+            let mut left = RoaringBitmap::new();
+            terms.each_value_of(self.name, few, &mut |series, value| {
+                if self.matcher.matches(value) {
+                    left.insert(series);
+                }
+            })?;
+            return Ok(left);
+        }
+        // Series with the label whose value decides: accepted, or refused when the absent pass.
+        let mut pairs = Vec::new();
+        let prefix = if self.accepts_empty {
+            ""
+        } else {
+            self.matcher.prefix()
+        };
+        terms.each_value(self.name, prefix, &mut |pair, value| {
+            if self.matcher.matches(value) != self.accepts_empty {
+                pairs.push(pair);
+            }
+            ControlFlow::Continue(())
+        })?;
+        let mut union = Union::default();
+        for pair in pairs {
+            terms.series(pair, found.as_ref(), &mut union)?;
+        }
+        let union = union.finish();
+        if !self.accepts_empty {
+            return Ok(union);
+        }
+        let mut found = found.unwrap_or_else(|| terms.all());
+        found -= union;
+        Ok(found)
+    }
+}
+
+/// Hands on the label names, ascending, of the series in `among`, or of all, until `each` breaks.
+pub(crate) fn label_names<T: Terms>(
+    terms: &T,
+    among: Option<&RoaringBitmap>,
+    each: &mut dyn FnMut(&str) -> ControlFlow<()>,
+) -> Result<(), T::Error> {
+    let Some(among) = among else {
+        return terms.each_name(&mut |_, text| each(text));
+    };
+    // By number of the name; numbers need not be in order.
+    let mut named = BTreeSet::new();
+    if among.len() < terms.pairs_len() {
+        terms.each_label(among, &mut |label| {
+            named.insert(label.name);
+            ControlFlow::Continue(())
+        })?;
+    } else {
+        let mut names = Vec::new();
+        terms.each_name(&mut |name, _| {
+            names.push(name);
+            ControlFlow::Continue(())
+        })?;
+        for name in names {
+            let (mut is_named, mut result) = (false, Ok(()));
+            terms.each_value(name, "", &mut |pair, _| match terms.has_any(pair, among) {
+                Ok(false) => ControlFlow::Continue(()),
+                Ok(true) => {
+                    is_named = true;
+                    ControlFlow::Break(())
+                }
+                Err(error) => {
+                    result = Err(error);
+                    ControlFlow::Break(())
+                }
+            })?;
+            result?;
+            if is_named {
+                named.insert(name);
+            }
+        }
+    }
+    terms.each_name(&mut |name, text| {
+        if named.contains(&name) {
+            each(text)
+        } else {
+            ControlFlow::Continue(())
+        }
+    })
+}
+
+/// Hands on the values of a label, ascending, of the series in `among`, or of all, until `each`
+/// breaks.
+pub(crate) fn label_values<T: Terms>(
+    terms: &T,
+    name: &str,
+    among: Option<&RoaringBitmap>,
+    each: &mut dyn FnMut(&str) -> ControlFlow<()>,
+) -> Result<(), T::Error> {
+    let Some(name) = terms.name(name)? else {
+        return Ok(());
+    };
+    let Some(among) = among else {
+        return terms.each_value_in_order(name, &mut |_, value| each(value));
+    };
+    if among.len().saturating_mul(SERIES_COST) < terms.values_len(name)? {
+        let mut pairs = BTreeSet::new();
+        terms.each_label(among, &mut |label| {
+            if label.name == name {
+                pairs.insert(label.pair);
+            }
+            ControlFlow::Continue(())
+        })?;
+        return terms.each_value_in_order(name, &mut |pair, value| {
+            if pairs.contains(&pair) {
+                each(value)
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+    }
+    let mut result = Ok(());
+    terms.each_value_in_order(name, &mut |pair, value| match terms.has_any(pair, among) {
+        Ok(true) => each(value),
+        Ok(false) => ControlFlow::Continue(()),
+        Err(error) => {
+            result = Err(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    result
+}
+
+/// Hands on every pair with the number of its series, by name, then value.
+pub(crate) fn each_pair<T: Terms>(
+    terms: &T,
+    each: &mut dyn FnMut(&str, &str, u64),
+) -> Result<(), T::Error> {
+    let mut result = Ok(());
+    terms.each_name(&mut |name, name_text| {
+        let walked = terms.each_value_in_order(name, &mut |pair, value| match terms.count(pair) {
+            Ok(count) => {
+                each(name_text, value, count);
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                result = Err(error);
+                ControlFlow::Break(())
+            }
+        });
+        if let Err(error) = walked {
+            result = Err(error);
+        }
+        if result.is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    })?;
+    result
+}
