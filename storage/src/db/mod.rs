@@ -268,7 +268,7 @@ impl Db {
         let now = clock.monotonic();
         let sealed = catalog.sealed;
         let db = Self {
-            head: Arc::new(Head::new(replay, catalog, wal, options.series_max)),
+            head: Arc::new(Head::new(replay, catalog, wal, options.series_max, 0)),
             retention: Mutex::new(Retention {
                 time_ms: options.retention_time_ms,
                 size_bytes: options.retention_size_bytes,

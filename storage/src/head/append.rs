@@ -3,13 +3,13 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use super::{
-    Head, Series,
+    Bounds, Head,
     commit::{Outcome, Push, Work},
     target::TargetWriter,
 };
 use crate::{
     AppendError, Appender, Column, Commit, Labels, Refusal, RowBuilder, Sample, SeriesRef,
-    TargetAppender, TargetKey, Timestamp,
+    TargetAppender, TargetKey,
 };
 
 /// Appends rows of one target.
@@ -30,7 +30,9 @@ impl HeadTargetAppender {
             Some(index) => *index,
             None => {
                 let index = state.targets.len() as u32;
-                state.targets.push(TargetWriter::new(index, key.clone()));
+                let writer = TargetWriter::new(index, key.clone());
+                head.states.add_target(Arc::clone(&writer.target));
+                state.targets.push(writer);
                 state.by_key.insert(key.clone(), index);
                 index
             }
@@ -56,7 +58,7 @@ impl TargetAppender for HeadTargetAppender {
     fn retire(&mut self, column: Column) {
         let mut state = self.head.state();
         let writer = &mut state.targets[self.target as usize];
-        if matches!(writer.columns.get(column.0 as usize), Some(Some(_))) {
+        if writer.series_of(column.0).is_some() {
             writer.retired.insert(column.0);
             writer.release_retired();
         }
@@ -93,17 +95,18 @@ impl Drop for HeadTargetAppender {
 #[derive(Debug)]
 pub(crate) struct HeadAppender {
     head: Arc<Head>,
-    /// No sample before this is accepted; `MIN` in a store that was empty.
-    bound: Timestamp,
-    series: Vec<Arc<Series>>,
+    bounds: Bounds,
+    series: Vec<u32>,
+    /// Number of the series, sample.
     samples: Vec<(u32, Sample)>,
 }
 
 impl HeadAppender {
     pub(crate) fn new(head: &Arc<Head>) -> Self {
+        head.appenders.fetch_add(1, Ordering::Relaxed);
         Self {
             head: Arc::clone(head),
-            bound: head.bound(),
+            bounds: head.bounds(),
             series: Vec::new(),
             samples: Vec::new(),
         }
@@ -112,31 +115,36 @@ impl HeadAppender {
 
 impl Appender for HeadAppender {
     fn series(&mut self, labels: &Labels) -> Result<SeriesRef, Refusal> {
-        let series = self.head.series(labels)?;
-        self.series.push(series);
+        let (id, _) = self.head.series(labels)?;
+        self.series.push(id);
         Ok(SeriesRef(self.series.len() as u32 - 1))
     }
 
     fn samples(&mut self, series: SeriesRef, samples: &[Sample]) {
-        assert!(
-            (series.0 as usize) < self.series.len(),
-            "a series reference belongs to the appender that gave it"
-        );
+        let id = *self
+            .series
+            .get(series.0 as usize)
+            .expect("a series reference belongs to the appender that gave it");
         self.samples
-            .extend(samples.iter().map(|sample| (series.0, *sample)));
+            .extend(samples.iter().map(|sample| (id, *sample)));
     }
 
-    fn commit(self: Box<Self>, all_or_nothing: bool) -> Result<Commit, AppendError> {
+    fn commit(mut self: Box<Self>, all_or_nothing: bool) -> Result<Commit, AppendError> {
         let (_, outcome) = self.head.commit(Work::Push(Push {
-            bound: self.bound,
-            series: self.series,
-            samples: self.samples,
+            bounds: self.bounds,
+            samples: std::mem::take(&mut self.samples),
             all_or_nothing,
         }));
         match outcome {
             Outcome::Done(result) => result,
             Outcome::NotInPreviousRow(_) => unreachable!("only rows refer to a previous row"),
         }
+    }
+}
+
+impl Drop for HeadAppender {
+    fn drop(&mut self) {
+        self.head.appenders.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

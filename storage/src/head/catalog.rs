@@ -12,11 +12,9 @@ use std::{
 
 use croaring::Bitmap;
 
-use super::{HashMap, Replay};
+use super::Replay;
 use crate::{
-    Corruption, Fs, Labels, OpenError, TimeRange, Timestamp,
-    segment::{PageRef, Segment},
-    wal::Damage,
+    Corruption, Fs, Labels, OpenError, TimeRange, Timestamp, segment::Segment, wal::Damage,
 };
 
 /// The name of a file that a seal did not finish.
@@ -188,17 +186,13 @@ impl Found {
             catalog.sealed = file.commit;
             if let Some((segment, definitions)) = file.readable {
                 let file = SealedFile::new(file.path, segment);
-                define(&file, definitions, replay);
+                define(definitions, replay);
+                let range = file.range();
+                replay.saw(range.min);
+                replay.saw(range.max);
                 catalog.files.push(Arc::new(file));
             }
         }
-        newest_samples(&catalog, replay, &mut |at| {
-            left_out.damage.push(Damage {
-                at,
-                bytes: 0,
-                torn_tail: false,
-            });
-        });
         replay.is_sealed(catalog.sealed);
         (catalog, left_out)
     }
@@ -212,67 +206,41 @@ fn definitions(segment: &Segment) -> Result<Definitions, Corruption> {
     Ok(defined)
 }
 
-fn define(file: &SealedFile, definitions: Definitions, replay: &mut Replay) {
+fn define(definitions: Definitions, replay: &mut Replay) {
     for (id, labels) in definitions {
-        let series = replay.index().insert(id, &labels);
-        if series.id == id && series.becomes_live() {
-            replay.index().mark_live(id);
-        }
-    }
-    for id in file.series.iter() {
-        if let Some(series) = replay.index().by_id(id) {
-            series.add_sealed_part();
-        }
+        replay.index().insert(id, &labels);
     }
 }
 
-/// Tells every series its newest sealed sample.
-fn newest_samples(catalog: &Catalog, replay: &mut Replay, report: &mut dyn FnMut(Corruption)) {
-    let mut newest: HashMap<u32, (Timestamp, usize, usize, PageRef)> = HashMap::default();
-    let mut times = Vec::new();
-    for (file_index, file) in catalog.files.iter().enumerate() {
-        let range = file.range();
-        replay.saw(range.min);
-        replay.saw(range.max);
-        for (frame_index, frame) in file.segment.frames().iter().enumerate() {
-            let mut columns: HashMap<u16, Vec<Timestamp>> = HashMap::default();
-            for page in file.segment.pages(frame) {
-                let column = columns.entry(page.column).or_insert_with(|| {
+impl Catalog {
+    /// Time and bits of the newest sample of a series; a page that cannot be read has none.
+    pub(super) fn newest_sample(&self, id: u32) -> Option<(Timestamp, u64)> {
+        let mut newest: Option<(Timestamp, u64)> = None;
+        let mut times = Vec::new();
+        for file in self.files.iter().filter(|file| file.series.contains(id)) {
+            for frame in file.segment.frames() {
+                for page in file.segment.pages_of(frame, id) {
                     times.clear();
-                    if let Err(at) = file.segment.times(frame, page.column, &mut times) {
-                        report(at);
+                    if file.segment.times(frame, page.column, &mut times).is_err() {
+                        continue;
                     }
-                    times.clone()
-                });
-                let Some(last) = column.get((page.first + page.len) as usize - 1) else {
-                    continue;
-                };
-                let known = newest
-                    .entry(page.series)
-                    .or_insert((Timestamp::MIN, 0, 0, page));
-                if *last > known.0 {
-                    *known = (*last, file_index, frame_index, page);
+                    let Some(last) = times.get((page.first + page.len) as usize - 1) else {
+                        continue;
+                    };
+                    if newest.is_some_and(|(time, _)| time >= *last) {
+                        continue;
+                    }
+                    let mut value = [0.0];
+                    if let Ok((values, _)) = file.segment.page(frame, &page)
+                        && values
+                            .decode_range(page.len as usize - 1, &mut value)
+                            .is_ok()
+                    {
+                        newest = Some((*last, value[0].to_bits()));
+                    }
                 }
             }
         }
-    }
-    let mut newest: Vec<_> = newest.into_iter().collect();
-    newest.sort_unstable_by_key(|(id, _)| *id);
-    for (id, (time, file, frame, page)) in newest {
-        let segment = &catalog.files[file].segment;
-        let mut value = [0.0];
-        let decoded = segment
-            .page(&segment.frames()[frame], &page)
-            .and_then(|(values, offset)| {
-                values
-                    .decode_range(page.len as usize - 1, &mut value)
-                    .map_err(|error| error.at(segment.path(), offset))
-            });
-        if let Err(at) = decoded {
-            report(at);
-        }
-        if let Some(series) = replay.index().by_id(id) {
-            series.raise_last((time, value[0].to_bits()));
-        }
+        newest
     }
 }

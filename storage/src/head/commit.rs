@@ -12,10 +12,11 @@
 use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
 
 use super::{
-    Head, Owner, Series, State,
+    Bounds, Head, State,
     bits::{self, Bits},
     row::Row,
     series::SoloSample,
+    target::TargetWriter,
 };
 use crate::{
     AppendError, Commit, Labels, Refusal, RowBuilder, STALE_MARKER_BITS, Sample, Timestamp,
@@ -38,8 +39,8 @@ pub(super) enum Work {
 /// A commit of an appender.
 #[derive(Debug)]
 pub(super) struct Push {
-    pub(super) bound: Timestamp,
-    pub(super) series: Vec<Arc<Series>>,
+    pub(super) bounds: Bounds,
+    /// Number of the series, sample.
     pub(super) samples: Vec<(u32, Sample)>,
     pub(super) all_or_nothing: bool,
 }
@@ -98,13 +99,12 @@ struct StagedRow {
     /// The caller's values.
     current: Vec<(u32, u64)>,
     tracked: Bits,
-    solo: Vec<(Arc<Series>, Sample)>,
     commit: Commit,
 }
 
 struct StagedPush {
     number: u64,
-    samples: Vec<(Arc<Series>, Sample)>,
+    samples: Vec<(u32, Sample)>,
     commit: Commit,
 }
 
@@ -114,23 +114,46 @@ enum Staged {
 }
 
 /// Newest samples before the batch, to be put back when the disk does not take it.
-type Undo = Vec<(Arc<Series>, (Timestamp, u64))>;
+type Undo = Vec<(u32, (Timestamp, u64))>;
 
 enum Verdict {
+    /// Behind the newest sample of its series.
     Keep,
+    /// Before it, and within the window for such samples.
+    Late,
     Same,
     Refuse(Refusal),
 }
 
-fn judge(last: (Timestamp, u64), time: Timestamp, bits: u64) -> Verdict {
-    if time > last.0 {
-        Verdict::Keep
-    } else if time < last.0 {
-        Verdict::Refuse(Refusal::OutOfOrder)
-    } else if bits == last.1 {
-        Verdict::Same
+/// Judges a sample by its series' newest one.
+///
+/// Source: `memSeries.appendable` in Prometheus' `tsdb/head_append.go`.
+fn judge(bounds: Bounds, last: (Timestamp, u64), time: Timestamp, bits: u64) -> Verdict {
+    if time == Timestamp::MIN {
+        return Verdict::Refuse(Refusal::OutOfBounds);
+    }
+    if time >= bounds.valid_from {
+        if time > last.0 {
+            return Verdict::Keep;
+        }
+        if time == last.0 {
+            return if bits == last.1 {
+                Verdict::Same
+            } else {
+                Verdict::Refuse(Refusal::Duplicate)
+            };
+        }
+    }
+    if bounds.window_ms > 0 {
+        if time >= bounds.newest.saturating_sub(bounds.window_ms) {
+            Verdict::Late
+        } else {
+            Verdict::Refuse(Refusal::TooOld)
+        }
+    } else if time < bounds.valid_from {
+        Verdict::Refuse(Refusal::OutOfBounds)
     } else {
-        Verdict::Refuse(Refusal::Duplicate)
+        Verdict::Refuse(Refusal::OutOfOrder)
     }
 }
 
@@ -199,7 +222,7 @@ impl Head {
                 self.counters
                     .wal_write_failures
                     .fetch_add(1, Ordering::Relaxed);
-                revert(undo);
+                self.revert(undo);
                 state.sequence = sequence;
                 state.poisoned |= matches!(failure, WriteFailure::Unknown(_));
                 let (WriteFailure::Clean(error) | WriteFailure::Unknown(error)) = failure;
@@ -261,7 +284,7 @@ impl Head {
         };
         if records.len() - before > RECORD_BYTES_MAX {
             records.truncate(before);
-            revert(undo.split_off(mark));
+            self.revert(undo.split_off(mark));
             state.sequence = sequence;
             state.wal.epoch += 1;
             return Err(Outcome::Done(Err(AppendError::Full {
@@ -281,22 +304,18 @@ impl Head {
         let mark = undo.len();
         let mut commit = Commit::default();
         let mut samples = Vec::with_capacity(push.samples.len());
-        for (index, (series, sample)) in push.samples.iter().enumerate() {
-            let series = &push.series[*series as usize];
-            if let Owner::Target { index, column } = series.owner() {
-                state.targets[index as usize].share(column, series);
-            }
+        for (index, (id, sample)) in push.samples.iter().enumerate() {
             let bits = sample.value.to_bits();
-            let verdict = if sample.time < push.bound || sample.time == Timestamp::MIN {
-                Verdict::Refuse(Refusal::OutOfBounds)
-            } else {
-                judge(series.last(), sample.time, bits)
-            };
-            match verdict {
+            let last = self.isolate(&mut state.targets, *id);
+            match judge(push.bounds, last, sample.time, bits) {
                 Verdict::Keep => {
-                    undo.push((Arc::clone(series), series.last()));
-                    series.set_last((sample.time, bits));
-                    samples.push((Arc::clone(series), *sample));
+                    undo.push((*id, last));
+                    self.states.set_last(*id, (sample.time, bits));
+                    samples.push((*id, *sample));
+                    commit.accepted += 1;
+                }
+                Verdict::Late => {
+                    samples.push((*id, *sample));
                     commit.accepted += 1;
                 }
                 Verdict::Same => commit.accepted += 1,
@@ -307,19 +326,14 @@ impl Head {
             }
         }
         if push.all_or_nothing && !commit.refused.is_empty() {
-            revert(undo.split_off(mark));
+            self.revert(undo.split_off(mark));
             samples.clear();
             commit.accepted = 0;
         }
         if !samples.is_empty() {
             state.sequence += 1;
-            let epoch = state.wal.epoch;
-            define(records, epoch, samples.iter().map(|(series, _)| series));
-            let numbered: Vec<(u32, Sample)> = samples
-                .iter()
-                .map(|(series, sample)| (series.id, *sample))
-                .collect();
-            encode_solo(records, state.sequence, &numbered);
+            self.define(state, records, samples.iter().map(|(id, _)| *id));
+            encode_solo(records, state.sequence, &samples);
         }
         StagedPush {
             number: state.sequence,
@@ -336,8 +350,14 @@ impl Head {
         records: &mut Vec<u8>,
         undo: &mut Undo,
     ) -> Result<StagedRow, Outcome> {
-        let bound = self.bound();
+        let bounds = self.bounds();
         let epoch = state.wal.epoch;
+        for (column, _) in &row.at {
+            let series = state.targets[target as usize].series_of(column.0);
+            if let Some(id) = series {
+                self.isolate(&mut state.targets, id);
+            }
+        }
         let writer = &mut state.targets[target as usize];
         let mut now = Bits::default();
         for range in &row.same {
@@ -355,16 +375,9 @@ impl Head {
             counters.refused(refusal);
             commit.refused.push((index as u32, refusal));
         };
-        for (column, _) in &row.at {
-            if let Some(Some(series)) = writer.columns.get(column.0 as usize) {
-                let series = Arc::clone(series);
-                writer.share(column.0, &series);
-            }
-        }
-
         let time = row.time;
-        let in_bounds = time >= bound && time != Timestamp::MIN;
-        let as_row = in_bounds && time > writer.last_row_time;
+        let as_row =
+            time >= bounds.valid_from && time != Timestamp::MIN && time > writer.last_row_time;
         // No series of the target can have a sample at or after this time, shared ones apart.
         let fast = as_row && time > writer.floor;
         let roll = writer.open.as_ref().is_none_or(|open| open.is_full());
@@ -374,9 +387,7 @@ impl Head {
         let mut candidates: Vec<(u32, u64, usize)> = Vec::with_capacity(row.set.len() + 16);
         let mut present = Bits::default();
         for (index, (column, value)) in row.set.iter().enumerate() {
-            if now.contains(column.0)
-                || !matches!(writer.columns.get(column.0 as usize), Some(Some(_)))
-            {
+            if now.contains(column.0) || writer.series_of(column.0).is_none() {
                 refuse(&mut commit, index, Refusal::Duplicate);
                 continue;
             }
@@ -392,12 +403,12 @@ impl Head {
                     && writer.in_block.contains(column)
                     && writer.in_log.contains(column)
                     && !writer.shared.contains(column)
-                    && writer.current[column as usize] == writer.stored[column as usize];
+                    && writer.is_stored(column);
                 if clean {
                     present.insert(column);
                     commit.accepted += 1;
                 } else {
-                    candidates.push((column, writer.current[column as usize], same_index));
+                    candidates.push((column, writer.current(column), same_index));
                 }
                 same_index += 1;
             }
@@ -417,23 +428,26 @@ impl Head {
         let mut stored: Vec<(u32, u64)> = Vec::with_capacity(candidates.len() + vanished.len());
         let mut solo = Vec::new();
         for (column, bits, index) in &candidates {
-            let series = writer.columns[*column as usize]
-                .as_ref()
+            let id = writer
+                .series_of(*column)
                 .expect("tracked and set columns are bound");
             let shared = writer.shared.contains(*column);
-            let verdict = if !in_bounds {
-                Verdict::Refuse(Refusal::OutOfBounds)
-            } else if fast && !shared {
-                Verdict::Keep
+            let (last, verdict) = if fast && !shared {
+                ((Timestamp::MIN, 0), Verdict::Keep)
             } else {
-                judge(writer.last_of(*column, series), time, *bits)
+                let last = self.last_of(writer, *column, id);
+                (last, judge(bounds, last, time, *bits))
             };
             match verdict {
                 Verdict::Keep => {
                     commit.accepted += 1;
-                    if shared || !as_row {
-                        undo.push((Arc::clone(series), series.last()));
-                        series.set_last((time, *bits));
+                    if !as_row && !shared {
+                        self.states.judge_itself(id, last);
+                        writer.shared.insert(*column);
+                    }
+                    if !as_row || shared {
+                        undo.push((id, last));
+                        self.states.set_last(id, (time, *bits));
                     }
                     if as_row {
                         present.insert(*column);
@@ -441,20 +455,33 @@ impl Head {
                         stored.push((*column, *bits));
                     } else {
                         let value = f64::from_bits(*bits);
-                        solo.push((Arc::clone(series), Sample { time, value }));
+                        solo.push((id, Sample { time, value }));
                     }
+                }
+                Verdict::Late => {
+                    commit.accepted += 1;
+                    let value = f64::from_bits(*bits);
+                    solo.push((id, Sample { time, value }));
                 }
                 Verdict::Same => commit.accepted += 1,
                 Verdict::Refuse(refusal) => refuse(&mut commit, *index, refusal),
             }
         }
         for column in vanished {
-            let Some(Some(series)) = writer.columns.get(column as usize) else {
+            let Some(id) = writer.series_of(column) else {
                 continue;
             };
-            if time > writer.last_of(column, series).0 {
-                undo.push((Arc::clone(series), series.last()));
-                series.set_last((time, STALE_MARKER_BITS));
+            let shared = writer.shared.contains(column);
+            let last = if fast && !shared {
+                (Timestamp::MIN, 0)
+            } else {
+                self.last_of(writer, column, id)
+            };
+            if time > last.0 {
+                if shared {
+                    undo.push((id, last));
+                    self.states.set_last(id, (time, STALE_MARKER_BITS));
+                }
                 present.insert(column);
                 stored.push((column, STALE_MARKER_BITS));
             }
@@ -462,23 +489,23 @@ impl Head {
         stored.sort_unstable_by_key(|(column, _)| *column);
         for (index, (column, sample)) in row.at.iter().enumerate() {
             let index = row.set.len() + index;
-            let Some(Some(series)) = writer.columns.get(column.0 as usize) else {
+            let Some(id) = writer.series_of(column.0) else {
                 refuse(&mut commit, index, Refusal::Duplicate);
                 continue;
             };
             let bits = sample.value.to_bits();
             // A sample of this column in the same row was judged above, so `last` is right.
-            let verdict = if sample.time < bound || sample.time == Timestamp::MIN {
-                Verdict::Refuse(Refusal::OutOfBounds)
-            } else {
-                judge(series.last(), sample.time, bits)
-            };
-            match verdict {
+            let last = self.newest(id);
+            match judge(bounds, last, sample.time, bits) {
                 Verdict::Keep => {
                     commit.accepted += 1;
-                    undo.push((Arc::clone(series), series.last()));
-                    series.set_last((sample.time, bits));
-                    solo.push((Arc::clone(series), *sample));
+                    undo.push((id, last));
+                    self.states.set_last(id, (sample.time, bits));
+                    solo.push((id, *sample));
+                }
+                Verdict::Late => {
+                    commit.accepted += 1;
+                    solo.push((id, *sample));
                 }
                 Verdict::Same => commit.accepted += 1,
                 Verdict::Refuse(refusal) => refuse(&mut commit, index, refusal),
@@ -502,7 +529,7 @@ impl Head {
         let bindings: Vec<(u32, u32)> = stored
             .iter()
             .filter(|(column, _)| !in_log(*column))
-            .map(|(column, _)| (*column, series_of(writer.columns.get(*column as usize))))
+            .filter_map(|(column, _)| Some((*column, writer.series_of(*column)?)))
             .collect();
         let changed = to_log
             .iter()
@@ -524,10 +551,7 @@ impl Head {
             bindings,
             present: (has_row && !same_presence).then(|| runs(present.words())),
             changed,
-            solo: solo
-                .iter()
-                .map(|(series, sample)| (series.id, *sample))
-                .collect(),
+            solo,
             has_row,
         };
         let tracked = if as_row {
@@ -543,20 +567,12 @@ impl Head {
             .iter()
             .map(|(column, bits, _)| (*column, *bits))
             .collect();
-        if has_row || !solo.is_empty() {
+        if has_row || !record.solo.is_empty() {
             state.sequence += 1;
             record.commit = state.sequence;
-            let bound_series = record.bindings.iter().filter_map(|(column, _)| {
-                writer
-                    .columns
-                    .get(*column as usize)
-                    .and_then(Option::as_ref)
-            });
-            define(
-                records,
-                epoch,
-                bound_series.chain(solo.iter().map(|(series, _)| series)),
-            );
+            let bound = record.bindings.iter().map(|(_, id)| *id);
+            let solo = record.solo.iter().map(|(id, _)| *id);
+            self.define(state, records, bound.chain(solo));
             encode_row(records, &record);
         }
         Ok(StagedRow {
@@ -570,7 +586,6 @@ impl Head {
             to_log,
             current,
             tracked,
-            solo,
             commit,
         })
     }
@@ -590,30 +605,21 @@ impl Head {
         commit
     }
 
-    fn publish_solo(&self, number: u64, samples: &[(Arc<Series>, Sample)]) {
-        for (series, sample) in samples {
-            let mut sources = series.sources();
-            if sources.solo_len() == 0 {
-                self.solo_series.fetch_add(1, Ordering::Relaxed);
-            }
-            sources.fresh.push(SoloSample {
-                commit: number,
-                time: sample.time,
-                value: sample.value,
-            });
-            drop(sources);
-            self.saw(sample.time);
-            if series.becomes_live() {
-                self.write_index().mark_live(series.id);
-            }
+    fn publish_solo(&self, commit: u64, samples: &[(u32, Sample)]) {
+        for (id, sample) in samples {
+            let Sample { time, value } = *sample;
+            let sample = SoloSample {
+                commit,
+                time,
+                value,
+            };
+            self.states.push_solo(*id, sample);
+            self.saw(time);
         }
     }
 
     fn publish_row(&self, state: &mut State, row: StagedRow) -> Commit {
         let writer = &mut state.targets[row.target as usize];
-        for (column, bits) in row.current {
-            writer.current[column as usize] = bits;
-        }
         writer.tracked = row.tracked;
         if row.record.has_row {
             if row.roll {
@@ -626,21 +632,11 @@ impl Head {
             if row.record.present.is_some() {
                 writer.present = row.present.words().into();
             }
-            let fresh: Vec<u32> = row
-                .to_block
-                .iter()
-                .filter(|(column, _)| !writer.in_block.contains(*column))
-                .filter_map(|(column, _)| writer.columns[*column as usize].as_ref())
-                .filter(|series| series.becomes_live())
-                .map(|series| series.id)
-                .collect();
             let present = Arc::clone(&writer.present);
-            writer.open(&mut state.next_block).push(Row::new(
-                row.record.commit,
-                row.time,
-                present,
-                &row.to_block,
-            ));
+            let to_block = Row::new(row.record.commit, row.time, present, &row.to_block);
+            self.rows_bytes
+                .fetch_add(to_block.bytes() as u64, Ordering::Relaxed);
+            writer.open(&mut state.next_block).push(to_block);
             for (column, bits) in row.to_block.iter().chain(&row.to_log) {
                 writer.stored[*column as usize] = *bits;
                 writer.in_block.insert(*column);
@@ -649,15 +645,12 @@ impl Head {
             writer.real = row.real;
             writer.last_row_time = row.time;
             self.saw(row.time);
-            if !fresh.is_empty() {
-                let mut index = self.write_index();
-                for id in fresh {
-                    index.mark_live(id);
-                }
-            }
+        }
+        for (column, bits) in row.current {
+            writer.set_current(column, bits);
         }
         writer.release_retired();
-        self.publish_solo(row.record.commit, &row.solo);
+        self.publish_solo(row.record.commit, &row.record.solo);
         row.commit
     }
 
@@ -683,38 +676,122 @@ impl Head {
         }
     }
 
+    /// Time and bits of the newest sample of the series in a column; the time is [`Timestamp::MIN`] when
+    /// there is none.
+    fn last_of(&self, writer: &TargetWriter, column: u32, id: u32) -> (Timestamp, u64) {
+        if !writer.shared.contains(column) && writer.real.contains(column) {
+            (writer.last_row_time, writer.stored[column as usize])
+        } else {
+            self.newest(id)
+        }
+    }
+
+    /// Time and bits of the newest committed or staged sample of a series.
+    fn newest(&self, id: u32) -> (Timestamp, u64) {
+        let mut newest = match self.states.last(id) {
+            Some((true, last)) => return last,
+            Some((false, last)) => last,
+            None => (Timestamp::MIN, 0),
+        };
+        let mut is_in_rows = false;
+        for place in self.states.places(id).iter() {
+            let target = self.states.target(place.target);
+            let blocks = target.blocks();
+            let found = blocks.iter().rev().find_map(|block| {
+                let column = block.column_of(id, place.column)?;
+                block.newest(column)
+            });
+            if let Some(found) = found {
+                is_in_rows = true;
+                if found.0 > newest.0 {
+                    newest = found;
+                }
+            }
+        }
+        // Rows are in order, so nothing sealed is newer than one of them.
+        if is_in_rows {
+            return newest;
+        }
+        match self.catalog().newest_sample(id) {
+            Some(sealed) if sealed.0 > newest.0 => sealed,
+            _ => newest,
+        }
+    }
+
+    /// From now on the series judges itself, in every target too; answers its newest sample.
+    fn isolate(&self, targets: &mut [TargetWriter], id: u32) -> (Timestamp, u64) {
+        if let Some((true, last)) = self.states.last(id) {
+            return last;
+        }
+        let last = self.newest(id);
+        self.states.judge_itself(id, last);
+        for place in self.states.places(id).iter() {
+            let writer = &mut targets[place.target as usize];
+            if writer.series_of(place.column) == Some(id) {
+                writer.shared.insert(place.column);
+            }
+        }
+        last
+    }
+
+    /// Binds a series to a target's rows.
+    pub(super) fn column(&self, target: u32, labels: &Labels) -> Result<u32, Refusal> {
+        let mut guard = self.state();
+        let state = &mut *guard;
+        let (id, is_new) = self.series(labels)?;
+        let writer = &mut state.targets[target as usize];
+        if let Some(column) = writer.column_of(id, &self.states) {
+            writer.retired.remove(column);
+            return Ok(column);
+        }
+        let is_elsewhere =
+            self.states.places(id).iter().any(|place| {
+                state.targets[place.target as usize].series_of(place.column) == Some(id)
+            });
+        if is_elsewhere {
+            self.isolate(&mut state.targets, id);
+        } else {
+            self.states.judge_by_rows(id);
+        }
+        let writer = &mut state.targets[target as usize];
+        let column = writer.bind(id, &self.states);
+        if is_elsewhere {
+            writer.shared.insert(column);
+        } else if !is_new {
+            // Nobody has a newer sample than the store.
+            writer.floor = writer.floor.max(self.newest.load(Ordering::Relaxed));
+        }
+        Ok(column)
+    }
+
+    fn revert(&self, undo: Undo) {
+        for (id, last) in undo.into_iter().rev() {
+            self.states.set_last(id, last);
+        }
+    }
+
+    /// Defines the series that the log does not know in this epoch.
+    fn define(&self, state: &mut State, records: &mut Vec<u8>, ids: impl Iterator<Item = u32>) {
+        if state.defined_epoch != state.wal.epoch {
+            state.defined_epoch = state.wal.epoch;
+            state.defined.clear();
+        }
+        let new: Vec<u32> = ids.filter(|id| state.defined.insert(*id)).collect();
+        if new.is_empty() {
+            return;
+        }
+        let index = self.read_index();
+        let labels = |id: &u32| Some((*id, index.labels(*id)?));
+        let new: Vec<(u32, &Labels)> = new.iter().filter_map(labels).collect();
+        encode_series(records, &new);
+    }
+
     /// Writes what waits, makes the log durable and refuses every later commit.
     pub(crate) fn close(&self) -> Result<(), AppendError> {
         self.flush_backlog()?;
         let mut state = self.state();
         state.closed = true;
         state.wal.sync().map_err(AppendError::Io)
-    }
-}
-
-fn series_of(column: Option<&Option<Arc<Series>>>) -> u32 {
-    column
-        .and_then(Option::as_ref)
-        .map_or(super::row::NO_SERIES, |series| series.id)
-}
-
-fn revert(undo: Undo) {
-    for (series, last) in undo.into_iter().rev() {
-        series.set_last(last);
-    }
-}
-
-/// Defines the series that the log does not know in this epoch.
-fn define<'a>(records: &mut Vec<u8>, epoch: u64, series: impl Iterator<Item = &'a Arc<Series>>) {
-    let mut new: Vec<(u32, &Labels)> = Vec::new();
-    for series in series {
-        if !series.is_logged(epoch) {
-            series.set_logged(epoch);
-            new.push((series.id, &series.labels));
-        }
-    }
-    if !new.is_empty() {
-        encode_series(records, &new);
     }
 }
 

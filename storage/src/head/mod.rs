@@ -1,7 +1,9 @@
 //! Everything that is in memory: series, rows by target, solo samples, and the commit protocol.
 //!
+//! A series is a number here (`u32`); its labels are in the index, everything else in [`states`].
+//!
 //! Locks, in the order in which they may be taken: the commit lock (`state`), the index, a target's
-//! blocks, a series' sources. `queue` is never held while another is taken.
+//! blocks, a series' record. `queue` is never held while another is taken.
 
 mod append;
 mod bits;
@@ -12,6 +14,7 @@ mod replay;
 mod row;
 mod seal;
 mod series;
+mod states;
 mod target;
 
 use std::{
@@ -28,9 +31,9 @@ pub(crate) use append::{HeadAppender, HeadTargetAppender};
 pub(crate) use catalog::{Catalog, Found};
 pub(crate) use read::HeadQuerier;
 pub(crate) use replay::Replay;
-pub(crate) use series::Series;
 
-use series::Owner;
+use roaring::RoaringBitmap;
+use states::States;
 use target::{Target, TargetWriter};
 
 type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
@@ -64,8 +67,24 @@ pub(crate) struct Head {
     pruned: AtomicU64,
     pub(crate) counters: Counters,
     series_max: Option<usize>,
-    /// Series with samples in memory that have no row.
-    solo_series: AtomicU64,
+    pub(crate) states: States,
+    /// Live appenders, which know series by their numbers.
+    appenders: AtomicU64,
+    /// Bytes of the rows in memory.
+    rows_bytes: AtomicU64,
+    /// How much older than the newest sample a late one may be, in milliseconds.
+    out_of_order_window_ms: AtomicI64,
+}
+
+/// What a sample's time is held against, taken when its appender was made.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// The store's newest sample.
+    newest: Timestamp,
+    /// No sample before this is accepted unless as a late one; `MIN` in a store that was empty.
+    valid_from: Timestamp,
+    /// How much older than `newest` a late one may be, in milliseconds; none may be when it is zero.
+    window_ms: i64,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +105,9 @@ pub(crate) struct State {
     /// The number of the last commit.
     sequence: u64,
     next_block: u64,
+    /// The series that the log defines in the epoch.
+    defined: RoaringBitmap,
+    defined_epoch: u64,
     poisoned: bool,
     closed: bool,
 }
@@ -127,15 +149,14 @@ impl Head {
         catalog: Catalog,
         wal: Wal,
         series_max: Option<usize>,
+        out_of_order_window_ms: i64,
     ) -> Self {
         let parts = replay.finish();
-        let solo_series = parts
-            .index
-            .iter()
-            .filter(|series| series.sources().solo_len() > 0)
-            .count();
         Self {
-            solo_series: AtomicU64::new(solo_series as u64),
+            states: parts.states,
+            appenders: AtomicU64::new(0),
+            rows_bytes: AtomicU64::new(parts.rows_bytes),
+            out_of_order_window_ms: AtomicI64::new(out_of_order_window_ms),
             index: RwLock::new(parts.index),
             state: Mutex::new(State {
                 wal,
@@ -143,6 +164,8 @@ impl Head {
                 by_key: parts.by_key,
                 sequence: parts.sequence,
                 next_block: parts.next_block,
+                defined: RoaringBitmap::new(),
+                defined_epoch: 0,
                 poisoned: false,
                 closed: false,
             }),
@@ -179,9 +202,20 @@ impl Head {
         (newest != Timestamp::MIN).then(|| (self.oldest.load(Ordering::Relaxed), newest))
     }
 
-    /// No sample before this is accepted now.
-    fn bound(&self) -> Timestamp {
-        self.newest.load(Ordering::Relaxed).saturating_sub(BOUND_MS)
+    /// What a sample's time is held against now.
+    fn bounds(&self) -> Bounds {
+        let newest = self.newest.load(Ordering::Relaxed);
+        Bounds {
+            newest,
+            valid_from: newest.saturating_sub(BOUND_MS),
+            window_ms: self.out_of_order_window_ms.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Bytes of samples in memory.
+    #[allow(dead_code)]
+    pub(crate) fn memory(&self) -> u64 {
+        self.rows_bytes.load(Ordering::Relaxed) + self.states.solo_bytes()
     }
 
     fn saw(&self, time: Timestamp) {
@@ -190,10 +224,10 @@ impl Head {
         self.unsealed_oldest.fetch_min(time, Ordering::Relaxed);
     }
 
-    /// The series with these labels, found or created.
-    fn series(&self, labels: &Labels) -> Result<Arc<Series>, Refusal> {
-        if let Some(series) = self.read_index().get(labels) {
-            return Ok(Arc::clone(series));
+    /// The series with these labels, found or created, and whether it was created.
+    fn series(&self, labels: &Labels) -> Result<(u32, bool), Refusal> {
+        if let Some(id) = self.read_index().get(labels) {
+            return Ok((id, false));
         }
         let refused = |refusal| {
             self.counters.refused(refusal);
@@ -203,41 +237,14 @@ impl Head {
             return refused(Refusal::InvalidLabels);
         }
         let mut index = self.write_index();
-        if let Some(series) = index.get(labels) {
-            return Ok(Arc::clone(series));
+        if let Some(id) = index.get(labels) {
+            return Ok((id, false));
         }
         if self.series_max.is_some_and(|max| index.len() >= max) {
             return refused(Refusal::SeriesLimit);
         }
         self.counters.series_created.fetch_add(1, Ordering::Relaxed);
-        Ok(index.create(labels))
-    }
-
-    /// Binds a series to a target's rows.
-    fn column(&self, target: u32, labels: &Labels) -> Result<u32, Refusal> {
-        let series = self.series(labels)?;
-        let mut state = self.state();
-        let writer = &mut state.targets[target as usize];
-        if let Some(column) = writer.column_of.get(&series.id) {
-            let column = *column;
-            writer.retired.remove(column);
-            return Ok(column);
-        }
-        let owner = series.owner();
-        if let Owner::Target { index, column } = owner {
-            state.targets[index as usize].share(column, &series);
-        }
-        let writer = &mut state.targets[target as usize];
-        let column = writer.bind(&series);
-        if owner == Owner::Nobody {
-            series.set_owner(Owner::Target {
-                index: target,
-                column,
-            });
-        } else {
-            writer.shared.insert(column);
-        }
-        Ok(column)
+        Ok((index.create(labels), true))
     }
 
     /// Pages of the files in `catalog`, and the stretches in memory that become pages.
@@ -258,7 +265,7 @@ impl Head {
                 }
             }
         }
-        sealed + in_rows + self.solo_series.load(Ordering::Relaxed)
+        sealed + in_rows + self.states.solo_series_len()
     }
 
     /// What is sealed now.

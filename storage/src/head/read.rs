@@ -10,11 +10,7 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use super::{
-    Catalog, HashMap, Head, Queriers,
-    row::RowBlock,
-    series::{Series, SoloSample},
-};
+use super::{Catalog, HashMap, Head, Queriers, row::RowBlock, series::SoloSample, states::States};
 use crate::{
     AxisId, Budget, Estimate, Matcher, Querier, ReadError, Run, Scan, Select, SelectedSeries,
     Selection, Shape, TimeRange, Timestamp, Wants, segment::PageRef,
@@ -54,6 +50,7 @@ impl HeadQuerier {
     fn views(&self, range: TimeRange) -> Views<'_> {
         Views {
             blocks: HashMap::default(),
+            states: &self.head.states,
             catalog: &self.catalog,
             visible: self.visible,
             range,
@@ -88,21 +85,19 @@ impl Querier for HeadQuerier {
         let mut views = self.views(range);
         let mut series = Vec::new();
         let mut parts = Vec::new();
-        for candidate in found {
+        for (candidate, labels) in found {
             if parts.len() >= limit {
                 break;
             }
             let part = if request.wants == Wants::Labels {
-                views.has_sample(&candidate).then(Parts::default)
+                views.has_sample(candidate).then(Parts::default)
             } else {
-                Some(views.capture(&candidate)).filter(|part| !part.is_empty())
+                Some(views.capture(candidate)).filter(|part| !part.is_empty())
             };
             let Some(part) = part else {
                 continue;
             };
-            series.push(SelectedSeries {
-                labels: candidate.labels.clone(),
-            });
+            series.push(SelectedSeries { labels });
             parts.push(part);
         }
         Ok(Box::new(HeadSelection {
@@ -123,7 +118,7 @@ impl Querier for HeadQuerier {
         budget.check()?;
         let mut views = self.views(self.range);
         let index = self.head.read_index();
-        Ok(index.label_names(matchers, limit, |series| views.has_sample(series)))
+        Ok(index.label_names(matchers, limit, |id| views.has_sample(id)))
     }
 
     fn label_values(
@@ -136,7 +131,7 @@ impl Querier for HeadQuerier {
         budget.check()?;
         let mut views = self.views(self.range);
         let index = self.head.read_index();
-        Ok(index.label_values(name, matchers, limit, |series| views.has_sample(series)))
+        Ok(index.label_values(name, matchers, limit, |id| views.has_sample(id)))
     }
 }
 
@@ -161,6 +156,7 @@ impl Parts {
 /// What one request looks through: the blocks of each target, taken once, and the sealed files.
 struct Views<'a> {
     blocks: HashMap<u32, Arc<[Arc<RowBlock>]>>,
+    states: &'a States,
     catalog: &'a Catalog,
     visible: u64,
     range: TimeRange,
@@ -168,75 +164,71 @@ struct Views<'a> {
 
 impl Views<'_> {
     /// Whether [`Views::capture`] would find anything, newest first and without collecting it.
-    fn has_sample(&mut self, series: &Series) -> bool {
+    fn has_sample(&mut self, id: u32) -> bool {
         let range = self.range;
         let commits = self.catalog.sealed + 1..=self.visible;
-        let sources = series.sources();
-        let mut newest_first = sources.fresh.iter().rev().chain(sources.solo.iter().rev());
+        let sources = self.states.sources(id);
+        let mut newest_first = sources.solo.iter().flat_map(|solo| solo.iter().rev());
         if newest_first
             .any(|sample| commits.contains(&sample.commit) && range.contains(sample.time))
         {
             return true;
         }
-        let bindings = sources.bindings.clone();
-        drop(sources);
-        for binding in &bindings {
+        for (target, hint) in &sources.targets {
             let blocks = self
                 .blocks
-                .entry(binding.target.index)
-                .or_insert_with(|| binding.target.blocks());
-            if blocks.iter().rev().any(|block| {
-                block.series_of(binding.column) == Some(series.id)
-                    && overlaps(block, binding.column, &commits, range)
-            }) {
+                .entry(target.index)
+                .or_insert_with(|| target.blocks());
+            let has_sample = blocks.iter().rev().any(|block| {
+                let column = block.column_of(id, *hint);
+                column.is_some_and(|column| overlaps(block, column, &commits, range))
+            });
+            if has_sample {
                 return true;
             }
         }
         self.catalog.files.iter().rev().any(|file| {
-            file.series.contains(series.id)
+            file.series.contains(id)
                 && file.segment.frames().iter().rev().any(|frame| {
                     frame.range().overlaps(&range)
-                        && file.segment.pages_of(frame, series.id).next().is_some()
+                        && file.segment.pages_of(frame, id).next().is_some()
                 })
         })
     }
 
-    fn capture(&mut self, series: &Series) -> Parts {
+    fn capture(&mut self, id: u32) -> Parts {
         let mut parts = Parts::default();
         let range = self.range;
         let commits = self.catalog.sealed + 1..=self.visible;
         for (file_index, file) in self.catalog.files.iter().enumerate() {
-            if !file.series.contains(series.id) {
+            if !file.series.contains(id) {
                 continue;
             }
             for (frame_index, frame) in file.segment.frames().iter().enumerate() {
                 if frame.range().overlaps(&range) {
-                    let pages = file.segment.pages_of(frame, series.id);
+                    let pages = file.segment.pages_of(frame, id);
                     parts
                         .pages
                         .extend(pages.map(|page| (file_index as u32, frame_index as u32, page)));
                 }
             }
         }
-        let mut sources = series.sources();
-        let solo = sources.solo();
-        let bindings = sources.bindings.clone();
-        drop(sources);
+        let sources = self.states.sources(id);
         let sees =
             |sample: &SoloSample| commits.contains(&sample.commit) && range.contains(sample.time);
-        parts.solo = solo.iter().any(sees).then_some(solo);
+        parts.solo = sources.solo.filter(|solo| solo.iter().any(sees));
         let mut targets = 0;
-        for binding in &bindings {
+        for (target, hint) in &sources.targets {
             let blocks = self
                 .blocks
-                .entry(binding.target.index)
-                .or_insert_with(|| binding.target.blocks());
+                .entry(target.index)
+                .or_insert_with(|| target.blocks());
             let before = parts.rows.len();
             for block in blocks.iter() {
-                if block.series_of(binding.column) == Some(series.id)
-                    && overlaps(block, binding.column, &commits, range)
+                if let Some(column) = block.column_of(id, *hint)
+                    && overlaps(block, column, &commits, range)
                 {
-                    parts.rows.push((Arc::clone(block), binding.column));
+                    parts.rows.push((Arc::clone(block), column));
                 }
             }
             targets += usize::from(parts.rows.len() > before);

@@ -6,14 +6,15 @@
 use std::sync::Arc;
 
 use super::{
-    HashMap, Series,
+    HashMap,
     bits::{self, Bits},
     row::Row,
     series::SoloSample,
+    states::States,
     target::TargetWriter,
 };
 use crate::{
-    STALE_MARKER_BITS, Sample, TargetKey, Timestamp,
+    Sample, TargetKey, Timestamp,
     index::Index,
     wal::{Record, RowRecord},
 };
@@ -24,7 +25,8 @@ pub(crate) struct Replay {
     parts: Parts,
     /// The log segment being read; definitions do not reach beyond one.
     segment: u64,
-    series: HashMap<u32, Arc<Series>>,
+    /// The log's numbers of series to ours: they differ where labels had a number already.
+    series: HashMap<u32, u32>,
     targets: HashMap<u32, LoggedTarget>,
     /// Everything up to this commit is in a file.
     sealed: u64,
@@ -34,6 +36,8 @@ pub(crate) struct Replay {
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) index: Index,
+    pub(super) states: States,
+    pub(super) rows_bytes: u64,
     pub(super) targets: Vec<TargetWriter>,
     pub(super) by_key: HashMap<TargetKey, u32>,
     pub(super) sequence: u64,
@@ -47,21 +51,64 @@ pub(super) struct Parts {
 #[derive(Debug)]
 struct LoggedTarget {
     writer: u32,
-    /// The log's column numbers in the order of their binding. Here columns go by their place in it, so
-    /// that what is kept for them is in proportion to the records.
-    columns: HashMap<u32, u32>,
-    series: Vec<Arc<Series>>,
+    columns: Columns,
     values: Vec<u64>,
     present: Bits,
 }
 
 impl LoggedTarget {
+    fn new(writer: u32) -> Self {
+        Self {
+            writer,
+            columns: Columns::default(),
+            values: Vec::new(),
+            present: Bits::default(),
+        }
+    }
+}
+
+/// The log's column numbers in the order of their binding. Here columns go by their place in it, so that
+/// what is kept for them is in proportion to the records.
+#[derive(Debug, Default)]
+struct Columns {
+    len: u32,
+    /// Places by column, as long as columns are not much larger than their number.
+    near: Vec<u32>,
+    far: HashMap<u32, u32>,
+}
+
+impl Columns {
+    const NONE: u32 = u32::MAX;
+
     /// The place of a bound column.
     fn place(&self, column: u32) -> Result<u32, &'static str> {
-        self.columns
-            .get(&column)
-            .copied()
-            .ok_or("a column that is bound")
+        match self.near.get(column as usize) {
+            Some(place) if *place != Self::NONE => Ok(*place),
+            _ if self.far.is_empty() => Err("a column that is bound"),
+            _ => self
+                .far
+                .get(&column)
+                .copied()
+                .ok_or("a column that is bound"),
+        }
+    }
+
+    /// The place of a column, which is bound now if it was not.
+    fn bind(&mut self, column: u32) -> u32 {
+        if let Ok(place) = self.place(column) {
+            return place;
+        }
+        let place = self.len;
+        self.len += 1;
+        if column / 4 <= place.saturating_add(1_024) {
+            if self.near.len() <= column as usize {
+                self.near.resize(column as usize + 1, Self::NONE);
+            }
+            self.near[column as usize] = place;
+        } else {
+            self.far.insert(column, place);
+        }
+        place
     }
 }
 
@@ -71,6 +118,8 @@ impl Replay {
         Self {
             parts: Parts {
                 index,
+                states: States::default(),
+                rows_bytes: 0,
                 targets: Vec::new(),
                 by_key: HashMap::default(),
                 sequence: 0,
@@ -117,8 +166,8 @@ impl Replay {
         match record {
             Record::Series(series) => {
                 for (id, labels) in series {
-                    let series = self.parts.index.insert(id, &labels);
-                    self.series.insert(id, series);
+                    let known = self.parts.index.insert(id, &labels);
+                    self.series.insert(id, known);
                 }
                 Ok(())
             }
@@ -140,19 +189,20 @@ impl Replay {
         self.check_solo(samples)?;
         self.parts.sequence = self.parts.sequence.max(commit);
         for (id, sample) in samples {
-            let series = &self.series[id];
-            series.raise_last((sample.time, sample.value.to_bits()));
             if commit <= self.sealed {
                 continue;
             }
-            series.sources().fresh.push(SoloSample {
-                commit,
-                time: sample.time,
-                value: sample.value,
-            });
-            if series.becomes_live() {
-                self.parts.index.mark_live(series.id);
-            }
+            let id = self.series[id];
+            let states = &self.parts.states;
+            states.raise_last(id, (sample.time, sample.value.to_bits()));
+            states.push_solo(
+                id,
+                SoloSample {
+                    commit,
+                    time: sample.time,
+                    value: sample.value,
+                },
+            );
             self.parts.newest = self.parts.newest.max(sample.time);
             self.parts.oldest = self.parts.oldest.min(sample.time);
             self.parts.unsealed_oldest = self.parts.unsealed_oldest.min(sample.time);
@@ -168,20 +218,13 @@ impl Replay {
             let parts = &mut self.parts;
             let writer = *parts.by_key.entry(key.clone()).or_insert_with(|| {
                 let index = parts.targets.len() as u32;
-                parts.targets.push(TargetWriter::new(index, key));
+                let writer = TargetWriter::new(index, key);
+                parts.states.add_target(Arc::clone(&writer.target));
+                parts.targets.push(writer);
                 index
             });
             parts.targets[writer as usize].dissolve();
-            self.targets.insert(
-                row.target,
-                LoggedTarget {
-                    writer,
-                    columns: HashMap::default(),
-                    series: Vec::new(),
-                    values: Vec::new(),
-                    present: Bits::default(),
-                },
-            );
+            self.targets.insert(row.target, LoggedTarget::new(writer));
         }
         if !row.has_row {
             return self.solo(row.commit, &row.solo);
@@ -192,29 +235,26 @@ impl Replay {
             .ok_or("a target that is defined")?;
         let writer = &mut self.parts.targets[target.writer as usize];
         for (column, id) in &row.bindings {
-            let series = self.series.get(id).ok_or("a series that is defined")?;
-            let next = target.series.len() as u32;
-            let place = *target.columns.entry(*column).or_insert(next);
-            if place == next {
-                target.series.push(Arc::clone(series));
+            let id = *self.series.get(id).ok_or("a series that is defined")?;
+            let place = target.columns.bind(*column);
+            if place as usize == target.values.len() {
                 target.values.push(0);
             } else {
-                target.series[place as usize] = Arc::clone(series);
                 target.values[place as usize] = 0;
             }
-            writer.rebind(place, series);
+            writer.rebind(place, id, &self.parts.states);
         }
         if let Some(present) = &row.present {
             target.present.clear();
             for (first, count) in present {
                 let end = first.checked_add(*count).ok_or("a column within limits")?;
                 for column in *first..end {
-                    target.present.insert(target.place(column)?);
+                    target.present.insert(target.columns.place(column)?);
                 }
             }
         }
         for (column, change) in &row.changed {
-            let place = target.place(*column)?;
+            let place = target.columns.place(*column)?;
             let value = &mut target.values[place as usize];
             *value = change.apply(*value).ok_or("a value that fits the last")?;
         }
@@ -223,16 +263,10 @@ impl Replay {
             writer.roll();
         }
         let mut to_block = Vec::new();
-        writer.real.clear();
         for column in bits::ones(target.present.words()) {
             let bits = target.values[column as usize];
             if !writer.in_block.contains(column) || writer.stored[column as usize] != bits {
                 to_block.push((column, bits));
-            }
-            if bits == STALE_MARKER_BITS {
-                target.series[column as usize].raise_last((row.time, bits));
-            } else {
-                writer.real.insert(column);
             }
         }
         writer.last_row_time = row.time;
@@ -240,18 +274,10 @@ impl Replay {
             writer.stored[*column as usize] = *bits;
         }
         if row.commit > self.sealed {
-            for (column, _) in &to_block {
-                let series = &target.series[*column as usize];
-                if !writer.in_block.contains(*column) && series.becomes_live() {
-                    self.parts.index.mark_live(series.id);
-                }
-            }
-            writer.open(&mut self.parts.next_block).push(Row::new(
-                row.commit,
-                row.time,
-                target.present.words().into(),
-                &to_block,
-            ));
+            let present = target.present.words().into();
+            let to_rows = Row::new(row.commit, row.time, present, &to_block);
+            self.parts.rows_bytes += to_rows.bytes() as u64;
+            writer.open(&mut self.parts.next_block).push(to_rows);
             for (column, _) in &to_block {
                 writer.in_block.insert(*column);
             }
@@ -262,7 +288,7 @@ impl Replay {
         self.solo(row.commit, &row.solo)
     }
 
-    /// Ends the replay: no target is live, every series knows its newest sample.
+    /// Ends the replay: no target is live.
     pub(super) fn finish(mut self) -> Parts {
         for writer in &mut self.parts.targets {
             writer.dissolve();

@@ -3,11 +3,11 @@
 //! A row stores only the values that differ from the last one stored for their column in the same
 //! block, so every column's first value in a block is stored. A block is append-only with one writer
 //! (under the commit lock) and any number of readers, who see `len` rows and skip those whose commit
-//! is later than their snapshot.
+//! is later than their snapshot. In one block a series has one column, and a column one series.
 
 use std::sync::{
     Arc, OnceLock, PoisonError, RwLock,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use super::bits;
@@ -86,7 +86,7 @@ impl Row {
         Some(self.slab[words + words.div_ceil(2) + rank as usize])
     }
 
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.slab.len() * 8 + size_of::<Self>() + 32
     }
 }
@@ -99,18 +99,25 @@ pub(crate) struct RowBlock {
     slots: Box<[OnceLock<Row>]>,
     len: AtomicU32,
     bytes: AtomicU32,
-    /// The series of each column; a column changes its series only between blocks.
-    columns: RwLock<Vec<u32>>,
+    /// The series of each column; a column changes its series only between blocks. Shared with the
+    /// writer and with other blocks until one of them changes it.
+    columns: RwLock<Arc<Vec<u32>>>,
+    /// No row and no column will be added.
+    closed: AtomicBool,
+    /// The columns in the order of their series; made when a closed block is first searched.
+    by_series: OnceLock<Box<[u32]>>,
 }
 
 impl RowBlock {
-    pub(crate) fn new(id: u64, columns: Vec<u32>) -> Self {
+    pub(crate) fn new(id: u64, columns: Arc<Vec<u32>>) -> Self {
         Self {
             id,
             slots: (0..ROWS_MAX).map(|_| OnceLock::new()).collect(),
             len: AtomicU32::new(0),
             bytes: AtomicU32::new(0),
             columns: RwLock::new(columns),
+            closed: AtomicBool::new(false),
+            by_series: OnceLock::new(),
         }
     }
 
@@ -145,6 +152,7 @@ impl RowBlock {
     /// Gives the column to a series. Before that the column belongs to none in this block.
     pub(crate) fn bind(&self, column: u32, series: u32) {
         let mut columns = self.columns.write().unwrap_or_else(PoisonError::into_inner);
+        let columns = Arc::make_mut(&mut columns);
         if columns.len() <= column as usize {
             columns.resize(column as usize + 1, NO_SERIES);
         }
@@ -155,17 +163,62 @@ impl RowBlock {
         self.read_columns().get(column as usize).copied()
     }
 
+    /// The column of a series; `hint` is where the target has, or had, it last. While the block is open
+    /// the hint is right, or the block does not have the series.
+    pub(crate) fn column_of(&self, id: u32, hint: u32) -> Option<u32> {
+        // Looked at first: a block that is closed meanwhile was open when the hint was given.
+        let is_closed = self.closed.load(Ordering::Acquire);
+        let columns = Arc::clone(&self.read_columns());
+        if columns.get(hint as usize) == Some(&id) {
+            return Some(hint);
+        }
+        if !is_closed {
+            return None;
+        }
+        let by_series = self.by_series.get_or_init(|| {
+            let mut order: Vec<u32> = (0..columns.len() as u32)
+                .filter(|column| columns[*column as usize] != NO_SERIES)
+                .collect();
+            order.sort_unstable_by_key(|column| columns[*column as usize]);
+            order.into()
+        });
+        let found = by_series.binary_search_by_key(&id, |column| columns[*column as usize]);
+        found.ok().map(|index| by_series[index])
+    }
+
+    /// Says that no row and no column will be added.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Time and bits of the column's newest sample, markers included.
+    pub(crate) fn newest(&self, column: u32) -> Option<(Timestamp, u64)> {
+        let mut rows = self.rows().rev();
+        let time = rows.clone().find(|row| row.has(column))?.time;
+        // A column that is present has its value in this row or in an earlier one.
+        let bits = rows
+            .by_ref()
+            .skip_while(|row| row.time > time)
+            .find_map(|row| row.stored(column))?;
+        Some((time, bits))
+    }
+
+    /// Bytes of the rows.
+    pub(crate) fn bytes(&self) -> u64 {
+        u64::from(self.bytes.load(Ordering::Relaxed))
+    }
+
     /// How many columns belong to a series.
     pub(crate) fn series_len(&self) -> u64 {
         let columns = self.read_columns();
         columns.iter().filter(|id| **id != NO_SERIES).count() as u64
     }
 
-    pub(crate) fn columns(&self) -> Vec<u32> {
-        self.read_columns().clone()
+    pub(crate) fn columns(&self) -> Arc<Vec<u32>> {
+        Arc::clone(&self.read_columns())
     }
 
-    fn read_columns(&self) -> std::sync::RwLockReadGuard<'_, Vec<u32>> {
+    fn read_columns(&self) -> std::sync::RwLockReadGuard<'_, Arc<Vec<u32>>> {
         self.columns.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Head, Series,
+    Head,
     catalog::{Catalog, SealedFile, UNFINISHED, file_name},
     row::{NO_SERIES, Row},
     series::SoloSample,
@@ -57,8 +57,8 @@ impl Sink<'_> {
         let head = self.head;
         self.writer.append_frame(frame, |id| {
             let index = head.read_index();
-            let series = index.by_id(id).expect("a series with samples is indexed");
-            series.labels.clone()
+            let labels = index.labels(id);
+            labels.expect("a series with samples is indexed").clone()
         })?;
         Ok(())
     }
@@ -77,7 +77,7 @@ impl Sink<'_> {
             if block_rows.is_empty() {
                 continue;
             }
-            for (column, series) in block.columns().into_iter().enumerate() {
+            for (column, series) in block.columns().iter().copied().enumerate() {
                 if series != NO_SERIES {
                     let place = (rows.len(), column as u32);
                     places.entry(series).or_default().push(place);
@@ -182,12 +182,6 @@ impl Head {
             self.unsealed_oldest.fetch_min(oldest, Ordering::Relaxed);
         }
         let file = sealed?;
-        {
-            let index = self.read_index();
-            for series in file.series.iter().filter_map(|id| index.by_id(id)) {
-                series.add_sealed_part();
-            }
-        }
         let mut catalog = Catalog::clone(&self.catalog());
         catalog.sealed = cut;
         catalog.files.push(Arc::new(file));
@@ -219,15 +213,14 @@ impl Head {
         for target in targets {
             sink.target(target, before, cut)?;
         }
-        let all: Vec<Arc<Series>> = self.read_index().iter().map(Arc::clone).collect();
-        for series in all {
-            let solo = series.sources().solo();
+        for id in self.states.solo_series() {
+            let solo = self.states.sources(id).solo.unwrap_or_default();
             let sealed: Vec<SoloSample> = solo
                 .iter()
                 .filter(|sample| sample.commit > before && sample.commit <= cut)
                 .copied()
                 .collect();
-            sink.solo(series.id, &sealed)?;
+            sink.solo(id, &sealed)?;
         }
         sink.flush()?;
         sink.writer.sync()?;
@@ -263,31 +256,12 @@ impl Head {
                 continue;
             }
             writer.target.set_blocks(kept.into());
-            let index = self.read_index();
-            for block in &old {
-                for (column, id) in block.columns().into_iter().enumerate() {
-                    if let Some(series) = index.by_id(id) {
-                        writer.forget_binding(column as u32, series);
-                    }
-                }
-            }
+            let bytes: u64 = old.iter().map(|block| block.bytes()).sum();
+            self.rows_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
-        let mut solo_series = 0;
-        for series in self.read_index().iter() {
-            let mut sources = series.sources();
-            if sources.solo_len() > 0 {
-                let kept = sources
-                    .solo()
-                    .iter()
-                    .filter(|sample| sample.commit > sealed)
-                    .copied()
-                    .collect();
-                sources.solo = kept;
-                solo_series += u64::from(sources.solo_len() > 0);
-            }
-        }
-        // Only commits change it, and the commit lock is held.
-        self.solo_series.store(solo_series, Ordering::Relaxed);
+        self.states.prune(sealed, &|id, place| {
+            state.targets[place.target as usize].needs(id, place.column)
+        });
     }
 
     /// Removes whole files, oldest first: those wholly before `cutoff`, and as many as it takes to
@@ -326,12 +300,6 @@ impl Head {
         self.oldest.store(oldest, Ordering::Relaxed);
         self.set_catalog(catalog);
         for file in &removed {
-            {
-                let index = self.read_index();
-                for series in file.series.iter().filter_map(|id| index.by_id(id)) {
-                    series.remove_sealed_part();
-                }
-            }
             fs.remove_file(&file.path)?;
         }
         let mut queriers = self.queriers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -356,16 +324,30 @@ impl Head {
             }
             queriers.collect_after = None;
         }
+        let state = self.state();
         let mut index = self.write_index();
-        // Two references are the index's own: nobody is about to append to the series.
-        let empty: Vec<Arc<Series>> = index
-            .iter()
-            .filter(|series| Arc::strong_count(series) == 2 && series.is_empty())
-            .map(Arc::clone)
-            .collect();
-        for series in &empty {
-            index.remove(series);
+        if self.appenders.load(Ordering::Relaxed) > 0 {
+            let mut queriers = self.queriers.lock().unwrap_or_else(PoisonError::into_inner);
+            queriers.collect_after = Some(0);
+            return;
         }
+        let catalog = self.catalog();
+        let is_sealed = |id| catalog.files.iter().any(|file| file.series.contains(id));
+        let is_held = |id: u32| {
+            let places = self.states.places(id);
+            let mut places = places.iter();
+            places.any(|place| state.targets[place.target as usize].needs(id, place.column))
+                || self.states.sources(id).solo.is_some()
+        };
+        let empty: Vec<u32> = index
+            .iter()
+            .map(|(id, _)| id)
+            .filter(|id| !is_sealed(*id) && !is_held(*id))
+            .collect();
+        for id in &empty {
+            index.remove(*id);
+        }
+        self.states.forget(&empty);
         self.counters
             .series_removed
             .fetch_add(empty.len() as u64, Ordering::Relaxed);

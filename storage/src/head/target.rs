@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::{
     bits::{self, Bits},
     row::{NO_SERIES, RowBlock},
-    series::{Binding, Owner, Series},
+    states::{Place, States},
 };
 use crate::{TargetKey, Timestamp};
 
@@ -37,29 +37,29 @@ pub(crate) struct TargetWriter {
     pub(crate) target: Arc<Target>,
     /// Whether an appender holds it.
     pub(crate) live: bool,
-    pub(crate) columns: Vec<Option<Arc<Series>>>,
-    pub(crate) column_of: HashMap<u32, u32>,
+    /// The series of each column, [`NO_SERIES`] where it is free. Shared with the blocks.
+    columns: Arc<Vec<u32>>,
     /// Freed columns with the block in which they still belong to their former series.
     free: Vec<(u32, u64)>,
     /// Columns to be freed once they are no longer tracked.
     pub(crate) retired: Bits,
-    /// The caller's value in the previous row.
-    pub(crate) current: Vec<u64>,
     /// The value last stored for the column: in the open block where `in_block`, in the log where
     /// `in_log`.
     pub(crate) stored: Vec<u64>,
+    /// The caller's values in the previous row where they are others than the stored ones.
+    odd: HashMap<u32, u64>,
     pub(crate) in_block: Bits,
     pub(crate) in_log: Bits,
     /// What the caller's previous row had.
     pub(crate) tracked: Bits,
     /// The columns with a sample, not a marker, in the newest row.
     pub(crate) real: Bits,
-    /// Columns whose series has other sources too.
+    /// Columns whose series judges itself.
     pub(crate) shared: Bits,
     /// The presence written last.
     pub(crate) present: Arc<[u64]>,
     pub(crate) last_row_time: Timestamp,
-    /// No series of the target had a sample from elsewhere after this time when it was bound.
+    /// No series of the target, but the shared ones, had a sample after this time when it was bound.
     pub(crate) floor: Timestamp,
     /// The log epoch in which the target is defined.
     pub(crate) log_epoch: u64,
@@ -68,19 +68,22 @@ pub(crate) struct TargetWriter {
 
 impl TargetWriter {
     pub(crate) fn new(index: u32, key: TargetKey) -> Self {
+        Self::over(Arc::new(Target {
+            index,
+            key,
+            view: RwLock::new(Arc::new([])),
+        }))
+    }
+
+    fn over(target: Arc<Target>) -> Self {
         Self {
-            target: Arc::new(Target {
-                index,
-                key,
-                view: RwLock::new(Arc::new([])),
-            }),
+            target,
             live: false,
-            columns: Vec::new(),
-            column_of: HashMap::default(),
+            columns: Arc::default(),
             free: Vec::new(),
             retired: Bits::default(),
-            current: Vec::new(),
             stored: Vec::new(),
+            odd: HashMap::default(),
             in_block: Bits::default(),
             in_log: Bits::default(),
             tracked: Bits::default(),
@@ -94,55 +97,80 @@ impl TargetWriter {
         }
     }
 
-    /// The newest sample of the series in a column of this target.
-    pub(crate) fn last_of(&self, column: u32, series: &Series) -> (Timestamp, u64) {
-        if !self.shared.contains(column) && self.real.contains(column) {
-            (self.last_row_time, self.stored[column as usize])
-        } else {
-            series.last()
+    /// The series of a column.
+    pub(crate) fn series_of(&self, column: u32) -> Option<u32> {
+        let id = self.columns.get(column as usize).copied();
+        id.filter(|id| *id != NO_SERIES)
+    }
+
+    /// The column that is bound to a series.
+    pub(crate) fn column_of(&self, id: u32, states: &States) -> Option<u32> {
+        let column = states.column_in(id, self.target.index)?;
+        (self.series_of(column) == Some(id)).then_some(column)
+    }
+
+    /// The bits that the caller gave the column in the previous row.
+    pub(crate) fn current(&self, column: u32) -> u64 {
+        if self.odd.is_empty() {
+            return self.stored[column as usize];
+        }
+        let odd = self.odd.get(&column).copied();
+        odd.unwrap_or_else(|| self.stored[column as usize])
+    }
+
+    /// Whether what the caller gave in the previous row is what is stored.
+    pub(crate) fn is_stored(&self, column: u32) -> bool {
+        self.odd.is_empty() || !self.odd.contains_key(&column)
+    }
+
+    /// Notes what the caller gave, once everything of the row is stored.
+    pub(crate) fn set_current(&mut self, column: u32, bits: u64) {
+        if self.stored[column as usize] != bits {
+            self.odd.insert(column, bits);
+        } else if !self.odd.is_empty() {
+            self.odd.remove(&column);
         }
     }
 
-    /// From now on the series of the column judges for itself.
-    pub(crate) fn share(&mut self, column: u32, series: &Series) {
-        if !self.shared.contains(column) {
-            series.set_last(self.last_of(column, series));
-            self.shared.insert(column);
-        }
-        series.set_owner(Owner::Shared);
+    /// A column for a series that has none.
+    pub(crate) fn bind(&mut self, id: u32, states: &States) -> u32 {
+        let column = self.free_column(id, states);
+        self.place(column, id, states);
+        column
     }
 
-    /// The column of a series, bound now if it was not.
-    pub(crate) fn bind(&mut self, series: &Arc<Series>) -> u32 {
-        if let Some(column) = self.column_of.get(&series.id) {
-            self.retired.remove(*column);
-            return *column;
+    fn free_column(&mut self, id: u32, states: &States) -> u32 {
+        let open = self.open.as_ref();
+        // In the open block the series may have a column already; it cannot get another one there.
+        if let Some(open) = open
+            && let Some(hint) = states.column_in(id, self.target.index)
+            && open.series_of(hint) == Some(id)
+            && let Some(position) = self.free.iter().position(|(column, _)| *column == hint)
+        {
+            return self.free.swap_remove(position).0;
         }
-        let open = self.open.as_ref().map(|block| block.id);
+        let open = open.map(|block| block.id);
         let reusable = self
             .free
             .iter()
             .position(|(_, block)| open.is_none_or(|open| open > *block));
-        let column = match reusable {
+        match reusable {
             Some(position) => self.free.swap_remove(position).0,
             None => self.columns.len() as u32,
-        };
-        self.place(column, series);
-        column
+        }
     }
 
     /// Puts a series into a column that is free in the open block.
-    pub(crate) fn place(&mut self, column: u32, series: &Arc<Series>) {
+    fn place(&mut self, column: u32, id: u32, states: &States) {
         let slot = column as usize;
-        if slot >= self.columns.len() {
-            self.columns.resize(slot + 1, None);
-            self.current.resize(slot + 1, 0);
+        let columns = Arc::make_mut(&mut self.columns);
+        if slot >= columns.len() {
+            columns.resize(slot + 1, NO_SERIES);
             self.stored.resize(slot + 1, 0);
         }
-        self.columns[slot] = Some(Arc::clone(series));
-        self.column_of.insert(series.id, column);
-        self.current[slot] = 0;
+        columns[slot] = id;
         self.stored[slot] = 0;
+        self.odd.remove(&column);
         for set in [
             &mut self.in_block,
             &mut self.in_log,
@@ -154,37 +182,29 @@ impl TargetWriter {
             set.remove(column);
         }
         if let Some(open) = &self.open {
-            open.bind(column, series.id);
+            open.bind(column, id);
         }
-        let mut sources = series.sources();
-        if !sources
-            .bindings
-            .iter()
-            .any(|binding| self.is(binding, column))
-        {
-            sources.bindings.push(Binding {
-                target: Arc::clone(&self.target),
-                column,
-            });
-        }
-        self.floor = self.floor.max(series.last().0);
+        let target = self.target.index;
+        states.set_place(id, Place { target, column });
     }
 
     /// Puts a series into a column as the log says.
-    pub(crate) fn rebind(&mut self, column: u32, series: &Arc<Series>) {
-        let taken = self.open.as_ref().is_some_and(|open| {
-            open.series_of(column)
-                .is_some_and(|id| id != NO_SERIES && id != series.id)
+    pub(crate) fn rebind(&mut self, column: u32, id: u32, states: &States) {
+        let is_taken = self.open.as_ref().is_some_and(|open| {
+            let here = open.series_of(column);
+            let elsewhere = states.column_in(id, self.target.index);
+            here.is_some_and(|other| other != NO_SERIES && other != id)
+                || elsewhere
+                    .is_some_and(|other| other != column && open.series_of(other) == Some(id))
         });
-        if taken {
+        if is_taken {
             self.roll();
         }
         self.release(column);
-        self.place(column, series);
-    }
-
-    fn is(&self, binding: &Binding, column: u32) -> bool {
-        binding.column == column && Arc::ptr_eq(&binding.target, &self.target)
+        if let Some(other) = self.column_of(id, states) {
+            self.release(other);
+        }
+        self.place(column, id, states);
     }
 
     /// Frees the retired columns that are no longer tracked.
@@ -204,63 +224,41 @@ impl TargetWriter {
     }
 
     fn release(&mut self, column: u32) {
-        let Some(series) = self.columns.get_mut(column as usize).and_then(Option::take) else {
+        if self.series_of(column).is_none() {
             return;
-        };
-        let last = if !self.shared.contains(column) && self.real.contains(column) {
-            (self.last_row_time, self.stored[column as usize])
-        } else {
-            series.last()
-        };
-        self.column_of.remove(&series.id);
-        series.raise_last(last);
-        if series.owner()
-            == (Owner::Target {
-                index: self.target.index,
-                column,
-            })
-        {
-            series.set_owner(Owner::Nobody);
         }
+        Arc::make_mut(&mut self.columns)[column as usize] = NO_SERIES;
+        self.odd.remove(&column);
         self.in_log.remove(column);
-        self.forget_binding(column, &series);
+        self.real.remove(column);
+        self.shared.remove(column);
     }
 
-    /// Drops the binding of a series to a column once neither the writer nor a block has it there.
-    pub(crate) fn forget_binding(&self, column: u32, series: &Series) {
-        let bound = self.column_of.get(&series.id) == Some(&column)
+    /// Whether the writer or a block has the series in the column.
+    pub(crate) fn needs(&self, id: u32, column: u32) -> bool {
+        self.series_of(column) == Some(id)
             || self
                 .target
                 .blocks()
                 .iter()
-                .any(|block| block.series_of(column) == Some(series.id));
-        if !bound {
-            series
-                .sources()
-                .bindings
-                .retain(|binding| !self.is(binding, column));
-        }
+                .any(|block| block.column_of(id, column).is_some())
     }
 
     /// Forgets all columns; the series go on, the rows stay.
     pub(crate) fn dissolve(&mut self) {
-        self.open = None;
-        for column in 0..self.columns.len() as u32 {
-            self.release(column);
-        }
-        let target = Arc::clone(&self.target);
+        self.roll();
         let last_row_time = self.last_row_time;
-        let index = target.index;
         *self = Self {
-            target,
             last_row_time,
-            ..Self::new(index, TargetKey(String::new()))
+            ..Self::over(Arc::clone(&self.target))
         };
     }
 
     /// Ends the open block.
     pub(crate) fn roll(&mut self) {
-        self.open = None;
+        if let Some(open) = self.open.take() {
+            open.close();
+        }
         self.in_block.clear();
     }
 
@@ -268,12 +266,7 @@ impl TargetWriter {
     pub(crate) fn open(&mut self, next_block: &mut u64) -> &Arc<RowBlock> {
         if self.open.is_none() {
             *next_block += 1;
-            let columns = self
-                .columns
-                .iter()
-                .map(|series| series.as_ref().map_or(NO_SERIES, |series| series.id))
-                .collect();
-            let block = Arc::new(RowBlock::new(*next_block, columns));
+            let block = Arc::new(RowBlock::new(*next_block, Arc::clone(&self.columns)));
             let blocks = self.target.blocks();
             self.target
                 .set_blocks(blocks.iter().chain([&block]).map(Arc::clone).collect());

@@ -8,10 +8,10 @@
 use croaring::Bitmap;
 
 use super::Index;
-use crate::{MatchOp, Matcher, head::Series};
+use crate::{MatchOp, Matcher};
 
 impl Index {
-    /// The live series that pass every matcher.
+    /// The series that pass every matcher.
     pub(super) fn matching(&self, matchers: &[Matcher]) -> Bitmap {
         let mut positive = Vec::new();
         let mut refused = Vec::new();
@@ -30,7 +30,7 @@ impl Index {
             }
         }
         positive.sort_by_key(Bitmap::cardinality);
-        let mut found = self.live.clone();
+        let mut found = self.all.clone();
         for postings in positive {
             found.and_inplace(&postings);
             if found.is_empty() {
@@ -67,13 +67,13 @@ impl Index {
         Bitmap::fast_or(&accepted)
     }
 
-    /// The label names, ascending, of the live series that pass every matcher and for which
+    /// The label names, ascending, of the series that pass every matcher and for which
     /// `counts` answers true. It is asked once a series at most, and only until a name is settled.
     pub(crate) fn label_names(
         &self,
         matchers: &[Matcher],
         limit: Option<usize>,
-        counts: impl FnMut(&Series) -> bool,
+        counts: impl FnMut(u32) -> bool,
     ) -> Vec<String> {
         let mut found = Found::new(self, matchers, counts);
         self.names
@@ -87,14 +87,14 @@ impl Index {
             .collect()
     }
 
-    /// The values of `name`, ascending, among the live series that pass every matcher and for which
+    /// The values of `name`, ascending, among the series that pass every matcher and for which
     /// `counts` answers true; asked as by [`Index::label_names`].
     pub(crate) fn label_values(
         &self,
         name: &str,
         matchers: &[Matcher],
         limit: Option<usize>,
-        counts: impl FnMut(&Series) -> bool,
+        counts: impl FnMut(u32) -> bool,
     ) -> Vec<String> {
         let Some(values) = self.names.get(name) else {
             return Vec::new();
@@ -119,7 +119,7 @@ struct Found<'a, F> {
     known: Bitmap,
 }
 
-impl<'a, F: FnMut(&Series) -> bool> Found<'a, F> {
+impl<'a, F: FnMut(u32) -> bool> Found<'a, F> {
     fn new(index: &'a Index, matchers: &[Matcher], counts: F) -> Self {
         Self {
             index,
@@ -140,8 +140,7 @@ impl<'a, F: FnMut(&Series) -> bool> Found<'a, F> {
             return true;
         }
         for id in postings.and(&self.candidates).iter() {
-            let series = self.index.by_id(id);
-            if series.is_some_and(|series| (self.counts)(series)) {
+            if (self.counts)(id) {
                 self.known.add(id);
                 return true;
             }

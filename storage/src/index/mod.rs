@@ -16,11 +16,11 @@ pub(crate) use pairs::Pairs;
 pub(crate) use select::{each_pair, label_names, label_values, select};
 pub(crate) use terms::{Label, Terms, Union};
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use croaring::Bitmap;
 
-use crate::{Labels, METRIC_NAME, Matcher, head::Series};
+use crate::{Labels, METRIC_NAME, Matcher};
 
 type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -34,13 +34,11 @@ type Values = BTreeMap<Box<str>, Bitmap>;
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    by_labels: HashMap<Labels, Arc<Series>>,
-    by_id: HashMap<u32, Arc<Series>>,
+    by_labels: HashMap<Labels, u32>,
+    by_id: HashMap<u32, Labels>,
     names: BTreeMap<Box<str>, Values>,
     /// Every series.
     all: Bitmap,
-    /// The series that have, or had since they were created, a committed sample.
-    live: Bitmap,
     next_id: u32,
     label_pairs: usize,
 }
@@ -79,22 +77,22 @@ impl Index {
     }
 
     /// The series with exactly these labels.
-    pub(crate) fn get(&self, labels: &Labels) -> Option<&Arc<Series>> {
-        self.by_labels.get(labels)
+    pub(crate) fn get(&self, labels: &Labels) -> Option<u32> {
+        self.by_labels.get(labels).copied()
     }
 
-    /// The series with this number.
-    pub(crate) fn by_id(&self, id: u32) -> Option<&Arc<Series>> {
+    /// The labels of the series with this number.
+    pub(crate) fn labels(&self, id: u32) -> Option<&Labels> {
         self.by_id.get(&id)
     }
 
     /// Every series, in no order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Series>> {
-        self.by_id.values()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Labels)> {
+        self.by_id.iter().map(|(id, labels)| (*id, labels))
     }
 
     /// Adds a series that is not there yet, under the next free number.
-    pub(crate) fn create(&mut self, labels: &Labels) -> Arc<Series> {
+    pub(crate) fn create(&mut self, labels: &Labels) -> u32 {
         let id = self.next_id;
         self.insert(id, labels)
     }
@@ -102,12 +100,12 @@ impl Index {
     /// Adds a series under a number read from disk; an equal label set keeps the
     /// number it has, and a number that is taken, or larger than any that was given out, is replaced
     /// by a free one.
-    pub(crate) fn insert(&mut self, id: u32, labels: &Labels) -> Arc<Series> {
+    pub(crate) fn insert(&mut self, id: u32, labels: &Labels) -> u32 {
         if id < READ_ID_END {
             self.next_id = self.next_id.max(id + 1);
         }
-        if let Some(series) = self.by_labels.get(labels) {
-            return Arc::clone(series);
+        if let Some(id) = self.by_labels.get(labels) {
+            return *id;
         }
         // The log may still name a series by a number that went to another one since.
         let id = if id >= READ_ID_END || self.by_id.contains_key(&id) {
@@ -116,9 +114,8 @@ impl Index {
         } else {
             id
         };
-        let series = Arc::new(Series::new(id, labels.clone()));
-        self.by_labels.insert(labels.clone(), Arc::clone(&series));
-        self.by_id.insert(id, Arc::clone(&series));
+        self.by_labels.insert(labels.clone(), id);
+        self.by_id.insert(id, labels.clone());
         self.all.add(id);
         for (name, value) in labels.iter() {
             if !self.names.contains_key(name) {
@@ -132,28 +129,22 @@ impl Index {
                 self.label_pairs += 1;
             }
         }
-        series
-    }
-
-    /// Says that the series has a sample now.
-    pub(crate) fn mark_live(&mut self, id: u32) {
-        self.live.add(id);
+        id
     }
 
     /// Forgets a series.
-    pub(crate) fn remove(&mut self, series: &Series) {
-        if self.by_id.remove(&series.id).is_none() {
+    pub(crate) fn remove(&mut self, id: u32) {
+        let Some(labels) = self.by_id.remove(&id) else {
             return;
-        }
-        self.by_labels.remove(&series.labels);
-        self.all.remove(series.id);
-        self.live.remove(series.id);
-        for (name, value) in series.labels.iter() {
+        };
+        self.by_labels.remove(&labels);
+        self.all.remove(id);
+        for (name, value) in labels.iter() {
             let Some(values) = self.names.get_mut(name) else {
                 continue;
             };
             if let Some(postings) = values.get_mut(value) {
-                postings.remove(series.id);
+                postings.remove(id);
                 if postings.is_empty() {
                     values.remove(value);
                     self.label_pairs -= 1;
@@ -165,15 +156,14 @@ impl Index {
         }
     }
 
-    /// The live series that pass every matcher, in label order.
-    pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<Arc<Series>> {
-        let mut series: Vec<Arc<Series>> = self
+    /// The series that pass every matcher, in label order.
+    pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<(u32, Labels)> {
+        let mut series: Vec<(u32, Labels)> = self
             .matching(matchers)
             .iter()
-            .filter_map(|id| self.by_id.get(&id))
-            .map(Arc::clone)
+            .filter_map(|id| Some((id, self.by_id.get(&id)?.clone())))
             .collect();
-        series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        series.sort_unstable_by(|a, b| a.1.cmp(&b.1));
         series
     }
 
@@ -222,8 +212,7 @@ mod tests {
     fn index(sets: &[&[(&str, &str)]]) -> Index {
         let mut index = Index::default();
         for set in sets {
-            let id = index.create(&Labels::from_pairs(set.iter().copied())).id;
-            index.mark_live(id);
+            index.create(&Labels::from_pairs(set.iter().copied()));
         }
         index
     }
@@ -231,11 +220,7 @@ mod tests {
     #[test]
     fn a_number_that_was_never_given_out_or_is_taken_is_replaced() {
         let mut index = Index::default();
-        let mut insert = |id, name| {
-            index
-                .insert(id, &Labels::from_pairs([("__name__", name)]))
-                .id
-        };
+        let mut insert = |id, name| index.insert(id, &Labels::from_pairs([("__name__", name)]));
         let ids = [
             (u32::MAX, "a"),
             (u32::MAX, "b"),
@@ -256,7 +241,7 @@ mod tests {
             &[("__name__", "b"), ("x", "10")],
             &[("x", "1"), ("y", "2")],
         ]);
-        let mut all: Vec<Labels> = index.iter().map(|series| series.labels.clone()).collect();
+        let mut all: Vec<Labels> = index.iter().map(|(_, labels)| labels.clone()).collect();
         all.sort();
         let mut matchers = Vec::new();
         for name in ["__name__", "x", "missing"] {
@@ -282,7 +267,7 @@ mod tests {
                 let found: Vec<Labels> = index
                     .select(&both)
                     .iter()
-                    .map(|series| series.labels.clone())
+                    .map(|(_, labels)| labels.clone())
                     .collect();
                 assert_eq!(found, expected, "{first} {second}");
             }
@@ -292,12 +277,8 @@ mod tests {
     #[test]
     fn a_removed_series_leaves_no_trace() {
         let mut index = index(&[&[("a", "1"), ("b", "1")], &[("a", "1")]]);
-        let first = Arc::clone(
-            index
-                .get(&Labels::from_pairs([("a", "1"), ("b", "1")]))
-                .unwrap(),
-        );
-        index.remove(&first);
+        let first = index.get(&Labels::from_pairs([("a", "1"), ("b", "1")]));
+        index.remove(first.unwrap());
         assert_eq!(index.len(), 1);
         assert_eq!(index.label_pairs(), 1);
         assert_eq!(index.label_names(&[], None, |_| true), ["a"]);
@@ -306,15 +287,7 @@ mod tests {
             Vec::<String>::new()
         );
         let next = index.create(&Labels::from_pairs([("c", "1")]));
-        assert_eq!(next.id, 2, "numbers are never used twice");
-    }
-
-    #[test]
-    fn a_series_without_a_sample_is_not_found() {
-        let mut index = index(&[&[("a", "1")]]);
-        index.create(&Labels::from_pairs([("a", "2")]));
-        assert_eq!(index.label_values("a", &[], None, |_| true), ["1"]);
-        assert_eq!(index.select(&[Matcher::equal("a", "2")]).len(), 0);
+        assert_eq!(next, 2, "numbers are never used twice");
     }
 
     #[test]
