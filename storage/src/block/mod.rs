@@ -15,9 +15,25 @@
 //! panic and never part of an answer. Nothing is kept in memory per page or per sample.
 #![deny(clippy::indexing_slicing)]
 
+mod directory;
+mod frames;
 mod index;
 mod layout;
 mod name;
+mod presence;
+mod reader;
+mod recent;
+mod times;
+mod writer;
 
+pub(crate) use directory::{PageRef, PageSummary};
+pub(crate) use frames::FrameBuffer;
+pub(crate) use index::{BlockIndex, IndexBuilder, LabelsReader};
 pub(crate) use layout::SectionKind;
-pub(crate) use name::BlockName;
+pub(crate) use name::{BlockName, NotABlock};
+pub(crate) use reader::{Block, BlockPages};
+pub(crate) use times::TimesRef;
+pub(crate) use writer::{BlockWriter, Positions, WrittenBlock};
+
+#[cfg(test)]
+mod tests;

@@ -109,15 +109,15 @@ pub(crate) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
-pub(super) fn put_zigzag(value: i64, out: &mut Vec<u8>) {
+pub(crate) fn put_zigzag(value: i64, out: &mut Vec<u8>) {
     put_varint(zigzag(value), out);
 }
 
 /// Small numbers of either sign to small numbers: 0, -1, 1, -2 … to 0, 1, 2, 3 …
-pub(super) const fn zigzag(value: i64) -> u64 {
+pub(crate) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
-pub(super) const fn unzigzag(value: u64) -> i64 {
+pub(crate) const fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }

@@ -13,13 +13,15 @@
 
 mod bitpack;
 mod bytes;
+mod decimal;
 mod integers;
 #[cfg_attr(not(test), allow(dead_code, reason = "wired by the block's directory"))]
 mod stats;
 mod times;
 mod values;
 
-pub(crate) use bytes::{CodecError, Cursor, put_varint};
+pub(crate) use bytes::{CodecError, Cursor, put_varint, put_zigzag, unzigzag, zigzag};
+pub(crate) use decimal::{from_decimal, to_decimal};
 pub use stats::{PageStats, StatFlags};
 pub(crate) use times::{TIMES_MAX, decode_times, encode_times};
 pub(crate) use values::{VALUES_MAX, ValuePage, encode_values};

@@ -1,0 +1,348 @@
+//! Reads a mapped block.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    BlockIndex, BlockName, SectionKind,
+    directory::{PageRef, Pages},
+    frames::{Damage, FrameBuffer, Frames},
+    layout::{Footer, TAIL_BYTES, read_header},
+    presence,
+    times::{self, TimesEntry},
+};
+use crate::{
+    Corruption, OpenError, TimeRange, Timestamp,
+    codec::{CodecError, ValuePage, decode_times},
+    mmap::Mapped,
+    vfs::Fs,
+};
+
+/// A mapped block. Opening reads header, footer and the sections behind the frames; a frame is
+/// checked when the first of its pages is asked for.
+#[derive(Debug)]
+pub(crate) struct Block {
+    path: PathBuf,
+    map: Arc<Mapped>,
+    name: BlockName,
+    level: u8,
+    footer: Footer,
+    frames: Frames,
+    index: BlockIndex,
+}
+
+impl Block {
+    /// Maps the file of `bytes` bytes and checks it: header, footer, the checksum of every section
+    /// and what the index points to. The file's name must be the one in its header.
+    ///
+    /// # Errors
+    /// [`OpenError::Corruption`] naming file and offset, [`OpenError::Io`].
+    pub(crate) fn open(fs: &dyn Fs, path: &Path, bytes: u64) -> Result<Self, OpenError> {
+        let map = Arc::new(fs.map(path, bytes)?);
+        let block = Self::read(path, map).map_err(|(error, offset)| error.at(path, offset))?;
+        Ok(block)
+    }
+
+    fn read(path: &Path, map: Arc<Mapped>) -> Result<Self, Damage> {
+        let (name, level) = read_header(&map).map_err(|error| (error, 0))?;
+        let file_name = path.file_name().and_then(|name| name.to_str());
+        if file_name.and_then(|text| text.parse().ok()) != Some(name) {
+            let expected = "a file name that says what its header says";
+            return Err((CodecError { expected }, 0));
+        }
+        let footer_at = map.len().saturating_sub(TAIL_BYTES) as u64;
+        let footer = Footer::read(&map).map_err(|error| (error, footer_at))?;
+        for ((_, range), crc) in &footer.sections {
+            let bytes = map.get(range.clone()).unwrap_or_default();
+            if crc32c::crc32c(bytes) != *crc {
+                let expected = "a section that matches its checksum";
+                return Err((CodecError { expected }, range.start as u64));
+            }
+        }
+        let section = footer.section(SectionKind::Frames);
+        let at = section.start as u64;
+        let frames = Frames::open(section, footer.frames_end).map_err(|error| (error, at))?;
+        let section = footer.section(SectionKind::Times);
+        times::check_table(&section).map_err(|error| (error, section.start as u64))?;
+        let sections = footer.sections.iter().map(|(section, _)| section.clone());
+        let sections: Vec<_> = sections.collect();
+        let index_at = footer.section(SectionKind::Symbols).start as u64;
+        let index = BlockIndex::open(Arc::clone(&map), &sections)
+            .and_then(|index| {
+                let is_as_told = index.len() == footer.series;
+                is_as_told.then_some(index).ok_or(CodecError {
+                    expected: "an index with as many series as the footer says",
+                })
+            })
+            .map_err(|error| (error, index_at))?;
+        Ok(Self {
+            path: path.to_owned(),
+            map,
+            name,
+            level,
+            footer,
+            frames,
+            index,
+        })
+    }
+
+    /// What it holds.
+    pub(crate) const fn name(&self) -> BlockName {
+        self.name
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The length of the file.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// 0: written by a seal; others: how often its samples were merged.
+    pub(crate) const fn level(&self) -> u8 {
+        self.level
+    }
+
+    /// The time of the earliest and latest timestamp of its time columns; empty without samples.
+    pub(crate) const fn range(&self) -> TimeRange {
+        TimeRange::new(self.footer.min_time, self.footer.max_time)
+    }
+
+    /// The largest id of its series, 0 when it has none.
+    pub(crate) const fn series_max(&self) -> u32 {
+        self.footer.series_max
+    }
+
+    /// How many samples it has.
+    pub(crate) const fn samples(&self) -> u64 {
+        self.footer.samples
+    }
+
+    /// Its series. What it finds damaged is damage of [`Block::index_damaged`].
+    pub(crate) const fn index(&self) -> &BlockIndex {
+        &self.index
+    }
+
+    /// Damage of the index, as whoever reads it finds it.
+    pub(crate) fn index_damaged(&self, error: CodecError) -> Corruption {
+        self.section_damaged(SectionKind::Symbols, error)
+    }
+
+    fn section(&self, kind: SectionKind) -> &[u8] {
+        let range = self.footer.section(kind);
+        self.map.get(range).unwrap_or_default()
+    }
+
+    fn damaged(&self, (error, offset): Damage) -> Corruption {
+        error.at(&self.path, offset)
+    }
+
+    /// The damage of a section.
+    fn section_damaged(&self, kind: SectionKind, error: CodecError) -> Corruption {
+        error.at(&self.path, self.footer.section(kind).start as u64)
+    }
+
+    /// The pages of a series, see [`BlockPages`].
+    ///
+    /// # Errors
+    /// [`Corruption`], also when there is no such series.
+    pub(crate) fn pages(&self, ordinal: u32) -> Result<BlockPages<'_>, Corruption> {
+        let directory = self.section(SectionKind::Directory);
+        let times_table = self.section(SectionKind::Times);
+        let pages = Pages::open(directory, times_table, self.footer.series, ordinal);
+        let pages = pages.map_err(|error| self.section_damaged(SectionKind::Directory, error))?;
+        Ok(BlockPages { block: self, pages })
+    }
+
+    fn times_entry(&self, column: u32) -> Result<TimesEntry, Corruption> {
+        TimesEntry::read(self.section(SectionKind::Times), column)
+            .map_err(|error| self.section_damaged(SectionKind::Times, error))
+    }
+
+    /// The first and last timestamp of a time column and how many there are, without decoding it.
+    ///
+    /// # Errors
+    /// [`Corruption`].
+    pub(crate) fn times_range(&self, column: u32) -> Result<(TimeRange, u32), Corruption> {
+        let entry = self.times_entry(column)?;
+        Ok((entry.range, entry.len))
+    }
+
+    /// Appends the timestamps of a time column, strictly rising; after an error `out` is as before.
+    ///
+    /// # Errors
+    /// [`Corruption`].
+    pub(crate) fn times(
+        &self,
+        column: u32,
+        buffer: &mut FrameBuffer,
+        out: &mut Vec<Timestamp>,
+    ) -> Result<(), Corruption> {
+        let entry = self.times_entry(column)?;
+        let item = self.frames.item(&self.map, entry.place, buffer);
+        let item = item.map_err(|damage| self.damaged(damage))?;
+        let before = out.len();
+        let decoded = decode_times(item, out).and_then(|()| {
+            let times = out.get(before..).unwrap_or_default();
+            let ends = (times.first().copied(), times.last().copied());
+            let is_as_told = times.len() == entry.len as usize
+                && ends == (Some(entry.range.min), Some(entry.range.max));
+            is_as_told.then_some(()).ok_or(CodecError {
+                expected: "a time column with the timestamps of its table",
+            })
+        });
+        decoded.map_err(|error| {
+            out.truncate(before);
+            self.section_damaged(SectionKind::Times, error)
+        })
+    }
+
+    /// Appends the positions of a page's values in its time column, ascending, one a value; after an
+    /// error `out` is as before.
+    ///
+    /// # Errors
+    /// [`Corruption`].
+    pub(crate) fn positions(
+        &self,
+        page: &PageRef,
+        buffer: &mut FrameBuffer,
+        out: &mut Vec<u32>,
+    ) -> Result<(), Corruption> {
+        let Some(number) = page.presence else {
+            out.extend(page.first..page.first + page.span);
+            return Ok(());
+        };
+        let damaged = |error| self.section_damaged(SectionKind::Presence, error);
+        let place = presence::place(self.section(SectionKind::Presence), number);
+        let item = self
+            .frames
+            .item(&self.map, place.map_err(damaged)?, buffer)
+            .map_err(|damage| self.damaged(damage))?;
+        presence::decode(item, page.first, page.span, page.len, out).map_err(damaged)
+    }
+
+    /// The bytes of a page that is not constant: of the map, or of the frame that `buffer` holds
+    /// decompressed. Their frame matches its checksum.
+    ///
+    /// # Errors
+    /// [`Corruption`].
+    pub(crate) fn frame<'a>(
+        &'a self,
+        page: &PageRef,
+        buffer: &'a mut FrameBuffer,
+    ) -> Result<&'a [u8], Corruption> {
+        let item = self.frames.item(&self.map, page.place, buffer);
+        item.map_err(|damage| self.damaged(damage))
+    }
+
+    /// The parsed page, which has as many values as the directory says; not of a constant one.
+    ///
+    /// # Errors
+    /// [`Corruption`].
+    pub(crate) fn values<'a>(
+        &'a self,
+        page: &PageRef,
+        buffer: &'a mut FrameBuffer,
+    ) -> Result<ValuePage<'a>, Corruption> {
+        let bytes = self.frame(page, buffer)?;
+        let parsed = ValuePage::parse(bytes).and_then(|values| {
+            let is_as_told = values.len() == page.len as usize;
+            is_as_told.then_some(values).ok_or(CodecError {
+                expected: "a page with the values of its directory",
+            })
+        });
+        parsed.map_err(|error| self.page_damaged(page, error))
+    }
+
+    /// Damage of a page's bytes, as whoever decodes it finds it.
+    pub(crate) fn page_damaged(&self, page: &PageRef, error: CodecError) -> Corruption {
+        self.damaged((error, self.frames.offset(&self.map, page.place.frame)))
+    }
+
+    /// Decodes a page: appends its values.
+    ///
+    /// # Errors
+    /// [`Corruption`]; `out` is as before then.
+    pub(crate) fn decode(
+        &self,
+        page: &PageRef,
+        buffer: &mut FrameBuffer,
+        out: &mut Vec<f64>,
+    ) -> Result<(), Corruption> {
+        let before = out.len();
+        let end = before + page.len as usize;
+        if let Some(value) = page.constant {
+            out.resize(end, value);
+            return Ok(());
+        }
+        let values = self.values(page, buffer)?;
+        out.resize(end, 0.0);
+        let to = out.get_mut(before..).unwrap_or_default();
+        values.decode_range(0, to).map_err(|error| {
+            out.truncate(before);
+            self.page_damaged(page, error)
+        })
+    }
+
+    /// Checks every frame, and that every page, time column and pattern decodes.
+    ///
+    /// # Errors
+    /// [`Corruption`] of the first damage found.
+    pub(crate) fn check(&self) -> Result<(), Corruption> {
+        let mut buffer = FrameBuffer::default();
+        self.frames
+            .check(&self.map, &mut buffer)
+            .map_err(|damage| self.damaged(damage))?;
+        let columns = self.section(SectionKind::Times).len() / times::TIMES_ENTRY_BYTES;
+        let mut timestamps = Vec::new();
+        for column in 0..columns as u32 {
+            timestamps.clear();
+            self.times(column, &mut buffer, &mut timestamps)?;
+        }
+        let (mut positions, mut values) = (Vec::new(), Vec::new());
+        let mut samples = 0_u64;
+        for ordinal in 0..self.footer.series {
+            for page in self.pages(ordinal)? {
+                let page = page?;
+                positions.clear();
+                values.clear();
+                self.positions(&page, &mut buffer, &mut positions)?;
+                self.decode(&page, &mut buffer, &mut values)?;
+                samples = samples.saturating_add(u64::from(page.len));
+            }
+        }
+        if samples == self.footer.samples {
+            return Ok(());
+        }
+        Err(CodecError {
+            expected: "a directory with as many samples as the footer says",
+        }
+        .at(
+            &self.path,
+            self.footer.section(SectionKind::Directory).start as u64,
+        ))
+    }
+}
+
+/// The pages of a series, ascending by the start of their time column, then by position: ascending in
+/// time where their columns do not overlap. After an error it ends.
+#[derive(Debug, Clone)]
+pub(crate) struct BlockPages<'a> {
+    block: &'a Block,
+    pages: Pages<'a>,
+}
+
+impl Iterator for BlockPages<'_> {
+    type Item = Result<PageRef, Corruption>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let page = self.pages.next()?;
+        let kind = SectionKind::Directory;
+        Some(page.map_err(|error| self.block.section_damaged(kind, error)))
+    }
+}

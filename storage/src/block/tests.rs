@@ -1,0 +1,320 @@
+//! Blocks written, read, damaged.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    Fs, Labels, MemoryFs, OpenError, Timestamp, stale_marker, test_support::proptest_cases,
+};
+
+const FOLDER: &str = "/blocks";
+
+pub(super) fn name(first: u64, last: u64) -> BlockName {
+    BlockName {
+        first,
+        last,
+        generation: 0,
+    }
+}
+
+pub(super) fn labels(series: u32) -> Labels {
+    Labels::from_pairs([
+        ("__name__", "up"),
+        ("instance", &format!("host-{series:04}")),
+    ])
+}
+
+pub(super) fn memory() -> MemoryFs {
+    let fs = MemoryFs::default();
+    fs.create_dir_all(Path::new(FOLDER)).unwrap();
+    fs
+}
+
+/// The samples of each series, by their bits.
+pub(super) type Model = BTreeMap<u32, BTreeMap<Timestamp, u64>>;
+
+/// An index of these ids, of which [`labels`] makes the labels.
+pub(super) fn index(ids: impl IntoIterator<Item = u32>) -> IndexBuilder {
+    let mut sorted: Vec<u32> = ids.into_iter().collect();
+    sorted.sort_by_key(|id| labels(*id));
+    let mut index = IndexBuilder::new(true);
+    for id in sorted {
+        index.add(id, &labels(id));
+    }
+    index
+}
+
+/// Everything in a block, by id; each page is as its directory says.
+pub(super) fn dump(block: &Block) -> Result<Model, crate::Corruption> {
+    let mut model = Model::new();
+    let mut buffer = FrameBuffer::default();
+    for ordinal in 0..block.index().len() {
+        let id = block.index().id(ordinal);
+        let samples = model.entry(id).or_default();
+        for page in block.pages(ordinal)? {
+            let page = page?;
+            let (mut times, mut positions, mut values) = (Vec::new(), Vec::new(), Vec::new());
+            block.times(page.times, &mut buffer, &mut times)?;
+            block.positions(&page, &mut buffer, &mut positions)?;
+            block.decode(&page, &mut buffer, &mut values)?;
+            assert_eq!(positions.len(), values.len());
+            assert_eq!(page.has_gaps(), page.len != page.span);
+            let told = format!("{:?}", page.summary());
+            assert_eq!(format!("{:?}", PageSummary::of(&values)), told);
+            let constant = page.constant.map(f64::to_bits);
+            assert!(constant.is_none() || constant == Some(values[0].to_bits()));
+            assert!(block.range().contains(times[0]));
+            for (position, value) in positions.iter().zip(values) {
+                let time = times[*position as usize];
+                assert_eq!(samples.insert(time, value.to_bits()), None);
+            }
+        }
+    }
+    Ok(model)
+}
+
+pub(super) fn open(fs: &dyn Fs, written: &WrittenBlock) -> Block {
+    Block::open(fs, &written.path, written.bytes).unwrap()
+}
+
+/// A block with something of everything: shared and own clocks, gaps, constants, equal pages, a
+/// series without samples.
+fn write_sample(fs: &dyn Fs, level: u8) -> (WrittenBlock, Model) {
+    let mut writer = BlockWriter::create(fs, Path::new(FOLDER), name(1, 9), level).unwrap();
+    let mut model = Model::new();
+    let shared: Vec<Timestamp> = (0..40).map(|row| 1000 + row * 15_000 + row % 3).collect();
+    let later: Vec<Timestamp> = (40..50).map(|row| 1000 + row * 15_000).collect();
+    let own = [500, 1500, 99_000];
+    let ramp: Vec<f64> = (0..40).map(|row| f64::from(row * row) * 0.5).collect();
+    let gaps: Vec<u32> = (3..37).filter(|row| row % 5 != 0).collect();
+    let stale = [1.0, 1.5, stale_marker()];
+    let halves: Vec<f64> = gaps.iter().map(|row| f64::from(*row) / 2.0).collect();
+    let pages: [(u32, &[Timestamp], Positions<'_>, &[f64]); 10] = [
+        (7, &shared, Positions::From(0), &ramp),
+        (3, &shared, Positions::From(0), &ramp),
+        (3, &later, Positions::From(0), &[0.1; 10]),
+        (9, &later, Positions::From(2), &[f64::NAN; 3]),
+        (9, &shared, Positions::At(&gaps), &halves),
+        (12, &shared, Positions::At(&gaps), &[-0.0; 27]),
+        (1, &own, Positions::From(0), &stale),
+        (2, &own, Positions::At(&[0, 2]), &[f64::INFINITY, 1e300]),
+        (4, &shared, Positions::From(38), &[stale_marker(); 2]),
+        (4, &own, Positions::At(&[1]), &[123_456.75]),
+    ];
+    for (series, times, positions, values) in pages {
+        let column = writer.times(times).unwrap();
+        writer.page(series, column, positions, values).unwrap();
+        let all: Vec<u32> = match positions {
+            Positions::From(first) => (first..).take(values.len()).collect(),
+            Positions::At(positions) => positions.to_vec(),
+        };
+        let samples = model.entry(series).or_default();
+        for (position, value) in all.into_iter().zip(values) {
+            samples.insert(times[position as usize], value.to_bits());
+        }
+    }
+    model.insert(5, BTreeMap::new());
+    let written = writer.finish(index(model.keys().copied())).unwrap();
+    (written, model)
+}
+
+#[test]
+fn what_is_written_is_read() {
+    for level in [0, 1] {
+        let fs = memory();
+        let (written, model) = write_sample(&fs, level);
+        assert_eq!(
+            written.path,
+            Path::new("/blocks/00000000000000000001-00000000000000000009-0.nx")
+        );
+        let files = fs.list(Path::new(FOLDER)).unwrap();
+        assert_eq!(files.len(), 1, "{files:?}");
+        assert_eq!(files[0].size_bytes, written.bytes);
+        let block = open(&fs, &written);
+        assert_eq!(dump(&block).unwrap(), model);
+        block.check().unwrap();
+        let samples: usize = model.values().map(BTreeMap::len).sum();
+        assert_eq!(block.samples(), samples as u64);
+        assert_eq!((block.name(), block.level()), (name(1, 9), level));
+        assert_eq!((block.series_max(), block.bytes()), (12, written.bytes));
+        let range = block.range();
+        assert_eq!((range.min, range.max), (500, 1000 + 49 * 15_000));
+        let ordinal = block.index().find(&labels(3)).unwrap().unwrap();
+        let pages: Vec<PageRef> = block.pages(ordinal).unwrap().map(Result::unwrap).collect();
+        assert_eq!(pages.len(), 2);
+        assert_eq!(pages[1].constant, Some(0.1));
+        assert_eq!(
+            block.times_range(pages[1].times).unwrap(),
+            (crate::TimeRange::new(601_000, 736_000), 10)
+        );
+        assert!(block.pages(block.index().len()).is_err());
+    }
+}
+
+#[test]
+fn a_block_without_series_is_a_block() {
+    let fs = memory();
+    let writer = BlockWriter::create(&fs, Path::new(FOLDER), name(3, 3), 0).unwrap();
+    let written = writer.finish(index([])).unwrap();
+    let block = open(&fs, &written);
+    block.check().unwrap();
+    assert_eq!(dump(&block).unwrap(), Model::new());
+    assert!(block.range().min > block.range().max);
+}
+
+#[test]
+fn an_unfinished_block_leaves_nothing_and_an_old_one_is_replaced() {
+    let fs = memory();
+    let path = Path::new(FOLDER).join(format!("{}.tmp", name(1, 1)));
+    fs.create(&path)
+        .unwrap()
+        .append(b"left by a crash")
+        .unwrap();
+    let writer = BlockWriter::create(&fs, Path::new(FOLDER), name(1, 1), 0).unwrap();
+    assert_eq!(fs.list(Path::new(FOLDER)).unwrap().len(), 1);
+    drop(writer);
+    assert_eq!(fs.list(Path::new(FOLDER)).unwrap(), []);
+}
+
+/// Damage anywhere is an error that names the file, or changes nothing.
+#[test]
+fn damage_is_found_wherever_it_is() {
+    for level in [0, 1] {
+        let fs = memory();
+        let (written, model) = write_sample(&fs, level);
+        let bytes = fs.read(&written.path).unwrap();
+        let check = |damaged: &[u8], what: &str| {
+            let fs = memory();
+            fs.create(&written.path).unwrap().append(damaged).unwrap();
+            let found = Block::open(&fs, &written.path, damaged.len() as u64)
+                .and_then(|block| Ok((block.check(), dump(&block)?)));
+            match found {
+                Ok((Ok(()), read)) => assert_eq!(read, model, "{what}"),
+                Ok((Err(damage), read)) => {
+                    assert_eq!(read, model, "{what}");
+                    assert_eq!(damage.file, written.path);
+                }
+                Err(OpenError::Corruption(damage)) => {
+                    assert_eq!(damage.file, written.path);
+                    assert!(damage.offset <= bytes.len() as u64);
+                }
+                Err(other) => panic!("{what}: {other}"),
+            }
+            // Every byte is under a checksum: nothing goes unnoticed.
+            let block = Block::open(&fs, &written.path, damaged.len() as u64);
+            let noticed = block.and_then(|block| Ok(block.check()?)).is_err();
+            assert!(noticed, "{what}");
+        };
+        for index in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            for byte in [bytes[index] ^ 0x01, bytes[index] ^ 0x80, 0, 0xff] {
+                if byte != bytes[index] {
+                    damaged[index] = byte;
+                    check(&damaged, &format!("{byte} at {index}"));
+                }
+            }
+            check(&bytes[..index], &format!("cut to {index}"));
+            check(&bytes[index + 1..], &format!("begun at {}", index + 1));
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        check(&longer, "a zero more");
+    }
+}
+
+#[test]
+fn a_block_has_the_name_in_its_header() {
+    let fs = memory();
+    let (written, _) = write_sample(&fs, 0);
+    let other: PathBuf = Path::new(FOLDER).join(name(1, 10).to_string());
+    fs.rename(&written.path, &other).unwrap();
+    let error = Block::open(&fs, &other, written.bytes).unwrap_err();
+    assert!(matches!(error, OpenError::Corruption(_)), "{error}");
+}
+
+/// A page to write: its clock, where it begins, whether values are kept, the values.
+#[derive(Debug, Clone)]
+struct Written {
+    series: u32,
+    clock: usize,
+    first: u32,
+    kept: Vec<bool>,
+    values: Vec<f64>,
+}
+
+fn value() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        4 => (-1000_i32..1000).prop_map(f64::from),
+        2 => (0_u32..100_000).prop_map(|cents| f64::from(cents) / 100.0),
+        1 => any::<u64>().prop_map(f64::from_bits),
+        1 => prop::sample::select(vec![0.0, -0.0, f64::INFINITY, stale_marker(), f64::NAN]),
+    ]
+}
+
+fn written() -> impl Strategy<Value = Written> {
+    let values = prop_oneof![
+        (value(), 1_usize..90).prop_map(|(value, len)| vec![value; len]),
+        prop::collection::vec(value(), 1..90),
+    ];
+    let kept = prop_oneof![
+        Just(vec![true; 90]),
+        prop::collection::vec(prop::bool::weighted(0.7), 90),
+    ];
+    (0_u32..25, 0_usize..4, 0_u32..10, kept, values).prop_map(
+        |(series, clock, first, kept, values)| Written {
+            series,
+            clock,
+            first,
+            kept,
+            values,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(proptest_cases(24)))]
+
+    #[test]
+    fn blocks_read_as_the_model_says(
+        pages in prop::collection::vec(written(), 0..120),
+        level in 0_u8..2,
+    ) {
+        let fs = memory();
+        let mut writer = BlockWriter::create(&fs, Path::new(FOLDER), name(1, 2), level).unwrap();
+        let mut model = Model::new();
+        for (number, page) in pages.iter().enumerate() {
+            // Some clocks are the same for several pages; none gives a series a time twice.
+            let start = number as i64 * 10_000_000;
+            let step = [15_000, 15_000, 1000, 77][page.clock];
+            let times: Vec<Timestamp> = (0..100).map(|row| start + row * step).collect();
+            let column = writer.times(&times).unwrap();
+            let positions = (page.first..).zip(&page.kept).zip(&page.values);
+            let kept = positions.filter(|((_, kept), _)| **kept);
+            let (positions, values): (Vec<u32>, Vec<f64>) =
+                kept.map(|((position, _), value)| (position, *value)).unzip();
+            if values.is_empty() {
+                continue;
+            }
+            let is_whole = positions.len() == page.values.len();
+            let at = if is_whole && number % 2 == 0 {
+                Positions::From(page.first)
+            } else {
+                Positions::At(&positions)
+            };
+            writer.page(page.series, column, at, &values).unwrap();
+            let samples = model.entry(page.series).or_default();
+            for (position, value) in positions.iter().zip(&values) {
+                samples.insert(times[*position as usize], value.to_bits());
+            }
+        }
+        let written = writer.finish(index(model.keys().copied())).unwrap();
+        let block = open(&fs, &written);
+        block.check().unwrap();
+        prop_assert_eq!(dump(&block).unwrap(), model);
+    }
+}
