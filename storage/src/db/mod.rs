@@ -19,8 +19,8 @@ use std::{
 use crate::{
     AppendError, Appendable, Appender, Clock, Fs, OpenError, Querier, Queryable, ReadError,
     TargetAppender, TargetKey, TimeRange, Timestamp,
-    head::{Found, Head, HeadAppender, HeadQuerier, HeadTargetAppender, Replay},
-    index::{CardinalityLists, Index},
+    head::{Found, Head, HeadAppender, HeadQuerier, HeadTargetAppender, Known, Replay},
+    index::CardinalityLists,
     layout::{self, ForeignData, Layout},
     wal::{self, ClosedSegment, Damage, Wal},
 };
@@ -114,7 +114,7 @@ pub struct OpenReport {
 pub struct DbStats {
     /// Series there are.
     pub series: u64,
-    /// Distinct label pairs there are.
+    /// Distinct label pairs of the series in the newest block, and of those created since.
     pub label_pairs: u64,
     /// Pages of samples: those in files, and in memory each series' share of a block of rows and each
     /// series' samples without a row, which become pages when they are sealed.
@@ -215,7 +215,7 @@ impl Db {
         let layout = Layout::new(&options.path);
         let foreign = layout::foreign_data(&**fs, &options.path)?;
         let lock = layout.prepare(&**fs, options.lock)?;
-        let mut replay = Replay::new(Index::default());
+        let mut replay = Replay::new(Known::default());
         let found = Found::open(&**fs, &layout.head)?;
         let log_has_rest = match found.in_doubt() {
             Some((after, last)) => wal::holds_commits(&**fs, &layout.wal, after, last)?,
@@ -356,14 +356,10 @@ impl Db {
         let (wal_bytes, wal_segment) = self.head.wal_size();
         let range = self.head.time_range();
         let catalog = self.head.catalog();
-        let (series, label_pairs) = {
-            let index = self.head.read_index();
-            (index.len() as u64, index.label_pairs() as u64)
-        };
         let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         DbStats {
-            series,
-            label_pairs,
+            series: catalog.known.len() as u64,
+            label_pairs: catalog.known.pairs_len() as u64,
             pages: self.head.pages(&catalog),
             min_time: range.map(|(min, _)| min),
             max_time: range.map(|(_, max)| max),
@@ -388,7 +384,7 @@ impl Db {
 
     /// The largest contributors to the index, at most `limit` a list. Walks the whole index.
     pub fn cardinality(&self, limit: usize) -> CardinalityLists {
-        self.head.read_index().cardinality(limit)
+        self.head.catalog().known.cardinality(limit)
     }
 }
 

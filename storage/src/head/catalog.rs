@@ -12,7 +12,7 @@ use std::{
 
 use croaring::Bitmap;
 
-use super::Replay;
+use super::{Known, Replay};
 use crate::{
     Corruption, Fs, Labels, OpenError, TimeRange, Timestamp, segment::Segment, wal::Damage,
 };
@@ -27,6 +27,8 @@ pub(crate) struct Catalog {
     pub(crate) sealed: u64,
     /// Oldest first.
     pub(crate) files: Vec<Arc<SealedFile>>,
+    /// The series that may get samples.
+    pub(crate) known: Known,
 }
 
 /// One file.
@@ -194,6 +196,7 @@ impl Found {
             }
         }
         replay.is_sealed(catalog.sealed);
+        catalog.known = replay.known();
         (catalog, left_out)
     }
 }
@@ -208,7 +211,7 @@ fn definitions(segment: &Segment) -> Result<Definitions, Corruption> {
 
 fn define(definitions: Definitions, replay: &mut Replay) {
     for (id, labels) in definitions {
-        replay.index().insert(id, &labels);
+        replay.define(id, &labels);
     }
 }
 

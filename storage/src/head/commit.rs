@@ -776,13 +776,16 @@ impl Head {
             state.defined_epoch = state.wal.epoch;
             state.defined.clear();
         }
-        let new: Vec<u32> = ids.filter(|id| state.defined.insert(*id)).collect();
+        let known = &self.catalog().known;
+        // Who reads the log finds the others in the block.
+        let new = ids.filter(|id| !known.is_in_base(*id));
+        let new: Vec<u32> = new.filter(|id| state.defined.insert(*id)).collect();
         if new.is_empty() {
             return;
         }
-        let index = self.read_index();
-        let labels = |id: &u32| Some((*id, index.labels(*id)?));
-        let new: Vec<(u32, &Labels)> = new.iter().filter_map(labels).collect();
+        let labels = |id: &u32| Some((*id, known.labels(*id)?));
+        let new: Vec<(u32, Labels)> = new.iter().filter_map(labels).collect();
+        let new: Vec<(u32, &Labels)> = new.iter().map(|(id, labels)| (*id, labels)).collect();
         encode_series(records, &new);
     }
 

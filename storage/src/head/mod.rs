@@ -1,15 +1,17 @@
 //! Everything that is in memory: series, rows by target, solo samples, and the commit protocol.
 //!
-//! A series is a number here (`u32`); its labels are in the index, everything else in [`states`].
+//! A series is a number here (`u32`); its labels are in the [`registry`], everything else in [`states`].
 //!
-//! Locks, in the order in which they may be taken: the commit lock (`state`), the index, a target's
-//! blocks, a series' record. `queue` is never held while another is taken.
+//! Locks, in the order in which they may be taken: the commit lock (`state`), `next_id`, the created
+//! series, a target's blocks, a series' record. `queue` is never held while another is taken.
 
 mod append;
 mod bits;
 mod catalog;
 mod commit;
 mod read;
+#[allow(dead_code)]
+mod registry;
 mod replay;
 mod row;
 mod seal;
@@ -25,11 +27,12 @@ use std::{
     },
 };
 
-use crate::{Labels, Refusal, TargetKey, Timestamp, index::Index, wal::Wal};
+use crate::{Labels, Refusal, TargetKey, Timestamp, wal::Wal};
 
 pub(crate) use append::{HeadAppender, HeadTargetAppender};
 pub(crate) use catalog::{Catalog, Found};
 pub(crate) use read::HeadQuerier;
+pub(crate) use registry::Known;
 pub(crate) use replay::Replay;
 
 use roaring::RoaringBitmap;
@@ -48,7 +51,8 @@ const LABELS_BYTES_MAX: usize = 1 << 20;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Head {
-    pub(crate) index: RwLock<Index>,
+    /// The number of the next series; held while one is created and while the catalog is replaced.
+    next_id: Mutex<u32>,
     pub(crate) state: Mutex<State>,
     queue: Mutex<commit::Queue>,
     wake: Condvar,
@@ -157,7 +161,7 @@ impl Head {
             appenders: AtomicU64::new(0),
             rows_bytes: AtomicU64::new(parts.rows_bytes),
             out_of_order_window_ms: AtomicI64::new(out_of_order_window_ms),
-            index: RwLock::new(parts.index),
+            next_id: Mutex::new(parts.next_id),
             state: Mutex::new(State {
                 wal,
                 targets: parts.targets,
@@ -186,14 +190,6 @@ impl Head {
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic under the commit lock marks the queue as poisoned, which every commit looks at.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn read_index(&self) -> std::sync::RwLockReadGuard<'_, Index> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write_index(&self) -> std::sync::RwLockWriteGuard<'_, Index> {
-        self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Oldest and newest sample, `None` in an empty store.
@@ -226,7 +222,7 @@ impl Head {
 
     /// The series with these labels, found or created, and whether it was created.
     fn series(&self, labels: &Labels) -> Result<(u32, bool), Refusal> {
-        if let Some(id) = self.read_index().get(labels) {
+        if let Some(id) = self.catalog().known.find(labels) {
             return Ok((id, false));
         }
         let refused = |refusal| {
@@ -236,15 +232,20 @@ impl Head {
         if labels.is_empty() || labels.as_bytes().len() > LABELS_BYTES_MAX {
             return refused(Refusal::InvalidLabels);
         }
-        let mut index = self.write_index();
-        if let Some(id) = index.get(labels) {
+        let mut next_id = self.next_id.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &self.catalog().known;
+        if let Some(id) = known.find(labels) {
             return Ok((id, false));
         }
-        if self.series_max.is_some_and(|max| index.len() >= max) {
+        let is_full = self.series_max.is_some_and(|max| known.len() >= max);
+        if is_full || *next_id == row::NO_SERIES {
             return refused(Refusal::SeriesLimit);
         }
         self.counters.series_created.fetch_add(1, Ordering::Relaxed);
-        Ok((index.create(labels), true))
+        let id = *next_id;
+        *next_id += 1;
+        known.insert(id, labels);
+        Ok((id, true))
     }
 
     /// Pages of the files in `catalog`, and the stretches in memory that become pages.
@@ -273,8 +274,11 @@ impl Head {
         Arc::clone(&self.catalog.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Only the maintenance does this.
-    fn set_catalog(&self, catalog: Catalog) {
+    /// Replaces the catalog while no series is created.
+    fn change_catalog(&self, change: impl FnOnce(&mut Catalog)) {
+        let _creating = self.next_id.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut catalog = Catalog::clone(&self.catalog());
+        change(&mut catalog);
         *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
     }
 

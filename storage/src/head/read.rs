@@ -6,14 +6,16 @@
 //! missed; what is seen twice has the same commit numbers and is taken once.
 
 use std::{
-    ops::{Range, RangeInclusive},
-    sync::{Arc, PoisonError},
+    ops::{ControlFlow, Range, RangeInclusive},
+    sync::{Arc, PoisonError, RwLockReadGuard},
 };
+
+use roaring::RoaringBitmap;
 
 use super::{Catalog, HashMap, Head, Queriers, row::RowBlock, series::SoloSample, states::States};
 use crate::{
-    AxisId, Budget, Estimate, Matcher, Querier, ReadError, Run, Scan, Select, SelectedSeries,
-    Selection, Shape, TimeRange, Timestamp, Wants, segment::PageRef,
+    AxisId, Budget, Estimate, Labels, Matcher, Querier, ReadError, Run, Scan, Select,
+    SelectedSeries, Selection, Shape, TimeRange, Timestamp, Wants, index::Delta, segment::PageRef,
 };
 
 /// A snapshot.
@@ -47,6 +49,14 @@ impl HeadQuerier {
 }
 
 impl HeadQuerier {
+    fn with_samples(&self, matchers: &[Matcher]) -> (RwLockReadGuard<'_, Delta>, RoaringBitmap) {
+        let mut views = self.views(self.range);
+        let delta = self.catalog.known.delta();
+        let found = delta.select(matchers);
+        let among = found.iter().filter(|id| views.has_sample(*id)).collect();
+        (delta, among)
+    }
+
     fn views(&self, range: TimeRange) -> Views<'_> {
         Views {
             blocks: HashMap::default(),
@@ -76,7 +86,16 @@ impl Querier for HeadQuerier {
         budget: &Budget,
     ) -> Result<Box<dyn Selection>, ReadError> {
         budget.check()?;
-        let found = self.head.read_index().select(request.matchers);
+        let found: Vec<(u32, Labels)> = {
+            let delta = self.catalog.known.delta();
+            let ids = delta.select(request.matchers);
+            let mut found: Vec<_> = ids
+                .iter()
+                .filter_map(|id| Some((id, delta.labels(id)?)))
+                .collect();
+            found.sort_unstable_by(|a, b| a.1.cmp(&b.1));
+            found
+        };
         let range = TimeRange::new(
             self.range.min.max(request.range.min),
             self.range.max.min(request.range.max),
@@ -116,9 +135,14 @@ impl Querier for HeadQuerier {
         budget: &Budget,
     ) -> Result<Vec<String>, ReadError> {
         budget.check()?;
-        let mut views = self.views(self.range);
-        let index = self.head.read_index();
-        Ok(index.label_names(matchers, limit, |id| views.has_sample(id)))
+        let mut names = Vec::new();
+        let (delta, among) = self.with_samples(matchers);
+        delta.label_names(Some(&among), &mut |name| {
+            names.push(name.to_owned());
+            ControlFlow::Continue(())
+        });
+        names.truncate(limit.unwrap_or(usize::MAX));
+        Ok(names)
     }
 
     fn label_values(
@@ -129,9 +153,14 @@ impl Querier for HeadQuerier {
         budget: &Budget,
     ) -> Result<Vec<String>, ReadError> {
         budget.check()?;
-        let mut views = self.views(self.range);
-        let index = self.head.read_index();
-        Ok(index.label_values(name, matchers, limit, |id| views.has_sample(id)))
+        let mut values = Vec::new();
+        let (delta, among) = self.with_samples(matchers);
+        delta.label_values(name, Some(&among), &mut |value| {
+            values.push(value.to_owned());
+            ControlFlow::Continue(())
+        });
+        values.truncate(limit.unwrap_or(usize::MAX));
+        Ok(values)
     }
 }
 

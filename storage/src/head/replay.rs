@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{
-    HashMap,
+    HashMap, Known,
     bits::{self, Bits},
     row::Row,
     series::SoloSample,
@@ -14,19 +14,22 @@ use super::{
     target::TargetWriter,
 };
 use crate::{
-    Sample, TargetKey, Timestamp,
-    index::Index,
+    Labels, Sample, TargetKey, Timestamp,
     wal::{Record, RowRecord},
 };
+
+/// Numbers of series in the log are below this one: numbers grow from zero, one a series, so a larger one
+/// was never given out.
+const READ_ID_END: u32 = 1 << 31;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Replay {
     parts: Parts,
-    /// The log segment being read; definitions do not reach beyond one.
+    /// The log segment being read; definitions of targets do not reach beyond one.
     segment: u64,
-    /// The log's numbers of series to ours: they differ where labels had a number already.
-    series: HashMap<u32, u32>,
+    /// The log's numbers of series to ours, where they differ.
+    renamed: HashMap<u32, u32>,
     targets: HashMap<u32, LoggedTarget>,
     /// Everything up to this commit is in a file.
     sealed: u64,
@@ -35,7 +38,8 @@ pub(crate) struct Replay {
 /// What a replay leaves.
 #[derive(Debug)]
 pub(super) struct Parts {
-    pub(super) index: Index,
+    pub(super) known: Known,
+    pub(super) next_id: u32,
     pub(super) states: States,
     pub(super) rows_bytes: u64,
     pub(super) targets: Vec<TargetWriter>,
@@ -113,11 +117,12 @@ impl Columns {
 }
 
 impl Replay {
-    /// Begins with the series of the segment files.
-    pub(crate) fn new(index: Index) -> Self {
+    /// Begins with the series of the newest block.
+    pub(crate) fn new(known: Known) -> Self {
         Self {
             parts: Parts {
-                index,
+                next_id: known.next_id(),
+                known,
                 states: States::default(),
                 rows_bytes: 0,
                 targets: Vec::new(),
@@ -129,14 +134,48 @@ impl Replay {
                 unsealed_oldest: Timestamp::MAX,
             },
             segment: 0,
-            series: HashMap::default(),
+            renamed: HashMap::default(),
             targets: HashMap::default(),
             sealed: 0,
         }
     }
 
-    pub(crate) fn index(&mut self) -> &mut Index {
-        &mut self.parts.index
+    /// The series, those of the log included.
+    pub(crate) fn known(&self) -> Known {
+        self.parts.known.clone()
+    }
+
+    /// Says that a series has this number. Equal labels keep the number that they have; a number that
+    /// another series has, or that is larger than any that was given out, is replaced by a free one.
+    pub(crate) fn define(&mut self, id: u32, labels: &Labels) {
+        let Parts { known, next_id, .. } = &mut self.parts;
+        let number = if let Some(known) = known.find(labels) {
+            known
+        } else if id >= READ_ID_END || known.contains(id) {
+            known.insert(*next_id, labels);
+            *next_id
+        } else {
+            known.insert(id, labels);
+            id
+        };
+        *next_id = (*next_id).max(number.saturating_add(1));
+        if id < READ_ID_END {
+            *next_id = (*next_id).max(id + 1);
+        }
+        if number == id {
+            self.renamed.remove(&id);
+        } else {
+            self.renamed.insert(id, number);
+        }
+    }
+
+    /// The number here of a series that the log, or a block, has defined.
+    fn series(&self, id: u32) -> Result<u32, &'static str> {
+        if let Some(number) = self.renamed.get(&id) {
+            return Ok(*number);
+        }
+        let is_known = self.parts.known.contains(id);
+        is_known.then_some(id).ok_or("a series that is defined")
     }
 
     /// Says that everything up to a commit is in a file.
@@ -160,14 +199,12 @@ impl Replay {
     pub(crate) fn apply(&mut self, segment: u64, record: Record) -> Result<(), &'static str> {
         if segment != self.segment {
             self.segment = segment;
-            self.series.clear();
             self.targets.clear();
         }
         match record {
             Record::Series(series) => {
                 for (id, labels) in series {
-                    let known = self.parts.index.insert(id, &labels);
-                    self.series.insert(id, known);
+                    self.define(id, &labels);
                 }
                 Ok(())
             }
@@ -177,12 +214,9 @@ impl Replay {
     }
 
     fn check_solo(&self, samples: &[(u32, Sample)]) -> Result<(), &'static str> {
-        let is_defined = |(id, _): &(u32, Sample)| self.series.contains_key(id);
-        if samples.iter().all(is_defined) {
-            Ok(())
-        } else {
-            Err("a series that is defined")
-        }
+        samples
+            .iter()
+            .try_for_each(|(id, _)| self.series(*id).map(drop))
     }
 
     fn solo(&mut self, commit: u64, samples: &[(u32, Sample)]) -> Result<(), &'static str> {
@@ -192,7 +226,7 @@ impl Replay {
             if commit <= self.sealed {
                 continue;
             }
-            let id = self.series[id];
+            let id = self.series(*id)?;
             let states = &self.parts.states;
             states.raise_last(id, (sample.time, sample.value.to_bits()));
             states.push_solo(
@@ -229,14 +263,17 @@ impl Replay {
         if !row.has_row {
             return self.solo(row.commit, &row.solo);
         }
+        let mut bindings = Vec::with_capacity(row.bindings.len());
+        for (column, id) in &row.bindings {
+            bindings.push((*column, self.series(*id)?));
+        }
         let target = self
             .targets
             .get_mut(&row.target)
             .ok_or("a target that is defined")?;
         let writer = &mut self.parts.targets[target.writer as usize];
-        for (column, id) in &row.bindings {
-            let id = *self.series.get(id).ok_or("a series that is defined")?;
-            let place = target.columns.bind(*column);
+        for (column, id) in bindings {
+            let place = target.columns.bind(column);
             if place as usize == target.values.len() {
                 target.values.push(0);
             } else {

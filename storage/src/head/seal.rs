@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Head,
+    Head, Known,
     catalog::{Catalog, SealedFile, UNFINISHED, file_name},
     row::{NO_SERIES, Row},
     series::SoloSample,
@@ -56,9 +56,8 @@ impl Sink<'_> {
         }
         let head = self.head;
         self.writer.append_frame(frame, |id| {
-            let index = head.read_index();
-            let labels = index.labels(id);
-            labels.expect("a series with samples is indexed").clone()
+            let labels = head.catalog().known.labels(id);
+            labels.expect("a series with samples is known")
         })?;
         Ok(())
     }
@@ -182,10 +181,10 @@ impl Head {
             self.unsealed_oldest.fetch_min(oldest, Ordering::Relaxed);
         }
         let file = sealed?;
-        let mut catalog = Catalog::clone(&self.catalog());
-        catalog.sealed = cut;
-        catalog.files.push(Arc::new(file));
-        self.set_catalog(catalog);
+        self.change_catalog(|catalog| {
+            catalog.sealed = cut;
+            catalog.files.push(Arc::new(file));
+        });
         Ok(())
     }
 
@@ -298,7 +297,7 @@ impl Head {
             .map(|file| file.range().min)
             .fold(self.unsealed_oldest.load(Ordering::Relaxed), Timestamp::min);
         self.oldest.store(oldest, Ordering::Relaxed);
-        self.set_catalog(catalog);
+        self.change_catalog(|now| *now = catalog);
         for file in &removed {
             fs.remove_file(&file.path)?;
         }
@@ -325,7 +324,6 @@ impl Head {
             queriers.collect_after = None;
         }
         let state = self.state();
-        let mut index = self.write_index();
         if self.appenders.load(Ordering::Relaxed) > 0 {
             let mut queriers = self.queriers.lock().unwrap_or_else(PoisonError::into_inner);
             queriers.collect_after = Some(0);
@@ -339,14 +337,18 @@ impl Head {
             places.any(|place| state.targets[place.target as usize].needs(id, place.column))
                 || self.states.sources(id).solo.is_some()
         };
-        let empty: Vec<u32> = index
-            .iter()
-            .map(|(id, _)| id)
-            .filter(|id| !is_sealed(*id) && !is_held(*id))
-            .collect();
-        for id in &empty {
-            index.remove(*id);
-        }
+        let mut empty = Vec::new();
+        self.change_catalog(|catalog| {
+            let left = Known::default();
+            for (id, labels) in catalog.known.delta().iter() {
+                if is_sealed(id) || is_held(id) {
+                    left.insert(id, &labels);
+                } else {
+                    empty.push(id);
+                }
+            }
+            catalog.known = left;
+        });
         self.states.forget(&empty);
         self.counters
             .series_removed

@@ -124,11 +124,21 @@ impl States {
 
     /// The series with samples that have no row, ascending.
     pub(crate) fn solo_series(&self) -> Vec<u32> {
+        self.sides(|side| !side.solo.is_empty())
+    }
+
+    /// The series that are in the rows of several targets, ascending.
+    #[allow(dead_code)]
+    pub(crate) fn shared_series(&self) -> Vec<u32> {
+        self.sides(|side| side.places.len() > 1)
+    }
+
+    fn sides(&self, is_wanted: impl Fn(&Side) -> bool) -> Vec<u32> {
         let mut ids = Vec::new();
         for chunk in self.read_side().iter() {
             for side in chunk.iter() {
                 let side = lock(side);
-                if side.id != NO_SERIES && !side.solo.is_empty() {
+                if side.id != NO_SERIES && is_wanted(&side) {
                     ids.push(side.id);
                 }
             }

@@ -83,6 +83,11 @@ impl Delta {
         self.ids.len()
     }
 
+    /// How many distinct label pairs they have.
+    pub(crate) fn pairs_len(&self) -> usize {
+        self.pairs.len()
+    }
+
     /// Bytes on the heap, about.
     pub(crate) fn bytes(&self) -> usize {
         let postings: usize = (self.postings.iter())
@@ -153,6 +158,16 @@ impl Delta {
         (self.by_id).insert(hash_of_id(id), place, |place| {
             hash_of_id(ids[place as usize])
         });
+    }
+
+    /// Whether there is a series with this id.
+    pub(crate) fn contains(&self, id: u32) -> bool {
+        self.place(id).is_some()
+    }
+
+    /// The ids of the series, in the order of insertion.
+    pub(crate) fn ids(&self) -> &[u32] {
+        &self.ids
     }
 
     /// The labels of a series.

@@ -106,6 +106,11 @@ impl BlockIndex {
         self.series.len()
     }
 
+    /// How many distinct label pairs they have.
+    pub(crate) fn pairs_len(&self) -> usize {
+        self.dictionary.len() as usize
+    }
+
     /// The ids of the series, by ordinal.
     fn ids(&self) -> &[[u8; 4]] {
         let ids = self.map.get(self.ids.clone()).unwrap_or_default();
