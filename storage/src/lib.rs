@@ -30,6 +30,9 @@ mod head;
     reason = "wired by the readers and seals to come"
 )]
 mod index;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod layout;
 mod mmap;
 mod model;

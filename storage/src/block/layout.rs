@@ -46,11 +46,13 @@ pub(crate) enum SectionKind {
     Lookup = 20,
     /// Index: the id of each series.
     Ids = 21,
+    /// Index: pairs that come together in the label sets.
+    Tails = 22,
 }
 
 impl SectionKind {
     /// Every kind there is.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Frames,
         Self::Times,
         Self::Presence,
@@ -61,6 +63,7 @@ impl SectionKind {
         Self::Postings,
         Self::Lookup,
         Self::Ids,
+        Self::Tails,
     ];
 
     /// The kind of a number in a file.

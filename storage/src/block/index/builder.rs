@@ -1,7 +1,7 @@
 //! Builds the index of a block.
 
 use super::{
-    LabelsReader, dictionary::DictionaryWriter, lookup, postings::PostingsWriter,
+    LabelsReader, dictionary::DictionaryWriter, implied::Implied, lookup, postings::PostingsWriter,
     series::SeriesWriter,
 };
 use crate::{Labels, block::SectionKind, codec::CodecError, index::Pairs};
@@ -111,18 +111,20 @@ impl IndexBuilder {
         for pair in &mut sets {
             *pair = numbers[*pair as usize];
         }
-        let mut table = SeriesWriter::default();
-        let mut start = 0;
-        for end in &self.ends {
-            table.push(&sets[start..*end]);
-            start = *end;
+        let mut counts = vec![0; numbers.len()];
+        for pair in &sets {
+            counts[*pair as usize] += 1;
         }
-        let postings = write_postings(&sets, &self.ends, numbers.len());
+        let implied = Implied::find(each_set(&sets, &self.ends), &counts);
+        let mut table = SeriesWriter::new(&implied, numbers.len());
+        each_set(&sets, &self.ends).for_each(|set| table.push(set));
+        let (table, tails) = table.finish();
+        let postings = write_postings(&sets, &self.ends, &counts);
         let (symbols, pairs) = dictionary.finish();
         let mut sections = vec![
             (SectionKind::Symbols, symbols),
             (SectionKind::Pairs, pairs),
-            (SectionKind::Series, table.finish()),
+            (SectionKind::Series, table),
             (SectionKind::Postings, postings),
         ];
         if self.with_lookup {
@@ -131,30 +133,33 @@ impl IndexBuilder {
         let mut ids = Vec::with_capacity(series * 4);
         ids.extend(self.ids.into_iter().flat_map(u32::to_le_bytes));
         sections.push((SectionKind::Ids, ids));
+        sections.push((SectionKind::Tails, tails));
         sections
     }
 }
 
+/// The sets that end at `ends`.
+fn each_set<'s>(sets: &'s [u32], ends: &'s [usize]) -> impl Iterator<Item = &'s [u32]> {
+    let starts = std::iter::once(&0).chain(ends);
+    (starts.zip(ends)).map(|(start, end)| &sets[*start..*end])
+}
+
 /// Turns sets of pairs into the ordinals of each pair, by counting.
-fn write_postings(sets: &[u32], ends: &[usize], pairs: usize) -> Vec<u8> {
-    // Where the ordinals of a pair begin; after the second pass, where they end.
-    let mut places = vec![0_usize; pairs];
-    for pair in sets {
-        places[*pair as usize] += 1;
-    }
+fn write_postings(sets: &[u32], ends: &[usize], counts: &[u32]) -> Vec<u8> {
+    // Where the ordinals of a pair begin; when they are all there, where they end.
+    let mut places = Vec::with_capacity(counts.len());
     let mut sum = 0;
-    for place in &mut places {
-        sum += std::mem::replace(place, sum);
+    for count in counts {
+        places.push(sum);
+        sum += *count as usize;
     }
     let mut ordinals = vec![0_u32; sets.len()];
-    let mut start = 0;
-    for (ordinal, end) in ends.iter().enumerate() {
-        for pair in &sets[start..*end] {
+    for (ordinal, set) in (0..).zip(each_set(sets, ends)) {
+        for pair in set {
             let place = &mut places[*pair as usize];
-            ordinals[*place] = ordinal as u32;
+            ordinals[*place] = ordinal;
             *place += 1;
         }
-        start = *end;
     }
     let mut writer = PostingsWriter::default();
     let mut start = 0;

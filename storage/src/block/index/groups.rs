@@ -1,35 +1,41 @@
-//! Lists of entries of any length, sixteen to a group, with the place of each group.
+//! Lists of entries of any length in groups, with the place of each group.
 //!
 //! Layout: entries (u32), bytes of a place (u32: 4, or 8 where the entries take 4 GiB or more), one
 //! place a group and the end of the last, counted from the first entry; then the entries. What an
-//! entry is, its writer and reader agree on; the first of a group needs nothing before it.
+//! entry is and how many are in a group, its writer and reader agree on; the first of a group needs
+//! nothing before it.
 
 use std::ops::Range;
 
 use crate::codec::{CodecError, Cursor};
 
-/// Entries in a group.
+/// Entries in a group, unless said otherwise.
 pub(super) const GROUP: u32 = 16;
 
 const HEADER_BYTES: usize = 8;
 
-/// Writes such a list.
+/// Writes such a list with `N` entries a group.
 #[derive(Debug, Default)]
-pub(super) struct GroupsWriter {
+pub(super) struct GroupsWriter<const N: u32 = GROUP> {
     len: u32,
     places: Vec<u64>,
     entries: Vec<u8>,
 }
 
-impl GroupsWriter {
+impl<const N: u32> GroupsWriter<N> {
     /// Where to append the next entry; `true` when it is the first of its group.
     pub(super) fn entry(&mut self) -> (&mut Vec<u8>, bool) {
-        let is_first = self.len.is_multiple_of(GROUP);
+        let is_first = self.len.is_multiple_of(N);
         if is_first {
             self.places.push(self.entries.len() as u64);
         }
         self.len += 1;
         (&mut self.entries, is_first)
+    }
+
+    /// Entries so far.
+    pub(super) const fn len(&self) -> u32 {
+        self.len
     }
 
     /// The section's bytes.
@@ -52,14 +58,14 @@ impl GroupsWriter {
 
 /// Where such a list is in a file.
 #[derive(Debug, Clone)]
-pub(super) struct Groups {
+pub(super) struct Groups<const N: u32 = GROUP> {
     len: u32,
     is_wide: bool,
     places: Range<usize>,
     entries: Range<usize>,
 }
 
-impl Groups {
+impl<const N: u32> Groups<N> {
     /// Finds the list in `section` of `file`. Places are checked when they are used.
     pub(super) fn open(
         file: &[u8],
@@ -74,7 +80,7 @@ impl Groups {
             8 => 8,
             _ => return Err(CodecError { expected }),
         };
-        let groups = len.div_ceil(GROUP) as usize;
+        let groups = len.div_ceil(N) as usize;
         let start = section.start + HEADER_BYTES;
         let places_bytes = (groups + 1) * width;
         cursor.take(places_bytes, expected)?;

@@ -15,6 +15,7 @@ mod bitmap;
 mod builder;
 mod dictionary;
 mod groups;
+mod implied;
 mod lookup;
 mod postings;
 mod series;
@@ -79,7 +80,12 @@ impl BlockIndex {
         };
         let (symbols, pairs) = (need(SectionKind::Symbols)?, need(SectionKind::Pairs)?);
         let dictionary = Dictionary::open(&map, symbols, pairs)?;
-        let series = SeriesTable::open(&map, need(SectionKind::Series)?)?;
+        let series = SeriesTable::open(
+            &map,
+            need(SectionKind::Series)?,
+            need(SectionKind::Tails)?,
+            dictionary.names(),
+        )?;
         let postings = PostingsTable::open(&map, need(SectionKind::Postings)?)?;
         let ids = need(SectionKind::Ids)?.clone();
         if postings.len() != dictionary.len() || ids.len() != series.len() as usize * 4 {
