@@ -13,9 +13,6 @@ pub(super) const BLOCK: usize = 128;
 
 const PATCHED: u8 = 0x80;
 
-/// Words of a full block at 64 bits, and one to read beyond.
-const WORDS: usize = BLOCK + 1;
-
 /// The width that takes the fewest bytes, and how many.
 pub(super) fn plan(numbers: &[u64]) -> (u32, usize) {
     // How many numbers need exactly so many bits.
@@ -89,14 +86,14 @@ const fn mask(width: u32) -> u64 {
     }
 }
 
-/// A block's bytes, apart.
-struct Block<'a> {
+/// What precedes the patches of a block, apart from its numbers.
+struct Block {
     width: u32,
-    packed: &'a [u8],
     patches: u8,
 }
 
-fn header<'a>(cursor: &mut Cursor<'a>, len: usize) -> Result<Block<'a>, CodecError> {
+/// Checks that the numbers are there and leaves the cursor behind them.
+fn header(cursor: &mut Cursor<'_>, len: usize) -> Result<Block, CodecError> {
     let byte = cursor.u8("the width of a block")?;
     let width = u32::from(byte & !PATCHED);
     if width > 64 {
@@ -104,23 +101,19 @@ fn header<'a>(cursor: &mut Cursor<'a>, len: usize) -> Result<Block<'a>, CodecErr
             expected: "a block's width of at most 64 bits",
         });
     }
-    let packed = cursor.take((len * width as usize).div_ceil(8), "the numbers of a block")?;
+    cursor.take((len * width as usize).div_ceil(8), "the numbers of a block")?;
     let patches = if byte & PATCHED == 0 {
         0
     } else {
         cursor.u8("the number of patches of a block")?
     };
-    Ok(Block {
-        width,
-        packed,
-        patches,
-    })
+    Ok(Block { width, patches })
 }
 
 /// Reads the patches of a block of `len` numbers and hands each on: its index, and what to add.
 fn patches(
     cursor: &mut Cursor<'_>,
-    block: &Block<'_>,
+    block: &Block,
     len: usize,
     mut patch: impl FnMut(usize, u64),
 ) -> Result<(), CodecError> {
@@ -143,46 +136,66 @@ pub(super) fn skip(cursor: &mut Cursor<'_>, len: usize) -> Result<(), CodecError
     patches(cursor, &block, len, |_, _| {})
 }
 
-/// Reads a block of `len` numbers (at most [`BLOCK`]) into the front of `out`; what follows them
-/// there is undefined.
-pub(super) fn read(
-    cursor: &mut Cursor<'_>,
-    len: usize,
-    out: &mut [u64; BLOCK],
-) -> Result<(), CodecError> {
-    let block = header(cursor, len)?;
-    unpack(block.packed, block.width, out);
-    patches(cursor, &block, len, |index, high| {
-        if let Some(number) = out.get_mut(index) {
-            *number |= high;
-        }
-    })
+/// A place that holds a number first, as bits, and then what is made of it.
+pub(super) trait Place: Copy {
+    const EMPTY: Self;
+    fn from_bits(bits: u64) -> Self;
+    fn bits(self) -> u64;
 }
 
-/// Unpacks as if the block were full: missing bytes count as zeros.
-fn unpack(packed: &[u8], width: u32, out: &mut [u64; BLOCK]) {
-    if width == 0 {
-        out.fill(0);
-        return;
+impl Place for i64 {
+    const EMPTY: Self = 0;
+    #[inline]
+    fn from_bits(bits: u64) -> Self {
+        bits as Self
     }
-    let mut words = [0_u64; WORDS];
-    let (chunks, tail) = packed.as_chunks::<8>();
-    for (word, chunk) in words.iter_mut().zip(chunks) {
-        *word = u64::from_le_bytes(*chunk);
+    #[inline]
+    fn bits(self) -> u64 {
+        self as u64
     }
-    if !tail.is_empty()
-        && let Some(word) = words.get_mut(chunks.len())
-    {
-        let mut last = [0; 8];
-        for (to, from) in last.iter_mut().zip(tail) {
-            *to = *from;
-        }
-        *word = u64::from_le_bytes(last);
+}
+
+impl Place for f64 {
+    const EMPTY: Self = 0.0;
+    #[inline]
+    fn from_bits(bits: u64) -> Self {
+        Self::from_bits(bits)
     }
+    #[inline]
+    fn bits(self) -> u64 {
+        self.to_bits()
+    }
+}
+
+/// Reads a block of as many numbers as there are places, at most [`BLOCK`]. Returns how many bits
+/// the largest of them may have.
+pub(super) fn read<T: Place>(cursor: &mut Cursor<'_>, out: &mut [T]) -> Result<u32, CodecError> {
+    // Everything behind the byte of the width: unpacking may look at bytes beyond the block.
+    let bytes = cursor.rest().get(1..).unwrap_or_default();
+    let block = header(cursor, out.len())?;
+    unpack(bytes, block.width, out);
+    let mut all_high = 0;
+    if block.patches > 0 {
+        patches(cursor, &block, out.len(), |index, high| {
+            all_high |= high;
+            if let Some(number) = out.get_mut(index) {
+                *number = T::from_bits(number.bits() | high);
+            }
+        })?;
+    }
+    Ok(block.width.max(64 - all_high.leading_zeros()))
+}
+
+/// Numbers are unpacked in groups that begin at a whole byte whatever the width.
+const GROUP: usize = 8;
+
+/// Unpacks as many numbers as there are places; where `bytes` end, zeros follow.
+fn unpack<T: Place>(bytes: &[u8], width: u32, out: &mut [T]) {
     macro_rules! by_width {
         ($($width:literal)*) => {
             match width {
-                $($width => unpack_words::<$width>(&words, out),)*
+                0 => out.fill(T::from_bits(0)),
+                $($width => unpack_groups::<T, $width, { $width + 8 }>(bytes, out),)*
                 _ => unreachable!("widths were checked to be at most 64"),
             }
         };
@@ -194,19 +207,59 @@ fn unpack(packed: &[u8], width: u32, out: &mut [u64; BLOCK]) {
     );
 }
 
-/// One copy a width, so that shifts and places are constants.
-#[expect(
-    clippy::indexing_slicing,
-    reason = "both indexes are below WORDS for every width up to 64, and the compiler proves it"
-)]
-fn unpack_words<const WIDTH: usize>(words: &[u64; WORDS], out: &mut [u64; BLOCK]) {
-    let mask = mask(WIDTH as u32);
-    for (index, number) in out.iter_mut().enumerate() {
-        let bit = index * WIDTH;
-        let (word, shift) = (bit / 64, bit % 64);
-        let low = words[word] >> shift;
-        // Shifting twice keeps a shift by 64 out.
-        let high = (words[word + 1] << 1) << (63 - shift);
-        *number = (low | high) & mask;
+/// One copy a width, so that shifts and places are constants. A group of `WIDTH` bytes is read
+/// through a window of `WINDOW = WIDTH + 8`; the last groups, which lack bytes to look at, from a
+/// copy with zeros behind it.
+fn unpack_groups<T: Place, const WIDTH: usize, const WINDOW: usize>(bytes: &[u8], out: &mut [T]) {
+    let whole = (bytes.len().saturating_sub(WINDOW - WIDTH) / WIDTH).min(out.len() / GROUP);
+    let (groups, last) = out.split_at_mut(whole * GROUP);
+    let mut rest = bytes;
+    for group in groups.as_chunks_mut::<GROUP>().0 {
+        if let Some(window) = rest.first_chunk::<WINDOW>() {
+            *group = unpack_group::<WIDTH, WINDOW>(window).map(T::from_bits);
+        }
+        rest = rest.get(WIDTH..).unwrap_or_default();
     }
+    if last.is_empty() {
+        return;
+    }
+    let mut padded = [0_u8; 2 * 64 + 16];
+    // Fewer than WINDOW bytes are left, or fewer than eight numbers.
+    for (to, from) in padded.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    let mut rest = &padded[..];
+    for places in last.chunks_mut(GROUP) {
+        if let Some(window) = rest.first_chunk::<WINDOW>() {
+            let group = unpack_group::<WIDTH, WINDOW>(window);
+            for (to, number) in places.iter_mut().zip(group) {
+                *to = T::from_bits(number);
+            }
+        }
+        rest = rest.get(WIDTH..).unwrap_or_default();
+    }
+}
+
+/// All places are constants within the window, for every width up to 64: nothing is checked here.
+#[inline]
+fn unpack_group<const WIDTH: usize, const WINDOW: usize>(window: &[u8; WINDOW]) -> [u64; GROUP] {
+    let word = |at: usize| {
+        let word = window[at..]
+            .first_chunk()
+            .expect("a window of 8 more bytes");
+        u64::from_le_bytes(*word)
+    };
+    std::array::from_fn(|index| {
+        let bit = index * WIDTH;
+        let (byte, shift) = (bit / 8, bit % 8);
+        mask(WIDTH as u32)
+            & if WIDTH <= 8 {
+                word(0) >> bit
+            } else if WIDTH <= 57 {
+                word(byte) >> shift
+            } else {
+                // Shifting twice keeps a shift by 64 out.
+                word(byte) >> shift | (word(byte + 8) << 1) << (63 - shift)
+            }
+    })
 }

@@ -80,7 +80,23 @@ impl<'a> Cursor<'a> {
     }
 
     /// A number in groups of seven bits, the lowest first.
+    #[inline]
     pub(crate) fn varint(&mut self, expected: &'static str) -> Result<u64, CodecError> {
+        // Most are one or two bytes.
+        match *self.rest {
+            [byte @ 0..=0x7f, ref rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(byte))
+            }
+            [low @ 0x80..=0xff, high @ 0..=0x7f, ref rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
+            }
+            _ => self.long_varint(expected),
+        }
+    }
+
+    fn long_varint(&mut self, expected: &'static str) -> Result<u64, CodecError> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.u8(expected)?;
@@ -93,6 +109,13 @@ impl<'a> Cursor<'a> {
             }
         }
         Err(CodecError { expected })
+    }
+
+    /// Nothing may be left.
+    pub(crate) fn end(&self) -> Result<(), CodecError> {
+        self.rest.is_empty().then_some(()).ok_or(CodecError {
+            expected: "the end of the encoded bytes",
+        })
     }
 
     pub(crate) fn zigzag(&mut self, expected: &'static str) -> Result<i64, CodecError> {

@@ -1,6 +1,24 @@
-//! A single value as a decimal: what constants are stored as outside of pages.
+//! Decimals: integers over a power of ten, to doubles as by a division, and back.
 
-use super::values::{POWERS, as_integer};
+use super::integers::Decoded;
+
+/// Powers of ten that a double holds exactly, as far as they are used.
+pub(super) const POWERS: [f64; 19] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18,
+];
+
+/// Every integer up to here is a double.
+const INTEGER_MAX: u64 = 1 << 53;
+
+/// The integer that gives exactly `value` when divided by `power`.
+pub(super) fn as_integer(value: f64, power: f64) -> Option<i64> {
+    // NaN becomes 0 here, and fails the comparison like negative zero does.
+    let integer = (value * power).round_ties_even() as i64;
+    let exact = integer.unsigned_abs() <= INTEGER_MAX
+        && (integer as f64 / power).to_bits() == value.to_bits();
+    exact.then_some(integer)
+}
 
 /// The least exponent `e` (0 to 18) and the integer of at most 2^53 with `integer / 10^e == value`,
 /// bit for bit.
@@ -11,6 +29,157 @@ pub(crate) fn to_decimal(value: f64) -> Option<(u8, i64)> {
 
 /// The value of an integer and an exponent; `None` when the exponent is above 18.
 pub(crate) fn from_decimal(exponent: u8, integer: i64) -> Option<f64> {
-    let power = POWERS.get(usize::from(exponent))?;
-    Some(integer as f64 / power)
+    Some(Scale::of(usize::from(exponent))?.value(integer))
+}
+
+/// How integers become doubles: divided by a power of ten, or multiplied by its reciprocal where that
+/// gives the same bits.
+///
+/// With `high + low` the reciprocal of P = 10^e, `high` its first 53 - B bits (B below): for an
+/// integer |i| < 2^B the product `i * high` is exact, and `i * low` and `low` itself are rounded, each
+/// by at most 2^-53 of |i * low| <= 2^(B-52) i / P. So `i * high + i * low` before its last rounding
+/// is within 2^(B-104) of q = i / P, relatively. A midpoint between two doubles near q is M 2^t with a
+/// 54-bit M; |q - M 2^t| = |i 2^-t - P M| 2^t / P is not 0, for no 54-bit M times an odd part of P
+/// divides |i| < 2^53, so it is at least 2^t / P, relatively 2^-54 / P. With P 2^B < 2^50 no midpoint
+/// lies between q and what is rounded, and both round to the same double.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scale {
+    power: f64,
+    high: f64,
+    low: f64,
+    /// 2^B: integers below may be multiplied. 0: none.
+    multiplied_below: f64,
+}
+
+/// Exponents with a reciprocal.
+const RECIPROCALS: usize = 10;
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a constant: an index too high would not compile"
+)]
+static SCALES: [Scale; POWERS.len()] = {
+    let mut scales = [Scale {
+        power: 1.0,
+        high: 1.0,
+        low: 0.0,
+        multiplied_below: 0.0,
+    }; POWERS.len()];
+    let mut exponent = 1;
+    while exponent < POWERS.len() {
+        let power = POWERS[exponent];
+        scales[exponent].power = power;
+        if exponent < RECIPROCALS {
+            // The bits of the integer 10^e: P < 2^bits.
+            let bits = 64 - (power as u64).leading_zeros();
+            let kept = 50 - bits;
+            let high = f64::from_bits((1.0 / power).to_bits() >> kept << kept);
+            scales[exponent].high = high;
+            // Exact but for the division: `high * power` has few bits and is just below 1.
+            scales[exponent].low = (1.0 - high * power) / power;
+            scales[exponent].multiplied_below = (1_u64 << kept) as f64;
+        }
+        exponent += 1;
+    }
+    scales
+};
+
+impl Scale {
+    /// Of an exponent up to 18.
+    pub(super) fn of(exponent: usize) -> Option<&'static Self> {
+        SCALES.get(exponent)
+    }
+
+    /// The value of one integer.
+    pub(super) fn value(&self, integer: i64) -> f64 {
+        integer as f64 / self.power
+    }
+}
+
+impl Decoded for f64 {
+    type Scale = Scale;
+
+    #[inline]
+    fn of_integer(integer: i64) -> Self {
+        integer as Self
+    }
+
+    fn is_scaled(scale: &Scale) -> bool {
+        scale.power != 1.0
+    }
+
+    fn scale(places: &mut [Self], magnitude: Self, scale: &Scale) {
+        let Scale {
+            power, high, low, ..
+        } = *scale;
+        if magnitude < scale.multiplied_below {
+            for place in places {
+                *place = *place * high + *place * low;
+            }
+        } else {
+            for place in places {
+                *place /= power;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Integers whose quotient lies next to the middle of two doubles, and pseudo-random ones.
+    fn hard_integers(exponent: u32, below: u64) -> Vec<u64> {
+        let odd = 5_u64.pow(exponent);
+        let times = |a: u64, b: u64| (u128::from(a) * u128::from(b) % u128::from(odd)) as u64;
+        // The inverse of two, and what is left of a half.
+        let half = odd.div_ceil(2);
+        let mut inverse = 1;
+        let mut integers = vec![0, 1, below - 1];
+        for _ in 0..100 {
+            inverse = times(inverse, half);
+            for remainder in [half - 1, half] {
+                let hard = times(remainder, inverse);
+                let steps = (0..below.saturating_sub(hard)).step_by(odd as usize);
+                integers.extend(steps.take(20).map(|step| hard + step));
+                let last = (below - 1).saturating_sub(hard) / odd * odd + hard;
+                integers.extend((last < below).then_some(last));
+            }
+        }
+        let mut random = 1_u64;
+        integers.extend((0..5000).map(|_| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (random >> 11) % below
+        }));
+        integers
+    }
+
+    #[test]
+    fn multiplying_gives_the_bits_of_a_division() {
+        for (exponent, power) in POWERS.iter().enumerate() {
+            let scale = Scale::of(exponent).unwrap();
+            assert_eq!(scale.power, *power);
+            assert_eq!(
+                scale.multiplied_below > 0.0,
+                (1..RECIPROCALS).contains(&exponent)
+            );
+            let below = match scale.multiplied_below as u64 {
+                0 => 1 << 53,
+                below => below,
+            };
+            for integer in hard_integers(exponent as u32, below) {
+                let integer = integer as f64;
+                let mut values = [integer, -integer];
+                f64::scale(&mut values, integer, scale);
+                let expected = [integer / power, -integer / power];
+                assert_eq!(
+                    values.map(f64::to_bits),
+                    expected.map(f64::to_bits),
+                    "{integer}"
+                );
+            }
+        }
+    }
 }

@@ -14,7 +14,7 @@
 //! only used where `x - first` does not overflow.
 
 use super::{
-    bitpack::{self, BLOCK},
+    bitpack::{self, BLOCK, Place},
     bytes::{CodecError, Cursor, put_varint, put_zigzag, unzigzag, zigzag},
 };
 
@@ -164,11 +164,12 @@ pub(super) struct Integers<'a> {
 }
 
 impl<'a> Integers<'a> {
-    /// Checks a column of `len` integers and leaves the cursor behind it.
+    /// Reads the head of a column of `len` integers, at least one; its blocks are the rest of the
+    /// bytes and are checked when they are decoded.
     pub(super) fn parse(
         mode: Mode,
         len: usize,
-        cursor: &mut Cursor<'a>,
+        mut cursor: Cursor<'a>,
     ) -> Result<Self, CodecError> {
         let first = cursor.zigzag("the first integer of a column")?;
         let divisor = cursor.varint("the divisor of a column")?;
@@ -178,7 +179,7 @@ impl<'a> Integers<'a> {
         } else {
             0
         };
-        let parsed = Self {
+        Ok(Self {
             mode,
             first,
             divisor: divisor.ok_or(CodecError {
@@ -186,71 +187,210 @@ impl<'a> Integers<'a> {
             })?,
             base,
             len,
-            blocks: *cursor,
-        };
-        let mut left = len.saturating_sub(1);
-        while left > 0 {
-            let block = left.min(BLOCK);
-            bitpack::skip(cursor, block)?;
-            left -= block;
-        }
-        Ok(parsed)
+            blocks: cursor,
+        })
     }
 
-    /// Hands on the integers from the first, in stretches of at most [`BLOCK`], until `limit` of
-    /// them were handed on.
-    pub(super) fn decode(
+    /// Decodes the integers `skip .. skip + out.len()`; of those before, only what they need is read.
+    ///
+    /// # Errors
+    /// When the blocks read are not what an encoder writes, the column is shorter, or bytes follow it
+    /// and its last integer was decoded. `out` is then undefined.
+    pub(super) fn decode<T: Decoded>(
         &self,
-        limit: usize,
-        mut sink: impl FnMut(&[i64]),
+        skip: usize,
+        out: &mut [T],
+        scale: &T::Scale,
     ) -> Result<(), CodecError> {
-        sink(&[self.first]);
-        let mut left = self.len.min(limit).saturating_sub(1);
-        let mut in_column = self.len.saturating_sub(1);
+        let end = skip
+            .checked_add(out.len())
+            .filter(|end| *end <= self.len)
+            .ok_or(CodecError {
+                expected: "a column of more integers",
+            })?;
+        let mut rest = out;
+        if skip == 0
+            && let Some((to, after)) = std::mem::take(&mut rest).split_first_mut()
+        {
+            *to = T::of_integer(self.first);
+            T::scale(std::slice::from_mut(to), f64::INFINITY, scale);
+            rest = after;
+        }
         let mut cursor = self.blocks;
-        let mut numbers = [0_u64; BLOCK];
-        let mut integers = [0_i64; BLOCK];
-        let mut value = self.first;
-        let mut step = 0_i64;
-        let base = self.base.wrapping_mul(self.divisor);
-        while left > 0 {
-            bitpack::read(&mut cursor, in_column.min(BLOCK), &mut numbers)?;
-            match self.mode {
-                Mode::Offset => {
-                    let base = base.wrapping_add(self.first);
-                    for (integer, number) in integers.iter_mut().zip(&numbers) {
-                        *integer = base.wrapping_add(self.divisor.wrapping_mul(*number as i64));
-                    }
-                }
-                Mode::Step => {
-                    for (integer, number) in integers.iter_mut().zip(&numbers) {
-                        let step = base.wrapping_add(self.divisor.wrapping_mul(*number as i64));
-                        value = value.wrapping_add(step);
-                        *integer = value;
-                    }
-                }
-                Mode::ZigzagStep => {
-                    for (integer, number) in integers.iter_mut().zip(&numbers) {
-                        let step = self.divisor.wrapping_mul(unzigzag(*number));
-                        value = value.wrapping_add(step);
-                        *integer = value;
-                    }
-                }
-                Mode::ChangeOfStep => {
-                    for (integer, number) in integers.iter_mut().zip(&numbers) {
-                        step = step.wrapping_add(self.divisor.wrapping_mul(unzigzag(*number)));
-                        value = value.wrapping_add(step);
-                        *integer = value;
-                    }
-                }
+        let mut state = State::of(self);
+        let mut at = 1;
+        while at < end {
+            let len = (self.len - at).min(BLOCK);
+            if skip <= at && at + len <= end {
+                let (to, after) = std::mem::take(&mut rest).split_at_mut(len);
+                rest = after;
+                state.read(&mut cursor, to, scale)?;
+            } else if at + len <= skip && self.mode == Mode::Offset {
+                bitpack::skip(&mut cursor, len)?;
+            } else {
+                let start = skip.clamp(at, at + len);
+                let used = end.min(at + len) - start;
+                let (to, after) = std::mem::take(&mut rest).split_at_mut(used);
+                rest = after;
+                state.read_part(&mut cursor, len, start - at, to, scale)?;
             }
-            let block = left.min(BLOCK);
-            if let Some(block) = integers.get(..block) {
-                sink(block);
-            }
-            left -= block;
-            in_column -= block.min(in_column);
+            at += len;
+        }
+        if end == self.len {
+            cursor.end()?;
         }
         Ok(())
+    }
+}
+
+/// What integers are decoded to.
+pub(super) trait Decoded: Place {
+    /// What is made of the doubles of integers.
+    type Scale;
+
+    fn of_integer(integer: i64) -> Self;
+
+    /// Whether [`Decoded::scale`] does anything.
+    fn is_scaled(scale: &Self::Scale) -> bool;
+
+    /// Scales what integers of at most `magnitude` became.
+    fn scale(places: &mut [Self], magnitude: f64, scale: &Self::Scale);
+}
+
+impl Decoded for i64 {
+    type Scale = ();
+
+    #[inline]
+    fn of_integer(integer: i64) -> Self {
+        integer
+    }
+
+    fn is_scaled((): &()) -> bool {
+        false
+    }
+
+    fn scale(_places: &mut [Self], _magnitude: f64, (): &()) {}
+}
+
+/// 2^bits.
+fn power_of_two(bits: u32) -> f64 {
+    f64::from_bits((1023 + u64::from(bits)) << 52)
+}
+
+/// Where decoding a column is: the integer and the step before the next number.
+#[derive(Clone, Copy)]
+struct State {
+    mode: Mode,
+    divisor: i64,
+    /// The base, times the divisor; for offsets, from the first integer.
+    base: i64,
+    value: i64,
+    step: i64,
+}
+
+impl State {
+    fn of(column: &Integers<'_>) -> Self {
+        let base = column.base.wrapping_mul(column.divisor);
+        Self {
+            mode: column.mode,
+            divisor: column.divisor,
+            base: if column.mode == Mode::Offset {
+                base.wrapping_add(column.first)
+            } else {
+                base
+            },
+            value: column.first,
+            step: 0,
+        }
+    }
+
+    /// Reads a block of `len` integers and hands on those from `skip`, as many as there are places.
+    #[inline(never)]
+    fn read_part<T: Decoded>(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        len: usize,
+        skip: usize,
+        out: &mut [T],
+        scale: &T::Scale,
+    ) -> Result<(), CodecError> {
+        let mut block = [T::EMPTY; BLOCK];
+        let block = block.get_mut(..len).unwrap_or_default();
+        self.read(cursor, block, scale)?;
+        for (to, from) in out.iter_mut().zip(block.iter().skip(skip)) {
+            *to = *from;
+        }
+        Ok(())
+    }
+
+    /// Reads a block of as many integers as there are places.
+    fn read<T: Decoded>(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        places: &mut [T],
+        scale: &T::Scale,
+    ) -> Result<(), CodecError> {
+        let bits = bitpack::read(cursor, places)?;
+        let before = *self;
+        if self.divisor == 1 {
+            self.integers(places, |number| number);
+        } else {
+            let divisor = self.divisor;
+            self.integers(places, |number| divisor.wrapping_mul(number));
+        }
+        if T::is_scaled(scale) {
+            T::scale(places, before.magnitude(bits, places.len()), scale);
+        }
+        Ok(())
+    }
+
+    /// What the integers of the next `len` numbers of so many bits may amount to.
+    fn magnitude(&self, bits: u32, len: usize) -> f64 {
+        let number_max = power_of_two(bits) * self.divisor as f64;
+        let len = len as f64;
+        let magnitude = |integer: i64| integer.unsigned_abs() as f64;
+        match self.mode {
+            Mode::Offset => magnitude(self.base) + number_max,
+            Mode::Step => magnitude(self.value) + (magnitude(self.base) + number_max) * len,
+            Mode::ZigzagStep => magnitude(self.value) + number_max * len,
+            Mode::ChangeOfStep => {
+                magnitude(self.value) + (magnitude(self.step) + number_max * len) * len
+            }
+        }
+    }
+
+    /// Turns the bits of numbers into integers, in place.
+    #[inline]
+    fn integers<T: Decoded>(&mut self, places: &mut [T], scaled: impl Fn(i64) -> i64) {
+        let base = self.base;
+        let (mut value, mut step) = (self.value, self.step);
+        match self.mode {
+            Mode::Offset => {
+                for place in places {
+                    value = base.wrapping_add(scaled(place.bits() as i64));
+                    *place = T::of_integer(value);
+                }
+            }
+            Mode::Step => {
+                for place in places {
+                    value = value.wrapping_add(base.wrapping_add(scaled(place.bits() as i64)));
+                    *place = T::of_integer(value);
+                }
+            }
+            Mode::ZigzagStep => {
+                for place in places {
+                    value = value.wrapping_add(scaled(unzigzag(place.bits())));
+                    *place = T::of_integer(value);
+                }
+            }
+            Mode::ChangeOfStep => {
+                for place in places {
+                    step = step.wrapping_add(scaled(unzigzag(place.bits())));
+                    value = value.wrapping_add(step);
+                    *place = T::of_integer(value);
+                }
+            }
+        }
+        (self.value, self.step) = (value, step);
     }
 }

@@ -12,7 +12,7 @@
 
 use super::{
     bytes::{CodecError, Cursor, put_varint, put_zigzag},
-    values::{POWERS, as_integer},
+    decimal::{POWERS, as_integer},
 };
 use crate::is_stale_marker;
 

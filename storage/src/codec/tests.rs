@@ -180,12 +180,28 @@ proptest! {
 
 /// What the fuzz target of pages does.
 fn replay_page(bytes: &[u8]) {
-    if let Ok(page) = ValuePage::parse(bytes) {
-        assert!(page.len() <= VALUES_MAX);
-        let mut out = vec![0.0; page.len()];
-        page.decode_range(0, &mut out)
-            .expect("a page that was checked decodes");
+    let Ok(values) = decoded(bytes) else {
+        return;
+    };
+    assert!(values.len() <= VALUES_MAX);
+    assert_eq!(bits(&decoded(&page(&values)).unwrap()), bits(&values));
+    // A part of it is the same, and so is each value alone.
+    let parsed = ValuePage::parse(bytes).unwrap();
+    let (skip, len) = (values.len() / 3, values.len().div_ceil(2));
+    let mut part = vec![0.5; len];
+    parsed.decode_range(skip, &mut part).unwrap();
+    assert_eq!(bits(&part), bits(&values[skip..skip + len]));
+    for index in [0, skip, values.len() - 1] {
+        let value = parsed.value_at(index).unwrap();
+        assert_eq!(value.to_bits(), values[index].to_bits());
     }
+}
+
+fn decoded(bytes: &[u8]) -> Result<Vec<f64>, CodecError> {
+    let page = ValuePage::parse(bytes)?;
+    let mut out = vec![0.0; page.len()];
+    page.decode_range(0, &mut out)?;
+    Ok(out)
 }
 
 /// What the fuzz target of time columns does.
@@ -209,7 +225,7 @@ fn the_fuzz_corpus_replays() {
             let bytes = RealFs.read(&corpus.join(kind).join(&entry.name)).unwrap();
             let verdict = if kind == "page" {
                 replay_page(&bytes);
-                ValuePage::parse(&bytes).map(|page| page.len())
+                decoded(&bytes).map(|values| values.len())
             } else {
                 replay_times(&bytes);
                 let mut out = Vec::new();
@@ -311,9 +327,9 @@ fn golden_bytes() {
     let mut bytes = Vec::new();
     bitpack::write(&[1, 2, 3, 0, 100, 1, 1, 1], 2, &mut bytes);
     assert_eq!(bytes, [0x82, 0b00_11_10_01, 0b01_01_01_00, 1, 4, 25]);
-    let mut numbers = [9; bitpack::BLOCK];
-    bitpack::read(&mut Cursor::new(&bytes), 8, &mut numbers).unwrap();
-    assert_eq!(numbers[..8], [1, 2, 3, 0, 100, 1, 1, 1]);
+    let mut numbers = [9_i64; 8];
+    assert_eq!(bitpack::read(&mut Cursor::new(&bytes), &mut numbers), Ok(7));
+    assert_eq!(numbers, [1, 2, 3, 0, 100, 1, 1, 1]);
 }
 
 #[test]
@@ -331,10 +347,17 @@ fn blocks_of_every_width_come_back() {
             for stored in [width, width / 2] {
                 let mut bytes = Vec::new();
                 bitpack::write(&numbers, stored, &mut bytes);
-                let mut out = [0; bitpack::BLOCK];
-                let mut cursor = Cursor::new(&bytes);
-                bitpack::read(&mut cursor, len, &mut out).unwrap();
-                assert_eq!((&out[..len], cursor.rest()), (&numbers[..], &[][..]));
+                let signed: Vec<i64> = numbers.iter().map(|number| *number as i64).collect();
+                // With and without bytes behind the block.
+                let mut longer = bytes.clone();
+                longer.extend([0xa5; 80]);
+                for (bytes, behind) in [(&bytes, 0), (&longer, 80)] {
+                    let mut out = vec![-1_i64; len];
+                    let mut cursor = Cursor::new(bytes);
+                    let bits = bitpack::read(&mut cursor, &mut out).unwrap();
+                    assert_eq!((&out, cursor.rest().len()), (&signed, behind));
+                    assert!(numbers.iter().all(|n| 64 - n.leading_zeros() <= bits));
+                }
                 let mut cursor = Cursor::new(&bytes);
                 bitpack::skip(&mut cursor, len).unwrap();
                 assert_eq!(cursor.rest(), &[]);

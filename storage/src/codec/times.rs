@@ -52,23 +52,21 @@ pub(crate) fn decode_times(bytes: &[u8], out: &mut Vec<Timestamp>) -> Result<(),
     let len = len.ok_or(CodecError {
         expected: "a time column of 1 to 65536 timestamps",
     })?;
-    let column = Integers::parse(mode, len, &mut cursor)?;
-    if !cursor.rest().is_empty() {
-        return Err(CodecError {
-            expected: "the end of a time column",
-        });
-    }
+    let column = Integers::parse(mode, len, cursor)?;
     let before = out.len();
-    out.reserve(len);
-    column.decode(len, |times| out.extend_from_slice(times))?;
-    if out
-        .get(before..)
-        .is_some_and(|times| !times.is_sorted_by(|a, b| a < b))
-    {
-        out.truncate(before);
-        return Err(CodecError {
+    out.resize(before + len, 0);
+    let decoded = match out.get_mut(before..) {
+        Some(times) => column.decode(0, times, &()).map(|()| &*times),
+        None => Ok(&[][..]),
+    };
+    let checked = decoded.and_then(|times| {
+        let rising = times.is_sorted_by(|a, b| a < b);
+        rising.then_some(()).ok_or(CodecError {
             expected: "strictly rising timestamps",
-        });
+        })
+    });
+    if checked.is_err() {
+        out.truncate(before);
     }
-    Ok(())
+    checked
 }

@@ -22,6 +22,7 @@
 
 use super::{
     bytes::{CodecError, Cursor, put_varint, put_zigzag},
+    decimal::{POWERS, Scale, as_integer, to_decimal},
     integers::{self, Integers, Mode},
 };
 use crate::{STALE_MARKER_BITS, is_stale_marker};
@@ -44,24 +45,6 @@ const EXPONENT: u8 = 0x3f;
 const SPECIAL_STALE: u64 = 0;
 const SPECIAL_REPEATED: u64 = 1;
 const SPECIAL_BITS: u64 = 2;
-
-/// Powers of ten that a double holds exactly, as far as they are used.
-pub(super) const POWERS: [f64; 19] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
-    1e17, 1e18,
-];
-
-/// Every integer up to here is a double.
-const INTEGER_MAX: u64 = 1 << 53;
-
-/// The integer that gives exactly `value` when divided by `power`.
-pub(super) fn as_integer(value: f64, power: f64) -> Option<i64> {
-    // NaN becomes 0 here, and fails the comparison like negative zero does.
-    let integer = (value * power).round_ties_even() as i64;
-    let exact = integer.unsigned_abs() <= INTEGER_MAX
-        && (integer as f64 / power).to_bits() == value.to_bits();
-    exact.then_some(integer)
-}
 
 /// The exponent at which most values are integers; `None` when too many are not.
 fn exponent(values: &[f64]) -> Option<usize> {
@@ -136,9 +119,7 @@ fn constant(values: &[f64]) -> Option<f64> {
 }
 
 fn encode_constant(value: f64, stale: u8, len: usize, out: &mut Vec<u8>) {
-    let integer = (POWERS.iter().enumerate())
-        .find_map(|(exponent, power)| Some((exponent as u8, as_integer(value, *power)?)));
-    match integer {
+    match to_decimal(value) {
         // Beyond 2^48 the varint is no shorter than the bits.
         Some((exponent, integer)) if integer.abs() < 1 << 48 => {
             out.extend([VERSION << 4 | KIND_CONSTANT_INTEGER, stale | exponent]);
@@ -208,7 +189,7 @@ fn encode_integers(values: &[f64], exponent: usize, stale: u8, out: &mut Vec<u8>
     true
 }
 
-/// The checked bytes of one encoded value page.
+/// One encoded value page.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ValuePage<'a> {
     len: usize,
@@ -222,7 +203,7 @@ enum Body<'a> {
     Raw(&'a [[u8; 8]]),
     Integers {
         integers: Integers<'a>,
-        power: f64,
+        scale: &'static Scale,
         specials: Specials<'a>,
     },
 }
@@ -234,8 +215,8 @@ struct Specials<'a> {
 }
 
 impl<'a> ValuePage<'a> {
-    /// Checks a page: every field, every length and the bounds of every block. The bytes must hold
-    /// the page and nothing else.
+    /// Checks the head of a page, its specials and all lengths but those of blocks, which are checked
+    /// when they are decoded: the bytes must hold the page and nothing else.
     ///
     /// # Errors
     /// [`CodecError`] says what was expected.
@@ -248,12 +229,9 @@ impl<'a> ValuePage<'a> {
             });
         }
         let flags = cursor.u8("the flags of a page")?;
-        let power = POWERS
-            .get(usize::from(flags & EXPONENT))
-            .copied()
-            .ok_or(CodecError {
-                expected: "an exponent of at most 18",
-            })?;
+        let scale = Scale::of(usize::from(flags & EXPONENT)).ok_or(CodecError {
+            expected: "an exponent of at most 18",
+        })?;
         let len = cursor.varint("the length of a page")?;
         let len = usize::try_from(len).ok().filter(|len| *len < VALUES_MAX);
         let len = 1 + len.ok_or(CodecError {
@@ -261,17 +239,20 @@ impl<'a> ValuePage<'a> {
         })?;
         let body = match head & 0xf {
             KIND_CONSTANT_BITS => {
-                Body::Constant(f64::from_bits(cursor.u64("the value of a constant page")?))
+                let bits = cursor.u64("the value of a constant page")?;
+                cursor.end()?;
+                Body::Constant(f64::from_bits(bits))
             }
             KIND_CONSTANT_INTEGER => {
-                Body::Constant(cursor.zigzag("the integer of a constant page")? as f64 / power)
+                let integer = cursor.zigzag("the integer of a constant page")?;
+                cursor.end()?;
+                Body::Constant(scale.value(integer))
             }
-            KIND_RAW => Body::Raw(
-                cursor
-                    .take(len * 8, "the values of a raw page")?
-                    .as_chunks()
-                    .0,
-            ),
+            KIND_RAW => {
+                let values = cursor.take(len * 8, "the values of a raw page")?;
+                cursor.end()?;
+                Body::Raw(values.as_chunks().0)
+            }
             kind => {
                 let mode = kind.checked_sub(KIND_INTEGERS).and_then(Mode::from_code);
                 let mode = mode.ok_or(CodecError {
@@ -286,17 +267,12 @@ impl<'a> ValuePage<'a> {
                     Specials::parse(len, &mut cursor)?
                 };
                 Body::Integers {
-                    integers: Integers::parse(mode, len, &mut cursor)?,
-                    power,
+                    integers: Integers::parse(mode, len, cursor)?,
+                    scale,
                     specials,
                 }
             }
         };
-        if !cursor.rest().is_empty() {
-            return Err(CodecError {
-                expected: "the end of a page",
-            });
-        }
         Ok(Self { len, body })
     }
 
@@ -308,14 +284,14 @@ impl<'a> ValuePage<'a> {
     /// Decodes the values `skip .. skip + out.len()` of the page.
     ///
     /// # Errors
-    /// [`CodecError`] when the page has fewer values; `out` is then undefined.
+    /// [`CodecError`] when the page has fewer values, or when bytes it reads are not what an encoder
+    /// writes; `out` is then undefined.
     pub(crate) fn decode_range(&self, skip: usize, out: &mut [f64]) -> Result<(), CodecError> {
-        let end = skip
-            .checked_add(out.len())
-            .filter(|end| *end <= self.len)
-            .ok_or(CodecError {
+        if skip > self.len || out.len() > self.len - skip {
+            return Err(CodecError {
                 expected: "a page with more values",
-            })?;
+            });
+        }
         match &self.body {
             Body::Constant(value) => out.fill(*value),
             Body::Raw(values) => {
@@ -325,28 +301,10 @@ impl<'a> ValuePage<'a> {
             }
             Body::Integers {
                 integers,
-                power,
+                scale,
                 specials,
             } => {
-                let mut skip_left = skip;
-                let mut rest = &mut *out;
-                integers.decode(end, |block| {
-                    let skipped = skip_left.min(block.len());
-                    skip_left -= skipped;
-                    let block = block.get(skipped..).unwrap_or_default();
-                    let filled = block.len().min(rest.len());
-                    let (to, after) = std::mem::take(&mut rest).split_at_mut(filled);
-                    rest = after;
-                    if *power == 1.0 {
-                        for (to, integer) in to.iter_mut().zip(block) {
-                            *to = *integer as f64;
-                        }
-                    } else {
-                        for (to, integer) in to.iter_mut().zip(block) {
-                            *to = *integer as f64 / power;
-                        }
-                    }
-                })?;
+                integers.decode(skip, out, scale)?;
                 specials.each(|index, bits| {
                     if let Some(place) = index.checked_sub(skip).and_then(|at| out.get_mut(at)) {
                         *place = f64::from_bits(bits);
@@ -355,6 +313,19 @@ impl<'a> ValuePage<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The value at `index`. Constants cost nothing; of other pages the block that holds it is read,
+    /// and in most modes those before it.
+    ///
+    /// # Errors
+    /// [`CodecError`] when the page has fewer values or those bytes are not what an encoder writes.
+    #[cfg_attr(not(test), allow(dead_code, reason = "wired by the querier"))]
+    pub(crate) fn value_at(&self, index: usize) -> Result<f64, CodecError> {
+        let mut value = [0.0];
+        self.decode_range(index, &mut value)?;
+        let [value] = value;
+        Ok(value)
     }
 }
 
