@@ -95,6 +95,16 @@ impl Params {
         }
     }
 
+    /// A switch that is off when it is missing, read as Go's `strconv.ParseBool` does; the error is
+    /// the text that is none.
+    pub(crate) fn boolean(&self, name: &str) -> Result<bool, &str> {
+        match self.first(name) {
+            "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+            "" | "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+            other => Err(other),
+        }
+    }
+
     /// A time that must be there.
     pub(crate) fn time(&self, name: &str) -> Result<Instant, ApiError> {
         let text = self.first(name);

@@ -58,6 +58,7 @@ pub(crate) enum Status {
 const AGENT: &str = "agent mode is not built yet: run the server, it needs no more than the agent";
 const OTLP: &str = "the OTLP receiver is not built yet: send remote write to /api/v1/write (--web.enable-remote-write-receiver)";
 const WEB_CONFIG: &str = "TLS and authentication of the server are not built yet: put a reverse proxy in front and listen on 127.0.0.1";
+
 const ADMIN: &str = "the admin endpoints (snapshot, delete_series, clean_tombstones) are not built yet and answer with an error";
 
 const fn flag(
@@ -154,6 +155,7 @@ pub(crate) static FLAGS: &[Flag] = &[
     flag("log.level", OneOf(&["debug", "info", "warn", "error"]), "info", Works, "Only log messages with the given severity or above."),
     flag("log.format", OneOf(&["logfmt", "json"]), "logfmt", Works, "Output format of log messages."),
     flag("storage.wal-fsync", OneOf(&["segment", "commit"]), "segment", Works, "Narthex's own: fsync when a log segment ends and at each seal (segment), or for every commit (commit)."),
+    flag("storage.max-series", Count, "0", Works, "Narthex's own: the most series there may be in memory; samples of further ones are refused. 0: one for every 2 KiB of the memory of the machine or the container."),
 ];
 
 /// A flag that Prometheus had once and that files still pass.

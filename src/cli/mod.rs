@@ -6,6 +6,7 @@
 
 mod command_line;
 mod flags;
+mod memory;
 mod promql;
 pub mod promtool;
 mod serve;

@@ -251,6 +251,13 @@ fn options(
             narthex_query::format_duration(longest),
         );
     }
+    let series_max = match values.count("storage.max-series") {
+        0 => super::memory::default_series_max(),
+        given => Some(given),
+    };
+    if let Some(series_max) = series_max {
+        values.set("storage.max-series", series_max.to_string());
+    }
     server::check_external_url(values.text("web.external-url"))?;
     let cors = values.text("web.cors.origin");
     let cors_origin = Regex::new(cors).map_err(|problem| {
@@ -268,6 +275,7 @@ fn options(
             "commit" => WalFsync::Commit,
             _ => WalFsync::Segment,
         },
+        series_max: series_max.map(usize::try_from).transpose()?,
         lock: !values.switch("storage.tsdb.no-lockfile"),
         external_url: values.text("web.external-url").to_owned(),
         route_prefix: values.text("web.route-prefix").to_owned(),

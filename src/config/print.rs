@@ -427,16 +427,22 @@ fn group(group: &TargetGroup) -> Map {
 
 fn storage(config: &Config) -> Map {
     let mut map = Map::default();
-    if let Some(retention) = config.storage.retention {
-        let mut section = Map::default();
-        section.duration("time", retention.time.unwrap_or_default());
-        if let Some(size) = retention.size_bytes {
-            section.text("size", &bytes::format(size));
-        }
+    if config.storage.has_tsdb {
         let mut tsdb = Map::default();
+        let window = config.storage.out_of_order_time_window;
         // Upstream's own spelling of a field that is meant to be internal.
-        tsdb.plain("outofordertimewindow", 0);
-        tsdb.section("retention", section);
+        tsdb.plain("outofordertimewindow", window.as_millis());
+        if !window.is_zero() {
+            tsdb.duration("out_of_order_time_window", window);
+        }
+        if let Some(retention) = config.storage.retention {
+            let mut section = Map::default();
+            section.duration("time", retention.time.unwrap_or_default());
+            if let Some(size) = retention.size_bytes {
+                section.text("size", &bytes::format(size));
+            }
+            tsdb.section("retention", section);
+        }
         map.put("tsdb", tsdb);
     }
     if let Some(max_exemplars) = config.storage.max_exemplars {

@@ -153,6 +153,8 @@ impl Default for AlertmanagerConfig {
 /// The `storage` section.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StorageConfig {
+    /// Whether there is a section `tsdb`.
+    pub has_tsdb: bool,
     /// How old a sample may be compared to the newest; zero refuses what is out of order.
     pub out_of_order_time_window: Duration,
     /// What is kept, if the section says.

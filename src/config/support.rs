@@ -37,7 +37,6 @@ const REMOTE_READ: &str = "remote_read";
 const OAUTH2: &str = "oauth2";
 const PROXY: &str = "proxy_url, proxy_from_environment";
 const PROTOBUF: &str = "scrape_protocols: [PrometheusProto]";
-const OUT_OF_ORDER: &str = "storage.tsdb.out_of_order_time_window";
 const SIGV4: &str = "sigv4";
 const PERCENTAGE: &str = "storage.tsdb.retention.percentage";
 const NATIVE: &str = "scrape_native_histograms, convert_classic_histograms_to_nhcb";
@@ -85,11 +84,6 @@ pub const NOT_BUILT: &[NotBuilt] = &[
         setting: PROTOBUF,
         outcome: Refused,
         advice: "only the text formats are read yet: add PrometheusText0.0.4 or OpenMetricsText1.0.0",
-    },
-    NotBuilt {
-        setting: OUT_OF_ORDER,
-        outcome: Refused,
-        advice: "samples older than the newest of their series are refused yet: remove the window",
     },
     NotBuilt {
         setting: PERCENTAGE,
@@ -180,9 +174,6 @@ pub fn review(config: &Config) -> Review {
     }
     if !config.remote_read.is_empty() {
         found.note(REMOTE_READ, &count(config.remote_read.len()));
-    }
-    if !config.storage.out_of_order_time_window.is_zero() {
-        found.note(OUT_OF_ORDER, "");
     }
     if let Some(RetentionConfig {
         percentage: Some(_),
@@ -334,7 +325,7 @@ mod tests {
     /// Every row of the table is found by some configuration, and with the outcome it names.
     #[test]
     fn every_row_of_the_table_can_be_found() {
-        let text = "global: {query_log_file: a}\nalerting: {alertmanagers: [{sigv4: {region: a}}]}\nremote_write: [{url: 'http://a'}]\nremote_read: [{url: 'http://a'}, {url: 'http://b'}]\ntracing: {endpoint: a}\notlp: {}\nruntime: {gogc: 50}\nstorage: {exemplars: {max_exemplars: 5}, tsdb: {out_of_order_time_window: 5m, chunk_encoding: {floats: xor}, retention: {percentage: 50}}}\nscrape_configs: [{job_name: a, http_sd_configs: [{url: 'http://x'}], oauth2: {client_id: a, token_url: b}}, {job_name: b, proxy_url: 'http://p', scrape_native_histograms: true, scrape_protocols: [PrometheusProto], scrape_failure_log_file: x}]\n";
+        let text = "global: {query_log_file: a}\nalerting: {alertmanagers: [{sigv4: {region: a}}]}\nremote_write: [{url: 'http://a'}]\nremote_read: [{url: 'http://a'}, {url: 'http://b'}]\ntracing: {endpoint: a}\notlp: {}\nruntime: {gogc: 50}\nstorage: {exemplars: {max_exemplars: 5}, tsdb: {chunk_encoding: {floats: xor}, retention: {percentage: 50}}}\nscrape_configs: [{job_name: a, http_sd_configs: [{url: 'http://x'}], oauth2: {client_id: a, token_url: b}}, {job_name: b, proxy_url: 'http://p', scrape_native_histograms: true, scrape_protocols: [PrometheusProto], scrape_failure_log_file: x}]\n";
         let review = review_text(text);
         let expected = |outcome| {
             NOT_BUILT

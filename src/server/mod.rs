@@ -98,6 +98,8 @@ pub struct ServerOptions {
     pub retention_size_bytes: Option<u64>,
     /// When the write-ahead log is made durable.
     pub wal_fsync: WalFsync,
+    /// The most series there may be; `None` is any.
+    pub series_max: Option<usize>,
     /// Whether to take the lock file of the data path.
     pub lock: bool,
     /// `--web.external-url` as it was given.
@@ -513,8 +515,10 @@ impl Server {
         let outcome = async {
             let loaded = self.load().await?;
             let (time_ms, size_bytes) = self.retention(&loaded.config);
+            let window_ms = out_of_order_window_ms(&loaded.config);
             self.apply(loaded).await?;
             store.set_retention(time_ms, size_bytes);
+            store.set_out_of_order_window(window_ms);
             Ok(())
         };
         let outcome = outcome.await;
@@ -639,7 +643,9 @@ impl Server {
         DbOptions {
             retention_time_ms,
             retention_size_bytes,
+            out_of_order_window_ms: out_of_order_window_ms(config),
             wal_fsync: self.options.wal_fsync,
+            series_max: self.options.series_max,
             lock: self.options.lock,
             ..DbOptions::new(
                 self.options.data_path.clone(),
@@ -707,6 +713,12 @@ impl Server {
             );
         }
     }
+}
+
+/// How much older than the newest sample one may be that comes out of order, in milliseconds.
+fn out_of_order_window_ms(config: &Config) -> i64 {
+    let window = config.storage.out_of_order_time_window.as_millis();
+    i64::try_from(window).unwrap_or(i64::MAX)
 }
 
 fn format_time(time: Timestamp) -> String {

@@ -189,10 +189,10 @@ static METRICS: &[Metric] = &[
         value: |stats| stats.refused_duplicate as f64,
     },
     Metric {
-        name: "narthex_storage_refused_series_total",
-        help: "Series refused because their labels break a rule or the limit of series is reached.",
-        kind: Kind::Counter,
-        value: |stats| (stats.refused_invalid_labels + stats.refused_series_limit) as f64,
+        name: "narthex_storage_series_limit",
+        help: "The most series there may be, see --storage.max-series; 0 is any number.",
+        kind: Kind::Gauge,
+        value: |stats| stats.series_limit as f64,
     },
 ];
 
@@ -230,6 +230,12 @@ pub(super) fn register(registry: &Registry, store: &Arc<Db>) {
         "prometheus_tsdb_too_old_samples_total",
         "Total number of out of order samples ingestion failed attempts with out of support enabled, but sample outside of time window.",
     );
+    let refused = registry.counter_gauges(
+        "narthex_storage_refused_series_total",
+        "Times that a series was refused, because the limit of series is reached or its labels break a rule.",
+        &["reason"],
+    );
+    let (over_limit, invalid) = (refused.with(&["limit"]), refused.with(&["labels"]));
     let store = Arc::clone(store);
     registry.collect_with(move || {
         let stats = store.stats();
@@ -240,6 +246,8 @@ pub(super) fn register(registry: &Registry, store: &Arc<Db>) {
         out_of_order.set(stats.refused_out_of_order as f64);
         out_of_bounds.set(stats.refused_out_of_bounds as f64);
         too_old.set(stats.refused_too_old as f64);
+        over_limit.set(stats.refused_series_limit as f64);
+        invalid.set(stats.refused_invalid_labels as f64);
     });
 }
 

@@ -22,6 +22,7 @@ fn options(folder: &Path, config: ConfigSource) -> ServerOptions {
         retention_time: Some(Duration::from_hours(15 * 24)),
         retention_size_bytes: None,
         wal_fsync: WalFsync::Segment,
+        series_max: None,
         lock: true,
         external_url: String::new(),
         route_prefix: "/own".to_owned(),

@@ -117,7 +117,7 @@ pub enum Refusal {
     #[error("duplicate sample for timestamp")]
     Duplicate,
     /// The store has as many series as it may.
-    #[error("series limit reached")]
+    #[error("series limit reached: raise --storage.max-series, or drop series by relabelling")]
     SeriesLimit,
     /// The labels break a rule: empty, repeated or overlong names.
     #[error("invalid labels")]

@@ -307,7 +307,7 @@ impl Group {
             ),
             (
                 Refusal::SeriesLimit,
-                "Error on ingesting results from rule evaluation: series limit reached",
+                "Error on ingesting results from rule evaluation: series limit reached: raise --storage.max-series, or drop series by relabelling",
             ),
             (
                 Refusal::InvalidLabels,

@@ -63,17 +63,13 @@ impl<'a> Wanted<'a> {
             let problem = format!("not supported value {}", quote(kind.as_bytes()));
             return Err(ApiError::parameter("type", problem));
         }
-        let exclude_alerts = match params.first("exclude_alerts") {
-            "1" | "t" | "T" | "TRUE" | "true" | "True" => true,
-            "" | "0" | "f" | "F" | "FALSE" | "false" | "False" => false,
-            other => {
-                let problem = format!(
-                    "error converting exclude_alerts: strconv.ParseBool: parsing {}: invalid syntax",
-                    quote(other.as_bytes())
-                );
-                return Err(ApiError::parameter("exclude_alerts", problem));
-            }
-        };
+        let exclude_alerts = params.boolean("exclude_alerts").map_err(|text| {
+            let problem = format!(
+                "error converting exclude_alerts: strconv.ParseBool: parsing {}: invalid syntax",
+                quote(text.as_bytes())
+            );
+            ApiError::parameter("exclude_alerts", problem)
+        })?;
         Ok(Self {
             alerting: kind != "record",
             recording: kind != "alert",

@@ -392,6 +392,7 @@ fn tsdb(
     node: &Rc<Node>,
     storage: &mut StorageConfig,
 ) -> Result<(), Problem> {
+    storage.has_tsdb = !is_null(node);
     for field in decoder.fields(node, PLAIN)? {
         let value = &field.value;
         match field.name.as_str() {

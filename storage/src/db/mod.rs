@@ -139,6 +139,8 @@ pub struct DbStats {
     pub refused_duplicate: u64,
     /// Series refused by the limit.
     pub refused_series_limit: u64,
+    /// The most series there may be; 0 is any number.
+    pub series_limit: u64,
     /// Label sets refused.
     pub refused_invalid_labels: u64,
     /// Files of sealed samples.
@@ -268,7 +270,13 @@ impl Db {
         let now = clock.monotonic();
         let sealed = catalog.sealed;
         let db = Self {
-            head: Arc::new(Head::new(replay, catalog, wal, options.series_max, 0)),
+            head: Arc::new(Head::new(
+                replay,
+                catalog,
+                wal,
+                options.series_max,
+                options.out_of_order_window_ms,
+            )),
             retention: Mutex::new(Retention {
                 time_ms: options.retention_time_ms,
                 size_bytes: options.retention_size_bytes,
@@ -336,6 +344,12 @@ impl Db {
         };
     }
 
+    /// Changes what [`DbOptions::out_of_order_window_ms`] said, for the appenders that are made from now
+    /// on.
+    pub fn set_out_of_order_window(&self, window_ms: i64) {
+        self.head.set_out_of_order_window(window_ms);
+    }
+
     fn retention(&self) -> MutexGuard<'_, Retention> {
         self.retention
             .lock()
@@ -371,6 +385,7 @@ impl Db {
             refused_too_old: get(&counters.too_old),
             refused_duplicate: get(&counters.duplicate),
             refused_series_limit: get(&counters.series_limit),
+            series_limit: self.head.series_max().unwrap_or(0) as u64,
             refused_invalid_labels: get(&counters.invalid_labels),
             segment_files: catalog.files.len() as u64,
             segment_bytes: catalog.files.iter().map(|file| file.segment.len()).sum(),

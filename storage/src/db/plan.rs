@@ -124,10 +124,8 @@ mod tests {
 
     /// Blocks as text: `<level>:<hours from>-<hours to>`, one commit each; `|` is a hole.
     fn blocks(text: &str) -> Vec<Planned> {
-        let mut commit = 0;
         let mut blocks = Vec::new();
-        for word in text.split_whitespace() {
-            commit += 1;
+        for (word, commit) in text.split_whitespace().zip(1..) {
             if word == "|" {
                 continue;
             }

@@ -167,6 +167,10 @@ fn text<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, CodecError> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a test ends at what it did not expect"
+)]
 mod tests {
     use super::*;
     use crate::MemoryFs;
@@ -232,11 +236,11 @@ mod tests {
         let whole = example_bytes();
         let path = Path::new("/store/tombstones");
         for at in 0..whole.len() {
-            let cut = decode(whole.get(..at).unwrap(), path).unwrap_err();
+            let cut = decode(&whole[..at], path).unwrap_err();
             assert_eq!(cut.file, path);
             for flip in [0x01, 0x80, 0xff] {
                 let mut damaged = whole.clone();
-                *damaged.get_mut(at).unwrap() ^= flip;
+                damaged[at] ^= flip;
                 assert!(decode(&damaged, path).is_err(), "byte {at} ^ {flip:#x}");
                 // Also when whoever damaged it made the checksum good again.
                 let (_, body) = damaged.split_at(HEADER_BYTES);

@@ -198,6 +198,17 @@ impl Head {
         (newest != Timestamp::MIN).then(|| (self.oldest.load(Ordering::Relaxed), newest))
     }
 
+    /// The most series there may be.
+    pub(crate) const fn series_max(&self) -> Option<usize> {
+        self.series_max
+    }
+
+    /// Changes how much older than the newest sample a late one may be, in milliseconds.
+    pub(crate) fn set_out_of_order_window(&self, window_ms: i64) {
+        self.out_of_order_window_ms
+            .store(window_ms, Ordering::Relaxed);
+    }
+
     /// What a sample's time is held against now.
     fn bounds(&self) -> Bounds {
         let newest = self.newest.load(Ordering::Relaxed);
