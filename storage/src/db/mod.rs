@@ -225,11 +225,8 @@ impl Db {
         };
         let (catalog, left_out) = found.tell(&mut replay, log_has_rest);
         let mut closed = Vec::new();
-        let mut last_in = std::collections::BTreeMap::new();
-        let segments = wal::read_folder(&**fs, &layout.wal, |segment, record| {
-            replay.apply(segment, record)?;
-            last_in.insert(segment, replay.sequence());
-            Ok(())
+        let segments = wal::read_folder(&**fs, &layout.wal, catalog.sealed, |segment, record| {
+            replay.apply(segment, record)
         })?;
         let mut number = 0;
         let mut report = OpenReport {
@@ -240,20 +237,14 @@ impl Db {
             segments_restored: left_out.restored,
             ..OpenReport::default()
         };
-        let mut last_commit = 0;
         for segment in segments {
             number = segment.number;
-            last_commit = last_in
-                .get(&number)
-                .copied()
-                .unwrap_or_default()
-                .max(last_commit);
-            let removed = segment.bytes == 0 && segment.damage.is_some();
+            let removed = segment.bytes == 0 && !segment.damage.is_empty();
             report.wal_damage.extend(segment.damage);
             if !removed {
                 closed.push(ClosedSegment {
                     path: segment.path,
-                    last_commit,
+                    last_commit: segment.last_commit,
                     bytes: segment.bytes,
                 });
             }
@@ -263,6 +254,7 @@ impl Db {
             Arc::clone(clock),
             layout.wal.clone(),
             number + 1,
+            replay.sequence(),
             closed,
             options.wal_fsync == WalFsync::Commit,
             SEGMENT_BYTES_MAX,

@@ -88,7 +88,7 @@ struct StagedRow {
     time: Timestamp,
     /// The open block is full: the row begins the next.
     roll: bool,
-    record: RowRecord,
+    record: Logged,
     /// Presence in the row, markers included.
     present: Bits,
     real: Bits,
@@ -100,6 +100,16 @@ struct StagedRow {
     current: Vec<(u32, u64)>,
     tracked: Bits,
     commit: Commit,
+}
+
+/// What a staged row's record says, for when it is applied.
+struct Logged {
+    commit: u64,
+    has_row: bool,
+    is_reset: bool,
+    has_presence: bool,
+    /// Samples with times of their own, by the number of the series.
+    solo: Vec<(u32, Sample)>,
 }
 
 struct StagedPush {
@@ -531,7 +541,7 @@ impl Head {
             .filter(|(column, _)| !in_log(*column))
             .filter_map(|(column, _)| Some((*column, writer.series_of(*column)?)))
             .collect();
-        let changed = to_log
+        let changed: Vec<(u32, Change)> = to_log
             .iter()
             .map(|(column, bits)| {
                 let base = if in_log(*column) {
@@ -543,16 +553,13 @@ impl Head {
             })
             .collect();
         let same_presence = !reset && equal_words(&writer.present, present.words());
-        let mut record = RowRecord {
+        let present_runs = (has_row && !same_presence).then(|| runs(present.words()));
+        let mut record = Logged {
             commit: 0,
-            target,
-            reset: (reset && has_row).then(|| writer.target.key.0.clone()),
-            time,
-            bindings,
-            present: (has_row && !same_presence).then(|| runs(present.words())),
-            changed,
             solo,
             has_row,
+            is_reset: reset && has_row,
+            has_presence: present_runs.is_some(),
         };
         let tracked = if as_row {
             now.clone()
@@ -570,10 +577,27 @@ impl Head {
         if has_row || !record.solo.is_empty() {
             state.sequence += 1;
             record.commit = state.sequence;
-            let bound = record.bindings.iter().map(|(_, id)| *id);
+            let bound = bindings.iter().map(|(_, id)| *id);
             let solo = record.solo.iter().map(|(id, _)| *id);
             self.define(state, records, bound.chain(solo));
-            encode_row(records, &record);
+            let writer = &state.targets[target as usize];
+            let logged = RowRecord {
+                commit: record.commit,
+                target,
+                reset: record.is_reset.then_some(&*writer.target.key.0),
+                previous: if has_row && !reset {
+                    writer.log_commit
+                } else {
+                    0
+                },
+                time,
+                bindings: &bindings,
+                present: present_runs.as_deref(),
+                changed: &changed,
+                solo: &record.solo,
+                has_row,
+            };
+            encode_row(records, &logged);
         }
         Ok(StagedRow {
             target,
@@ -625,11 +649,12 @@ impl Head {
             if row.roll {
                 writer.roll();
             }
-            if row.record.reset.is_some() {
+            if row.record.is_reset {
                 writer.in_log.clear();
                 writer.log_epoch = state.wal.epoch;
             }
-            if row.record.present.is_some() {
+            writer.log_commit = row.record.commit;
+            if row.record.has_presence {
                 writer.present = row.present.words().into();
             }
             let present = Arc::clone(&writer.present);

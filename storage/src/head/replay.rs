@@ -58,6 +58,8 @@ struct LoggedTarget {
     columns: Columns,
     values: Vec<u64>,
     present: Bits,
+    /// Its last row's.
+    last_commit: u64,
 }
 
 impl LoggedTarget {
@@ -67,6 +69,7 @@ impl LoggedTarget {
             columns: Columns::default(),
             values: Vec::new(),
             present: Bits::default(),
+            last_commit: 0,
         }
     }
 }
@@ -196,7 +199,7 @@ impl Replay {
     }
 
     /// Applies a record of log segment `segment`; the error says what was expected instead.
-    pub(crate) fn apply(&mut self, segment: u64, record: Record) -> Result<(), &'static str> {
+    pub(crate) fn apply(&mut self, segment: u64, record: Record<'_>) -> Result<(), &'static str> {
         if segment != self.segment {
             self.segment = segment;
             self.targets.clear();
@@ -204,11 +207,11 @@ impl Replay {
         match record {
             Record::Series(series) => {
                 for (id, labels) in series {
-                    self.define(id, &labels);
+                    self.define(*id, labels);
                 }
                 Ok(())
             }
-            Record::Solo { commit, samples } => self.solo(commit, &samples),
+            Record::Solo { commit, samples } => self.solo(commit, samples),
             Record::Row(row) => self.row(&row),
         }
     }
@@ -244,11 +247,44 @@ impl Replay {
         Ok(())
     }
 
-    fn row(&mut self, row: &RowRecord) -> Result<(), &'static str> {
+    /// Whether a row can be applied, before anything of it is.
+    fn check(&self, row: &RowRecord<'_>) -> Result<(), &'static str> {
+        self.check_solo(row.solo)?;
+        if !row.has_row {
+            return Ok(());
+        }
+        let target = match row.reset {
+            Some(_) => None,
+            None => {
+                let target = self.targets.get(&row.target);
+                let target = target.filter(|target| target.last_commit == row.previous);
+                Some(target.ok_or("a row whose target's row before was read")?)
+            }
+        };
+        for (_, id) in row.bindings {
+            self.series(*id)?;
+        }
+        let is_bound = |column: u32| {
+            let place = |(candidate, _): &(u32, u32)| candidate.cmp(&column);
+            row.bindings.binary_search_by(place).is_ok()
+                || target.is_some_and(|target| target.columns.place(column).is_ok())
+        };
+        let mut present = row.present.unwrap_or_default().iter();
+        let mut changed = row.changed.iter();
+        if changed.all(|(column, _)| is_bound(*column))
+            && present.all(|(first, count)| (*first..*first + *count).all(is_bound))
+        {
+            Ok(())
+        } else {
+            Err("a column that is bound")
+        }
+    }
+
+    fn row(&mut self, row: &RowRecord<'_>) -> Result<(), &'static str> {
         // A record is applied whole or not at all.
-        self.check_solo(&row.solo)?;
-        if let Some(key) = &row.reset {
-            let key = TargetKey(key.clone());
+        self.check(row)?;
+        if let Some(key) = row.reset {
+            let key = TargetKey(key.to_owned());
             let parts = &mut self.parts;
             let writer = *parts.by_key.entry(key.clone()).or_insert_with(|| {
                 let index = parts.targets.len() as u32;
@@ -261,10 +297,10 @@ impl Replay {
             self.targets.insert(row.target, LoggedTarget::new(writer));
         }
         if !row.has_row {
-            return self.solo(row.commit, &row.solo);
+            return self.solo(row.commit, row.solo);
         }
         let mut bindings = Vec::with_capacity(row.bindings.len());
-        for (column, id) in &row.bindings {
+        for (column, id) in row.bindings {
             bindings.push((*column, self.series(*id)?));
         }
         let target = self
@@ -272,6 +308,7 @@ impl Replay {
             .get_mut(&row.target)
             .ok_or("a target that is defined")?;
         let writer = &mut self.parts.targets[target.writer as usize];
+        target.last_commit = row.commit;
         for (column, id) in bindings {
             let place = target.columns.bind(column);
             if place as usize == target.values.len() {
@@ -281,7 +318,7 @@ impl Replay {
             }
             writer.rebind(place, id, &self.parts.states);
         }
-        if let Some(present) = &row.present {
+        if let Some(present) = row.present {
             target.present.clear();
             for (first, count) in present {
                 let end = first.checked_add(*count).ok_or("a column within limits")?;
@@ -290,10 +327,10 @@ impl Replay {
                 }
             }
         }
-        for (column, change) in &row.changed {
+        for (column, change) in row.changed {
             let place = target.columns.place(*column)?;
             let value = &mut target.values[place as usize];
-            *value = change.apply(*value).ok_or("a value that fits the last")?;
+            *value = change.apply(*value);
         }
         self.parts.sequence = self.parts.sequence.max(row.commit);
         if writer.open.as_ref().is_none_or(|open| open.is_full()) {
@@ -322,7 +359,7 @@ impl Replay {
             self.parts.oldest = self.parts.oldest.min(row.time);
             self.parts.unsealed_oldest = self.parts.unsealed_oldest.min(row.time);
         }
-        self.solo(row.commit, &row.solo)
+        self.solo(row.commit, row.solo)
     }
 
     /// Ends the replay: no target is live.

@@ -63,6 +63,8 @@ pub(crate) struct TargetWriter {
     pub(crate) floor: Timestamp,
     /// The log epoch in which the target is defined.
     pub(crate) log_epoch: u64,
+    /// The commit of the target's last row in the log.
+    pub(crate) log_commit: u64,
     pub(crate) open: Option<Arc<RowBlock>>,
 }
 
@@ -93,6 +95,7 @@ impl TargetWriter {
             last_row_time: Timestamp::MIN,
             floor: Timestamp::MIN,
             log_epoch: 0,
+            log_commit: 0,
             open: None,
         }
     }

@@ -2,13 +2,17 @@
 //!
 //! It knows bytes and files, not what a commit means. What survives which crash is in `docs/wal.md`.
 
+mod change;
+mod frame;
 mod reader;
 mod record;
+#[cfg(test)]
+mod tests;
 mod writer;
 
+pub(crate) use change::Change;
+pub(crate) use frame::RECORD_BYTES_MAX;
 pub use reader::Damage;
 pub(crate) use reader::{holds_commits, read_folder};
-pub(crate) use record::{
-    Change, RECORD_BYTES_MAX, Record, RowRecord, encode_row, encode_series, encode_solo,
-};
+pub(crate) use record::{Record, RowRecord, encode_row, encode_series, encode_solo};
 pub(crate) use writer::{ClosedSegment, Wal, WriteFailure};

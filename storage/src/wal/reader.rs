@@ -1,15 +1,22 @@
-//! Reading a log back: whole records in order, until the first that is not whole.
+//! Reading a log back: whole records in order; what is damaged is stepped over and reported.
 //!
-//! What follows a damaged record in its segment is not applied. Later segments are: they build on
-//! nothing before them.
+//! Behind a damaged frame reading goes on at the next whole one. What builds on something that was
+//! lost is for the reader's caller to refuse, record by record: it knows what it has seen. A segment
+//! that holds nothing but commits which are safe elsewhere is not read at all.
+#![deny(clippy::indexing_slicing)]
 
 use std::path::{Path, PathBuf};
 
 use super::{
-    record::{Record, decode},
-    writer::MAGIC,
+    frame::{
+        self, Found, SEGMENT_HEADER_BYTES, frame_at, next_frame, read_segment_header, split_record,
+    },
+    record::{Buffers, Record, commit_of, decode},
 };
-use crate::{Corruption, Fs, error::IoError};
+use crate::{Corruption, Fs, Mapped, error::IoError};
+
+/// More places of one segment are reported as one.
+const DAMAGE_MAX: usize = 100;
 
 /// A part of the log that was not applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,16 +29,21 @@ pub struct Damage {
     pub torn_tail: bool,
 }
 
-/// A segment that was read.
+/// A segment of the log.
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) number: u64,
     pub(crate) path: PathBuf,
+    /// Its length, without what was cut off.
     pub(crate) bytes: u64,
-    pub(crate) damage: Option<Damage>,
+    /// The number of the last commit in it or before it.
+    pub(crate) last_commit: u64,
+    /// What was not applied, in order.
+    pub(crate) damage: Vec<Damage>,
 }
 
-/// Whether the whole records of the log include every commit behind `after` up to `last`.
+/// Whether the whole records of the log include every commit behind `after` up to `last`. A log that
+/// is damaged there does not count: something may build on what was lost.
 pub(crate) fn holds_commits(
     fs: &dyn Fs,
     folder: &Path,
@@ -39,93 +51,280 @@ pub(crate) fn holds_commits(
     last: u64,
 ) -> Result<bool, IoError> {
     let mut commits = Vec::new();
-    for (_, path) in numbered(fs, folder)? {
-        let bytes = fs.read(&path)?;
-        let mut rest = bytes.strip_prefix(MAGIC).unwrap_or_default();
-        while let Ok((record, length)) = decode(rest) {
-            commits.extend(record.commit().filter(|commit| *commit > after));
-            rest = rest.get(length..).unwrap_or_default();
+    let mut is_whole = true;
+    let files = numbered(fs, folder)?;
+    for (file, next) in files
+        .iter()
+        .zip(files.iter().skip(1).map(Some).chain([None]))
+    {
+        if next.is_some_and(|next| next.before.is_some_and(|before| before <= after)) {
+            continue;
         }
+        let bytes = fs.map(&file.path, file.bytes)?;
+        let read = read_segment(&bytes, file.number, |record| {
+            commits.extend(commit_of(record).filter(|commit| *commit > after));
+            Ok(())
+        });
+        is_whole &= match (read.damaged.as_slice(), next) {
+            ([], _) => true,
+            ([_], None) => read.torn_at(&bytes).is_some(),
+            _ => false,
+        };
     }
     commits.sort_unstable();
     commits.dedup();
     let in_file = commits.partition_point(|commit| *commit <= last);
-    Ok(in_file as u64 == last.saturating_sub(after))
+    Ok(is_whole && in_file as u64 == last.saturating_sub(after))
 }
 
-/// The segments of a folder by number, oldest first.
-fn numbered(fs: &dyn Fs, folder: &Path) -> Result<Vec<(u64, PathBuf)>, IoError> {
-    let mut numbered: Vec<(u64, PathBuf)> = Vec::new();
+/// A segment's file, before it is read.
+#[derive(Debug)]
+struct SegmentFile {
+    number: u64,
+    path: PathBuf,
+    bytes: u64,
+    /// The last commit before it, when its head is whole.
+    before: Option<u64>,
+}
+
+/// The segments of a folder, oldest first.
+fn numbered(fs: &dyn Fs, folder: &Path) -> Result<Vec<SegmentFile>, IoError> {
+    let mut files = Vec::new();
     for entry in fs.list(folder)? {
         if let Ok(number) = entry.name.parse()
             && !entry.is_dir
         {
-            numbered.push((number, folder.join(&entry.name)));
+            let path = folder.join(&entry.name);
+            let head = fs.map(&path, entry.size_bytes.min(SEGMENT_HEADER_BYTES as u64))?;
+            files.push(SegmentFile {
+                number,
+                before: read_segment_header(&head).ok(),
+                bytes: entry.size_bytes,
+                path,
+            });
         }
     }
-    numbered.sort();
-    Ok(numbered)
+    files.sort_by_key(|file| file.number);
+    Ok(files)
 }
 
-/// Hands every whole record of every segment to `apply`, in order, with the segment's number.
-/// A record that `apply` refuses (it does not fit what came before) counts as damaged.
+/// Hands every whole record of the segments to `apply`, in order, with the segment's number; a
+/// segment without a commit behind `covered` is left out. `apply` refuses a record that does not fit
+/// what came before, leaving everything as it was; it is reported as damage with the words that
+/// `apply` expected. Cuts a torn end off the newest segment.
 pub(crate) fn read_folder(
     fs: &dyn Fs,
     folder: &Path,
-    mut apply: impl FnMut(u64, Record) -> Result<(), &'static str>,
+    covered: u64,
+    mut apply: impl FnMut(u64, Record<'_>) -> Result<(), &'static str>,
 ) -> Result<Vec<Segment>, IoError> {
-    let numbered = numbered(fs, folder)?;
-    let newest = numbered.last().map(|(number, _)| *number);
+    let mut buffers = Buffers::default();
     let mut segments = Vec::new();
-    for (number, path) in numbered {
-        let bytes = fs.read(&path)?;
-        let mut offset = 0;
-        let mut expected = None;
-        if bytes.starts_with(MAGIC) {
-            offset = MAGIC.len();
-            while let Some(rest) = bytes.get(offset..).filter(|rest| !rest.is_empty()) {
-                let step = decode(rest)
-                    .and_then(|(record, length)| apply(number, record).map(|()| length));
-                match step {
-                    Ok(length) => offset += length,
-                    Err(what) => {
-                        expected = Some(what);
-                        break;
-                    }
+    let mut files = numbered(fs, folder)?.into_iter().peekable();
+    let mut last_commit = 0;
+    while let Some(file) = files.next() {
+        let next = files.peek();
+        let end_commit = next.and_then(|next| next.before);
+        last_commit = last_commit.max(file.before.unwrap_or_default());
+        let mut segment = Segment {
+            number: file.number,
+            path: file.path,
+            bytes: file.bytes,
+            last_commit,
+            damage: Vec::new(),
+        };
+        if end_commit.is_none_or(|end| end > covered) {
+            let bytes = fs.map(&segment.path, file.bytes)?;
+            let read = read_segment(&bytes, file.number, |record| {
+                if let Some(commit) = commit_of(record) {
+                    last_commit = last_commit.max(commit);
                 }
-            }
-        } else {
-            expected = Some("the head of a log segment");
-        }
-        let damage = expected.map(|expected| Damage {
-            at: Corruption {
-                file: path.clone(),
-                offset: offset as u64,
-                expected: expected.to_owned(),
-                found: format!("{} bytes that are not", bytes.len() - offset),
-            },
-            bytes: (bytes.len() - offset) as u64,
-            torn_tail: Some(number) == newest,
-        });
-        if Some(number) == newest {
-            if offset < MAGIC.len() {
-                fs.remove_file(&path)?;
-            } else {
-                // Later segments are synced when they end; without this a power cut could leave
-                // them and lose the end of this one.
-                fs.open_append(&path, offset as u64)?.sync()?;
+                let record = decode(record, &mut buffers).map_err(|error| error.expected)?;
+                apply(file.number, record)
+            });
+            let torn = next.is_none().then(|| read.torn_at(&bytes)).flatten();
+            segment.damage = read.report(&segment.path, torn);
+            if next.is_none() {
+                segment.bytes = finish_newest(fs, &segment, bytes, torn)?;
             }
         }
-        segments.push(Segment {
-            number,
-            path,
-            bytes: if damage.as_ref().is_some_and(|damage| damage.torn_tail) {
-                offset as u64
-            } else {
-                bytes.len() as u64
-            },
-            damage,
-        });
+        last_commit = last_commit.max(end_commit.unwrap_or_default());
+        segment.last_commit = last_commit;
+        segments.push(segment);
     }
     Ok(segments)
+}
+
+/// Cuts off what is torn of the newest segment and makes the rest durable; the bytes that are left.
+///
+/// Later segments are synced when they end; without this a power cut could leave them and lose the
+/// end of this one.
+fn finish_newest(
+    fs: &dyn Fs,
+    segment: &Segment,
+    map: Mapped,
+    torn: Option<usize>,
+) -> Result<u64, IoError> {
+    // A map must not reach beyond its file's end.
+    drop(map);
+    if torn == Some(0) {
+        fs.remove_file(&segment.path)?;
+        return Ok(0);
+    }
+    let left = torn.map_or(segment.bytes, |offset| offset as u64);
+    fs.open_append(&segment.path, left)?.sync()?;
+    Ok(left)
+}
+
+/// Bytes that were not applied.
+#[derive(Debug)]
+struct Gap {
+    offset: usize,
+    end: usize,
+    bytes: usize,
+    /// How many records were refused, when it is not damaged.
+    records: u64,
+    expected: &'static str,
+}
+
+/// What came of reading a segment.
+#[derive(Debug, Default)]
+struct Read {
+    /// Where there is no whole frame, in order.
+    damaged: Vec<Gap>,
+    /// The records that were refused, by reason.
+    refused: Vec<Gap>,
+}
+
+impl Read {
+    fn damaged(&mut self, offset: usize, end: usize, expected: &'static str) {
+        let is_full = self.damaged.len() >= DAMAGE_MAX;
+        match self.damaged.last_mut() {
+            Some(last) if is_full || last.end == offset => {
+                last.bytes += end - offset;
+                last.end = end;
+            }
+            _ => self.damaged.push(Gap {
+                offset,
+                end,
+                bytes: end - offset,
+                records: 0,
+                expected,
+            }),
+        }
+    }
+
+    /// A record of the frame at `offset` was refused; those of one reason are counted together.
+    fn refused(&mut self, offset: usize, bytes: usize, expected: &'static str) {
+        let known = self.refused.iter_mut();
+        match known.into_iter().find(|gap| gap.expected == expected) {
+            Some(gap) => {
+                gap.bytes += bytes;
+                gap.records += 1;
+            }
+            None => self.refused.push(Gap {
+                offset,
+                end: offset,
+                bytes,
+                records: 1,
+                expected,
+            }),
+        }
+    }
+
+    /// Where the newest segment is to be cut: nothing whole follows.
+    fn torn_at(&self, bytes: &[u8]) -> Option<usize> {
+        let last = self.damaged.last().filter(|last| last.end == bytes.len())?;
+        if last.offset > 0 {
+            return Some(last.offset);
+        }
+        // A crash while the segment began; anything else stays where it is.
+        let is_begun = bytes.len() < SEGMENT_HEADER_BYTES || bytes.iter().all(|byte| *byte == 0);
+        is_begun.then_some(0)
+    }
+
+    fn report(self, path: &Path, torn: Option<usize>) -> Vec<Damage> {
+        let mut gaps = self.damaged;
+        gaps.extend(self.refused);
+        gaps.sort_by_key(|gap| gap.offset);
+        let damage = gaps.into_iter().map(|gap| Damage {
+            torn_tail: gap.records == 0 && torn == Some(gap.offset),
+            at: Corruption {
+                file: path.to_owned(),
+                offset: gap.offset as u64,
+                expected: gap.expected.to_owned(),
+                found: match gap.records {
+                    0 => format!("{} bytes that are not", gap.bytes),
+                    1 => "a record that does not fit".to_owned(),
+                    records => format!("{records} records that do not fit"),
+                },
+            },
+            bytes: gap.bytes as u64,
+        });
+        damage.collect()
+    }
+}
+
+/// Hands the records of a segment to `each`, in order.
+fn read_segment(
+    bytes: &[u8],
+    number: u64,
+    mut each: impl FnMut(&[u8]) -> Result<(), &'static str>,
+) -> Read {
+    let mut read = Read::default();
+    let mut buffer = Vec::new();
+    let mut offset = 0;
+    match read_segment_header(bytes) {
+        Ok(_) => offset = SEGMENT_HEADER_BYTES,
+        Err(error) => {
+            let next = next_frame(bytes, number, SEGMENT_HEADER_BYTES).unwrap_or(bytes.len());
+            read.damaged(offset, next, error.expected);
+            offset = next;
+        }
+    }
+    while offset < bytes.len() {
+        match frame_at(bytes, number, offset) {
+            Found::Frame { body, end } => {
+                match frame::records(body, &mut buffer) {
+                    Ok(records) => read_records(&mut read, offset, records, &mut each),
+                    Err(error) => read.refused(offset, end - offset, error.expected),
+                }
+                offset = end;
+            }
+            Found::Body { end } => {
+                read.damaged(offset, end, "a matching checksum");
+                offset = end;
+            }
+            Found::Nothing => {
+                let next = next_frame(bytes, number, offset + 1).unwrap_or(bytes.len());
+                read.damaged(offset, next, "the head of a frame");
+                offset = next;
+            }
+        }
+    }
+    read
+}
+
+/// Hands the records of the frame at `offset` to `each`.
+fn read_records(
+    read: &mut Read,
+    offset: usize,
+    records: &[u8],
+    each: &mut impl FnMut(&[u8]) -> Result<(), &'static str>,
+) {
+    let mut rest = records;
+    while !rest.is_empty() {
+        match split_record(rest) {
+            Ok((record, after)) => {
+                if let Err(expected) = each(record) {
+                    read.refused(offset, rest.len() - after.len(), expected);
+                }
+                rest = after;
+            }
+            Err(error) => {
+                read.refused(offset, rest.len(), error.expected);
+                return;
+            }
+        }
+    }
 }

@@ -1,116 +1,75 @@
 //! The log's records as bytes; the layouts are in `docs/wal.md`.
+//!
+//! A record is read into buffers that the next one reuses: nothing is allocated for a sample.
 #![deny(clippy::indexing_slicing)]
 
-use crate::{Labels, Sample, Timestamp};
-
-/// Length, checksum of kind and payload, kind.
-const HEADER_BYTES: usize = 9;
-/// A longer record is damage, not data.
-pub(crate) const RECORD_BYTES_MAX: usize = 256 << 20;
+use super::{change::Change, frame::put_record};
+use crate::{
+    Labels, Sample, Timestamp,
+    codec::{CodecError, Cursor, put_varint, put_zigzag},
+};
 
 const KIND_SERIES: u8 = 1;
 const KIND_ROW: u8 = 2;
 const KIND_SOLO: u8 = 3;
 
+const ROW_RESET: u8 = 1;
+const ROW_PRESENCE: u8 = 2;
+const ROW_VALUES: u8 = 4;
+const ROW_SOLO: u8 = 8;
+const ROW_FLAGS: u8 = 15;
+
+const COLUMNS_GAPS: u8 = 0;
+const COLUMNS_RUNS: u8 = 1;
+const COLUMNS_BITMAP: u8 = 2;
+
 /// A decoded record.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Record {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Record<'a> {
     /// Numbers and their label sets.
-    Series(Vec<(u32, Labels)>),
+    Series(&'a [(u32, Labels)]),
     /// One commit of a target.
-    Row(RowRecord),
+    Row(RowRecord<'a>),
     /// One commit of pushed samples: number of the series, sample.
     Solo {
         commit: u64,
-        samples: Vec<(u32, Sample)>,
+        samples: &'a [(u32, Sample)],
     },
 }
 
-impl Record {
-    /// The number of the commit it is, if it is one.
-    pub(crate) fn commit(&self) -> Option<u64> {
-        match self {
-            Self::Series(_) => None,
-            Self::Row(row) => Some(row.commit),
-            Self::Solo { commit, .. } => Some(*commit),
-        }
-    }
-}
-
 /// One commit of a target.
-#[derive(Debug, PartialEq)]
-pub(crate) struct RowRecord {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct RowRecord<'a> {
     pub(crate) commit: u64,
     pub(crate) target: u32,
     /// The target's key when the record does not build on earlier ones.
-    pub(crate) reset: Option<String>,
+    pub(crate) reset: Option<&'a str>,
+    /// The commit of the target's row record on which this one builds. When that was not applied,
+    /// this one must not be either. 0 with a reset and without a row.
+    pub(crate) previous: u64,
     pub(crate) time: Timestamp,
-    /// Column and series; the column's last value becomes zero.
-    pub(crate) bindings: Vec<(u32, u32)>,
-    /// The columns that are present as (first, count); `None`: as in the record before.
-    pub(crate) present: Option<Vec<(u32, u32)>>,
-    pub(crate) changed: Vec<(u32, Change)>,
-    pub(crate) solo: Vec<(u32, Sample)>,
+    /// Column and series, ascending by column, each among the changed ones; the column's last value
+    /// becomes zero first.
+    pub(crate) bindings: &'a [(u32, u32)],
+    /// The columns that are present as (first, count), ascending and apart; `None`: as in the record
+    /// before.
+    pub(crate) present: Option<&'a [(u32, u32)]>,
+    /// Ascending by column.
+    pub(crate) changed: &'a [(u32, Change)],
+    /// Samples with times of their own, by the number of the series.
+    pub(crate) solo: &'a [(u32, Sample)],
     /// False when the commit has samples with times of their own only.
     pub(crate) has_row: bool,
 }
 
-/// How a column's value differs from its last one.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Change {
-    /// Both are integers; this is the difference.
-    Delta(i64),
-    /// The bits.
-    Bits(u64),
-}
-
-impl Change {
-    /// The shortest way from one value to the next.
-    pub(crate) fn between(base: u64, bits: u64) -> Self {
-        match (integer(base), integer(bits)) {
-            (Some(base), Some(value)) => Self::Delta(value - base),
-            _ => Self::Bits(bits),
-        }
-    }
-
-    /// The next value's bits; `None` when the last value is no integer as the record says.
-    pub(crate) fn apply(self, base: u64) -> Option<u64> {
-        match self {
-            Self::Delta(delta) => {
-                let value = integer(base)?.checked_add(delta)?;
-                Some((value as f64).to_bits())
-            }
-            Self::Bits(bits) => Some(bits),
-        }
-    }
-}
-
-/// The value as an integer, if the way back gives the same bits.
-fn integer(bits: u64) -> Option<i64> {
-    let value = f64::from_bits(bits);
-    let integer = value as i64;
-    (integer.unsigned_abs() < 1 << 53 && (integer as f64).to_bits() == bits).then_some(integer)
-}
-
-/// Appends a record, its payload written by `payload`.
-fn frame(out: &mut Vec<u8>, kind: u8, payload: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    out.extend_from_slice(&[0; HEADER_BYTES - 1]);
-    out.push(kind);
-    payload(out);
-    let (_, record) = out.split_at_mut(start);
-    let (header, body) = record.split_at_mut(HEADER_BYTES - 1);
-    let length = u32::try_from(body.len()).expect("records are limited well below 4 GiB");
-    let checksum = crc32c::crc32c(body);
-    header.copy_from_slice(&(u64::from(length) | u64::from(checksum) << 32).to_le_bytes());
-}
-
 pub(crate) fn encode_series(out: &mut Vec<u8>, series: &[(u32, &Labels)]) {
-    frame(out, KIND_SERIES, |out| {
-        put(out, series.len() as u64);
+    put_record(out, KIND_SERIES, |out| {
+        put_varint(series.len() as u64, out);
+        let mut next = 0u32;
         for (id, labels) in series {
-            put(out, u64::from(*id));
-            put(out, labels.len() as u64);
+            put_zigzag(i64::from(*id) - i64::from(next), out);
+            next = id.wrapping_add(1);
+            put_varint(labels.len() as u64, out);
             for (name, value) in labels.iter() {
                 put_text(out, name);
                 put_text(out, value);
@@ -119,307 +78,381 @@ pub(crate) fn encode_series(out: &mut Vec<u8>, series: &[(u32, &Labels)]) {
     });
 }
 
-pub(crate) fn encode_row(out: &mut Vec<u8>, row: &RowRecord) {
-    frame(out, KIND_ROW, |out| {
-        put(out, row.commit);
-        put(out, u64::from(row.target));
-        let flags = u8::from(row.reset.is_some())
-            | u8::from(row.present.is_some()) << 1
-            | u8::from(row.has_row) << 2;
-        out.push(flags);
-        if let Some(key) = &row.reset {
-            put_text(out, key);
+pub(crate) fn encode_row(out: &mut Vec<u8>, row: &RowRecord<'_>) {
+    assert!(
+        row.bindings.len() <= row.changed.len(),
+        "a column that is bound has a value"
+    );
+    put_record(out, KIND_ROW, |out| {
+        put_varint(row.commit, out);
+        put_varint(u64::from(row.target), out);
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        out.push(
+            flag(row.reset.is_some(), ROW_RESET)
+                | flag(row.present.is_some(), ROW_PRESENCE)
+                | flag(row.has_row, ROW_VALUES)
+                | flag(!row.solo.is_empty(), ROW_SOLO),
+        );
+        put_zigzag(row.time, out);
+        match row.reset {
+            Some(key) => put_text(out, key),
+            None if row.has_row => put_varint(row.commit - row.previous, out),
+            None => {}
         }
-        put(out, zigzag(row.time));
-        put(out, row.bindings.len() as u64);
-        for (column, series) in &row.bindings {
-            put(out, u64::from(*column));
-            put(out, u64::from(*series));
+        if let Some(present) = row.present {
+            put_runs(out, present);
         }
-        if let Some(present) = &row.present {
-            put(out, present.len() as u64);
-            for (first, count) in present {
-                put(out, u64::from(*first));
-                put(out, u64::from(*count));
+        if row.has_row {
+            put_columns(out, row.changed);
+            for (_, change) in row.changed {
+                change.encode(out);
             }
+            put_bindings(out, row.bindings);
         }
-        put(out, row.changed.len() as u64);
-        let mut next = 0;
-        for (column, change) in &row.changed {
-            let gap = u64::from(column - next);
-            next = column + 1;
-            match change {
-                Change::Delta(delta) => {
-                    put(out, gap << 1);
-                    put(out, zigzag(*delta));
-                }
-                Change::Bits(bits) => {
-                    put(out, gap << 1 | 1);
-                    out.extend_from_slice(&bits.to_le_bytes());
-                }
-            }
+        if !row.solo.is_empty() {
+            put_samples(out, row.solo);
         }
-        put_samples(out, &row.solo);
     });
 }
 
 pub(crate) fn encode_solo(out: &mut Vec<u8>, commit: u64, samples: &[(u32, Sample)]) {
-    frame(out, KIND_SOLO, |out| {
-        put(out, commit);
+    put_record(out, KIND_SOLO, |out| {
+        put_varint(commit, out);
         put_samples(out, samples);
     });
 }
 
-fn put_samples(out: &mut Vec<u8>, samples: &[(u32, Sample)]) {
-    put(out, samples.len() as u64);
-    let mut before = 0;
-    for (series, sample) in samples {
-        put(out, u64::from(*series));
-        put(out, zigzag(sample.time.wrapping_sub(before)));
-        before = sample.time;
-        out.extend_from_slice(&sample.value.to_bits().to_le_bytes());
+/// Appends runs as (first, count), ascending and apart.
+fn put_runs(out: &mut Vec<u8>, runs: &[(u32, u32)]) {
+    put_varint(runs.len() as u64, out);
+    let mut next = 0;
+    for (first, count) in runs {
+        put_varint(u64::from(first - next), out);
+        put_varint(u64::from(count - 1), out);
+        next = first + count;
     }
 }
 
-/// The record at the start of `bytes` and its length; the error says what was expected.
-pub(crate) fn decode(bytes: &[u8]) -> Result<(Record, usize), &'static str> {
-    let (header, rest) = bytes
-        .split_first_chunk::<8>()
-        .ok_or("a whole record header")?;
-    let header = u64::from_le_bytes(*header);
-    let length = header as u32 as usize;
-    if length == 0 || length > RECORD_BYTES_MAX {
-        return Err("a record length within limits");
+/// Appends the columns in the shortest of three ways.
+fn put_columns(out: &mut Vec<u8>, changed: &[(u32, Change)]) {
+    let gap_bytes = |gap: u32| (u32::BITS - (gap | 1).leading_zeros()).div_ceil(7) as usize;
+    let (mut by_gaps, mut runs, mut next) = (0, 0, 0);
+    for (column, _) in changed {
+        let gap = column - next;
+        by_gaps += gap_bytes(gap);
+        runs += usize::from(gap > 0 || next == 0);
+        next = column + 1;
     }
-    let body = rest.get(..length).ok_or("a whole record")?;
-    if crc32c::crc32c(body) != (header >> 32) as u32 {
-        return Err("a matching checksum");
-    }
-    let (kind, payload) = body.split_first().ok_or("a record kind")?;
-    let mut input = Input { rest: payload };
-    let record = match *kind {
-        KIND_SERIES => input.series(),
-        KIND_ROW => input.row().map(Record::Row),
-        KIND_SOLO => input.solo(),
-        _ => None,
+    let (Some((first, _)), Some((last, _))) = (changed.first(), changed.last()) else {
+        out.push(COLUMNS_GAPS);
+        put_varint(0, out);
+        return;
     };
-    match record {
-        Some(record) if input.rest.is_empty() => Ok((record, 8 + length)),
-        _ => Err("a well-formed record"),
-    }
-}
-
-struct Input<'a> {
-    rest: &'a [u8],
-}
-
-impl Input<'_> {
-    fn byte(&mut self) -> Option<u8> {
-        let (byte, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        Some(*byte)
-    }
-
-    fn bits(&mut self) -> Option<u64> {
-        let (bits, rest) = self.rest.split_first_chunk::<8>()?;
-        self.rest = rest;
-        Some(u64::from_le_bytes(*bits))
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(value);
+    let bitmap = ((last - first) / 8) as usize + 1;
+    if runs * 2 <= bitmap.min(by_gaps) {
+        out.push(COLUMNS_RUNS);
+        let mut as_runs: Vec<(u32, u32)> = Vec::with_capacity(runs);
+        for (column, _) in changed {
+            match as_runs.last_mut() {
+                Some((first, count)) if *first + *count == *column => *count += 1,
+                _ => as_runs.push((*column, 1)),
             }
         }
-        None
-    }
-
-    fn small(&mut self) -> Option<u32> {
-        u32::try_from(self.number()?).ok()
-    }
-
-    fn signed(&mut self) -> Option<i64> {
-        let value = self.number()?;
-        Some((value >> 1) as i64 ^ -((value & 1) as i64))
-    }
-
-    /// A count of things of at least one byte each, so never more than there are bytes.
-    fn count(&mut self) -> Option<usize> {
-        let count = usize::try_from(self.number()?).ok()?;
-        (count <= self.rest.len()).then_some(count)
-    }
-
-    fn text(&mut self) -> Option<String> {
-        let length = self.count()?;
-        let (text, rest) = self.rest.split_at_checked(length)?;
-        self.rest = rest;
-        String::from_utf8(text.to_vec()).ok()
-    }
-
-    fn pairs(&mut self) -> Option<Vec<(u32, u32)>> {
-        (0..self.count()?)
-            .map(|_| Some((self.small()?, self.small()?)))
-            .collect()
-    }
-
-    fn series(&mut self) -> Option<Record> {
-        let series = (0..self.count()?).map(|_| {
-            let id = self.small()?;
-            let pairs: Option<Vec<(String, String)>> = (0..self.count()?)
-                .map(|_| Some((self.text()?, self.text()?)))
-                .collect();
-            Some((id, Labels::try_from_pairs(pairs?).ok()?))
-        });
-        Some(Record::Series(series.collect::<Option<_>>()?))
-    }
-
-    fn row(&mut self) -> Option<RowRecord> {
-        let commit = self.number()?;
-        let target = self.small()?;
-        let flags = self.byte()?;
-        let reset = if flags & 1 != 0 {
-            Some(self.text()?)
-        } else {
-            None
-        };
-        let time = self.signed()?;
-        let bindings = self.pairs()?;
-        let present = if flags & 2 != 0 {
-            Some(self.pairs()?)
-        } else {
-            None
-        };
-        let mut next = 0u32;
-        let changed = (0..self.count()?).map(|_| {
-            let head = self.number()?;
-            let column = next.checked_add(u32::try_from(head >> 1).ok()?)?;
-            next = column.checked_add(1)?;
-            let change = if head & 1 == 0 {
-                Change::Delta(self.signed()?)
-            } else {
-                Change::Bits(self.bits()?)
-            };
-            Some((column, change))
-        });
-        let changed = changed.collect::<Option<_>>()?;
-        Some(RowRecord {
-            commit,
-            target,
-            reset,
-            time,
-            bindings,
-            present,
-            changed,
-            solo: self.samples()?,
-            has_row: flags & 4 != 0,
-        })
-    }
-
-    fn solo(&mut self) -> Option<Record> {
-        Some(Record::Solo {
-            commit: self.number()?,
-            samples: self.samples()?,
-        })
-    }
-
-    fn samples(&mut self) -> Option<Vec<(u32, Sample)>> {
-        let mut time = 0i64;
-        (0..self.count()?)
-            .map(|_| {
-                let series = self.small()?;
-                time = time.wrapping_add(self.signed()?);
-                let value = f64::from_bits(self.bits()?);
-                Some((series, Sample { time, value }))
-            })
-            .collect()
+        put_runs(out, &as_runs);
+    } else if bitmap < by_gaps {
+        out.push(COLUMNS_BITMAP);
+        put_varint(u64::from(*first), out);
+        put_varint(bitmap as u64, out);
+        let start = out.len();
+        out.resize(start + bitmap, 0);
+        for (column, _) in changed {
+            let at = column - first;
+            if let Some(byte) = out.get_mut(start + at as usize / 8) {
+                *byte |= 1 << (at % 8);
+            }
+        }
+    } else {
+        out.push(COLUMNS_GAPS);
+        put_varint(changed.len() as u64, out);
+        let mut next = 0;
+        for (column, _) in changed {
+            put_varint(u64::from(column - next), out);
+            next = column + 1;
+        }
     }
 }
 
-fn put(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
+/// Appends the bindings as runs in which column and series both rise by one.
+fn put_bindings(out: &mut Vec<u8>, bindings: &[(u32, u32)]) {
+    let mut runs: Vec<(u32, u32, u32)> = Vec::new();
+    for (column, series) in bindings {
+        match runs.last_mut() {
+            Some((first, first_series, count))
+                if *first + *count == *column && *first_series + *count == *series =>
+            {
+                *count += 1;
+            }
+            _ => runs.push((*column, *series, 1)),
+        }
     }
-    out.push(value as u8);
+    put_varint(runs.len() as u64, out);
+    let (mut next, mut next_series) = (0, 0);
+    for (column, series, count) in runs {
+        put_varint(u64::from(column - next), out);
+        put_zigzag(i64::from(series) - i64::from(next_series), out);
+        put_varint(u64::from(count - 1), out);
+        next = column + count;
+        next_series = series.wrapping_add(count);
+    }
+}
+
+fn put_samples(out: &mut Vec<u8>, samples: &[(u32, Sample)]) {
+    put_varint(samples.len() as u64, out);
+    let (mut before, mut next) = (0, 0u32);
+    for (series, sample) in samples {
+        put_zigzag(i64::from(*series) - i64::from(next), out);
+        next = series.wrapping_add(1);
+        put_zigzag(sample.time.wrapping_sub(before), out);
+        before = sample.time;
+        Change::between(0, sample.value.to_bits()).encode(out);
+    }
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
-    put(out, text.len() as u64);
+    put_varint(text.len() as u64, out);
     out.extend_from_slice(text.as_bytes());
 }
 
-fn zigzag(value: i64) -> u64 {
-    (value << 1 ^ value >> 63) as u64
+/// What a record is read into.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    series: Vec<(u32, Labels)>,
+    bindings: Vec<(u32, u32)>,
+    present: Vec<(u32, u32)>,
+    changed: Vec<(u32, Change)>,
+    solo: Vec<(u32, Sample)>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+type Result<T> = std::result::Result<T, CodecError>;
 
-    #[test]
-    fn records_come_back_and_any_flipped_bit_is_noticed() {
-        let labels = Labels::from_pairs([("__name__", "m"), ("a", "ü")]);
-        let solo = vec![
-            (
-                7,
-                Sample {
-                    time: -5,
-                    value: -0.0,
-                },
-            ),
-            (
-                9,
-                Sample {
-                    time: i64::MAX,
-                    value: 1.5,
-                },
-            ),
-        ];
-        let row = RowRecord {
-            commit: 300,
-            target: 2,
-            reset: Some("job/instance".to_owned()),
-            time: 1_700_000_000_000,
-            bindings: vec![(0, 7), (130, 8)],
-            present: Some(vec![(0, 1), (130, 1)]),
-            changed: vec![
-                (0, Change::between(0, 5f64.to_bits())),
-                (130, Change::between(0, (-0.0f64).to_bits())),
-            ],
-            solo: solo.clone(),
-            has_row: true,
-        };
-        assert_eq!(row.changed[0].1, Change::Delta(5));
-        assert_eq!(row.changed[1].1, Change::Bits(1 << 63));
-        let records = [
-            Record::Series(vec![(7, labels.clone())]),
-            Record::Row(row),
+const RECORD: &str = "a well-formed record";
+const BAD: CodecError = CodecError { expected: RECORD };
+
+/// The commit number of a record, if it has one; nothing else of it is read.
+pub(super) fn commit_of(record: &[u8]) -> Option<u64> {
+    let mut input = Cursor::new(record);
+    match input.u8(RECORD) {
+        Ok(KIND_ROW | KIND_SOLO) => input.varint(RECORD).ok(),
+        _ => None,
+    }
+}
+
+/// Reads a record, kind and payload.
+pub(super) fn decode<'a>(record: &'a [u8], buffers: &'a mut Buffers) -> Result<Record<'a>> {
+    let mut input = Cursor::new(record);
+    let decoded = match input.u8(RECORD)? {
+        KIND_SERIES => {
+            series(&mut input, &mut buffers.series)?;
+            Record::Series(&buffers.series)
+        }
+        KIND_ROW => Record::Row(row(&mut input, buffers)?),
+        KIND_SOLO => {
+            let commit = input.varint(RECORD)?;
+            samples(&mut input, &mut buffers.solo)?;
             Record::Solo {
-                commit: 301,
-                samples: solo,
-            },
-        ];
-        for record in &records {
-            let mut bytes = Vec::new();
-            match record {
-                Record::Series(_) => encode_series(&mut bytes, &[(7, &labels)]),
-                Record::Row(row) => encode_row(&mut bytes, row),
-                Record::Solo { commit, samples } => encode_solo(&mut bytes, *commit, samples),
-            }
-            let (decoded, length) = decode(&bytes).unwrap();
-            assert_eq!((&decoded, length), (record, bytes.len()));
-            for bit in 0..bytes.len() * 8 {
-                let mut damaged = bytes.clone();
-                damaged[bit / 8] ^= 1 << (bit % 8);
-                assert!(decode(&damaged).is_err(), "bit {bit}");
-            }
-            for length in 0..bytes.len() {
-                assert!(decode(&bytes[..length]).is_err(), "cut at {length}");
+                commit,
+                samples: &buffers.solo,
             }
         }
+        _ => return Err(BAD),
+    };
+    if !input.rest().is_empty() {
+        return Err(BAD);
     }
+    Ok(decoded)
+}
+
+fn small(input: &mut Cursor<'_>) -> Result<u32> {
+    u32::try_from(input.varint(RECORD)?).map_err(|_| BAD)
+}
+
+/// A count of things of at least one byte each, so never more than there are bytes.
+fn count(input: &mut Cursor<'_>) -> Result<usize> {
+    let count = usize::try_from(input.varint(RECORD)?).map_err(|_| BAD)?;
+    if count > input.rest().len() {
+        return Err(BAD);
+    }
+    Ok(count)
+}
+
+fn text<'a>(input: &mut Cursor<'a>) -> Result<&'a str> {
+    let len = count(input)?;
+    std::str::from_utf8(input.take(len, RECORD)?).map_err(|_| BAD)
+}
+
+/// A number that is written as the difference to the expected one.
+fn near(input: &mut Cursor<'_>, expected: u32) -> Result<u32> {
+    let number = input.zigzag(RECORD)?.checked_add(i64::from(expected));
+    number
+        .and_then(|number| u32::try_from(number).ok())
+        .ok_or(BAD)
+}
+
+fn series(input: &mut Cursor<'_>, out: &mut Vec<(u32, Labels)>) -> Result<()> {
+    out.clear();
+    let mut next = 0;
+    for _ in 0..count(input)? {
+        let id = near(input, next)?;
+        next = id.wrapping_add(1);
+        let pairs = (0..count(input)?).map(|_| Ok((text(input)?, text(input)?)));
+        let pairs = pairs.collect::<Result<Vec<_>>>()?;
+        let labels = Labels::try_from_pairs(pairs).map_err(|_| BAD)?;
+        out.push((id, labels));
+    }
+    Ok(())
+}
+
+fn row<'a>(input: &mut Cursor<'a>, buffers: &'a mut Buffers) -> Result<RowRecord<'a>> {
+    let commit = input.varint(RECORD)?;
+    let target = small(input)?;
+    let flags = input.u8(RECORD)?;
+    let has = |flag: u8| flags & flag != 0;
+    let has_row = has(ROW_VALUES);
+    if flags > ROW_FLAGS || (!has_row && (has(ROW_RESET) || has(ROW_PRESENCE))) {
+        return Err(BAD);
+    }
+    let time = input.zigzag(RECORD)?;
+    let reset = if has(ROW_RESET) {
+        Some(text(input)?)
+    } else {
+        None
+    };
+    let previous = if has_row && reset.is_none() {
+        commit.checked_sub(input.varint(RECORD)?).ok_or(BAD)?
+    } else {
+        0
+    };
+    buffers.present.clear();
+    if has(ROW_PRESENCE) {
+        runs(input, &mut buffers.present)?;
+    }
+    buffers.changed.clear();
+    buffers.bindings.clear();
+    if has_row {
+        columns(input, &mut buffers.changed)?;
+        for (_, change) in &mut buffers.changed {
+            *change = Change::decode(input)?;
+        }
+        bindings(input, &mut buffers.bindings, buffers.changed.len())?;
+    }
+    buffers.solo.clear();
+    if has(ROW_SOLO) {
+        samples(input, &mut buffers.solo)?;
+    }
+    Ok(RowRecord {
+        commit,
+        target,
+        reset,
+        previous,
+        time,
+        bindings: &buffers.bindings,
+        present: has(ROW_PRESENCE).then_some(&*buffers.present),
+        changed: &buffers.changed,
+        solo: &buffers.solo,
+        has_row,
+    })
+}
+
+/// The next run, (first, count), behind column `next`; moves that behind it.
+fn run(input: &mut Cursor<'_>, next: &mut u32) -> Result<(u32, u32)> {
+    let first = next.checked_add(small(input)?).ok_or(BAD)?;
+    let count = small(input)?.checked_add(1).ok_or(BAD)?;
+    *next = first.checked_add(count).ok_or(BAD)?;
+    Ok((first, count))
+}
+
+fn runs(input: &mut Cursor<'_>, out: &mut Vec<(u32, u32)>) -> Result<()> {
+    let mut next = 0;
+    for _ in 0..count(input)? {
+        out.push(run(input, &mut next)?);
+    }
+    Ok(())
+}
+
+/// Reads the columns, each with a change that is to be replaced. There are never more than bytes
+/// that follow, as each change takes one.
+fn columns(input: &mut Cursor<'_>, out: &mut Vec<(u32, Change)>) -> Result<()> {
+    const NONE: Change = Change::Stale;
+    match input.u8(RECORD)? {
+        COLUMNS_GAPS => {
+            let mut next = 0u32;
+            for _ in 0..count(input)? {
+                let column = next.checked_add(small(input)?).ok_or(BAD)?;
+                next = column.checked_add(1).ok_or(BAD)?;
+                out.push((column, NONE));
+            }
+        }
+        COLUMNS_RUNS => {
+            let mut next = 0;
+            for _ in 0..count(input)? {
+                let (first, count) = run(input, &mut next)?;
+                if count as usize > input.rest().len() - out.len().min(input.rest().len()) {
+                    return Err(BAD);
+                }
+                out.extend((first..next).map(|column| (column, NONE)));
+            }
+        }
+        COLUMNS_BITMAP => {
+            let first = small(input)?;
+            let len = count(input)?;
+            let bitmap = input.take(len, RECORD)?;
+            let end = u64::from(first) + 8 * len as u64;
+            if end > u64::from(u32::MAX) {
+                return Err(BAD);
+            }
+            for (index, byte) in bitmap.iter().enumerate() {
+                let mut rest = *byte;
+                while rest != 0 {
+                    let column = first + 8 * index as u32 + rest.trailing_zeros();
+                    out.push((column, NONE));
+                    rest &= rest - 1;
+                }
+            }
+        }
+        _ => return Err(BAD),
+    }
+    if out.len() > input.rest().len() {
+        return Err(BAD);
+    }
+    Ok(())
+}
+
+/// Reads bindings, at most `max`.
+fn bindings(input: &mut Cursor<'_>, out: &mut Vec<(u32, u32)>, max: usize) -> Result<()> {
+    let (mut next, mut next_series) = (0u32, 0u32);
+    for _ in 0..count(input)? {
+        let column = next.checked_add(small(input)?).ok_or(BAD)?;
+        let series = near(input, next_series)?;
+        let count = small(input)?.checked_add(1).ok_or(BAD)?;
+        next = column.checked_add(count).ok_or(BAD)?;
+        if count as usize > max - out.len() || series.checked_add(count - 1).is_none() {
+            return Err(BAD);
+        }
+        next_series = series.wrapping_add(count);
+        out.extend((0..count).map(|index| (column + index, series + index)));
+    }
+    Ok(())
+}
+
+fn samples(input: &mut Cursor<'_>, out: &mut Vec<(u32, Sample)>) -> Result<()> {
+    out.clear();
+    let (mut time, mut next) = (0i64, 0u32);
+    for _ in 0..count(input)? {
+        let series = near(input, next)?;
+        next = series.wrapping_add(1);
+        time = time.wrapping_add(input.zigzag(RECORD)?);
+        let value = f64::from_bits(Change::decode(input)?.apply(0));
+        out.push((series, Sample { time, value }));
+    }
+    Ok(())
 }

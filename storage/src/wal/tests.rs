@@ -1,0 +1,505 @@
+//! The log as a whole: what is written is read, and of a damaged file everything else.
+
+use std::{path::Path, sync::Arc};
+
+use super::*;
+use crate::{Fs, Labels, MemoryFs, Sample, SystemClock};
+
+/// A row of 80 columns, every third of them changed.
+fn row(commit: u64, previous: u64, reset: Option<&str>) -> Vec<u8> {
+    let changed: Vec<(u32, Change)> = (0..80)
+        .filter(|column| reset.is_some() || column % 3 == 0)
+        .map(|column| (column, Change::between(0, f64::from(column).to_bits())))
+        .collect();
+    let bindings: Vec<(u32, u32)> = (0..80).map(|column| (column, column + 5)).collect();
+    let mut out = Vec::new();
+    let row = RowRecord {
+        commit,
+        target: 3,
+        reset,
+        previous,
+        time: 1_700_000_000_000,
+        bindings: if reset.is_some() { &bindings } else { &[] },
+        present: reset.map(|_| &[(0, 80)][..]),
+        changed: &changed,
+        solo: &[],
+        has_row: true,
+    };
+    encode_row(&mut out, &row);
+    out
+}
+
+fn solo(commit: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_solo(
+        &mut out,
+        commit,
+        &[(
+            7,
+            Sample {
+                time: -5,
+                value: 0.1,
+            },
+        )],
+    );
+    out
+}
+
+fn series() -> Vec<u8> {
+    let labels = Labels::from_pairs([("__name__", "metric"), ("a", "ü")]);
+    let mut out = Vec::new();
+    encode_series(&mut out, &[(7, &labels), (3, &labels)]);
+    out
+}
+
+const FOLDER: &str = "/wal";
+
+fn log(fs: &MemoryFs, number: u64, last_commit: u64) -> Wal {
+    let fs = Arc::new(fs.clone());
+    fs.create_dir_all(Path::new(FOLDER)).unwrap();
+    let clock = Arc::new(SystemClock::new());
+    let folder = FOLDER.into();
+    Wal::begin(
+        fs,
+        clock,
+        folder,
+        number,
+        last_commit,
+        Vec::new(),
+        false,
+        1 << 20,
+    )
+    .unwrap()
+}
+
+fn write(wal: &mut Wal, records: &[u8]) {
+    assert!(wal.write(records).is_ok());
+}
+
+/// What a record is, in a word.
+fn word(record: &Record<'_>) -> String {
+    match record {
+        Record::Series(series) => format!("{} series", series.len()),
+        Record::Row(row) => format!("row {}", row.commit),
+        Record::Solo { commit, .. } => format!("solo {commit}"),
+    }
+}
+
+/// The records that are read, and the damage: segment, offset, bytes, whether it was cut off.
+type Contents = (Vec<String>, Vec<(String, u64, u64, bool)>);
+
+fn read(fs: &MemoryFs, covered: u64) -> Contents {
+    let mut words = Vec::new();
+    let segments = read_folder(fs, Path::new(FOLDER), covered, |_, record| {
+        words.push(word(&record));
+        Ok(())
+    })
+    .unwrap();
+    let damage = segments.into_iter().flat_map(|segment| segment.damage);
+    let damage = damage.map(|damage| {
+        let name = damage.at.file.file_name().unwrap();
+        let name = name.to_str().unwrap().to_owned();
+        (name, damage.at.offset, damage.bytes, damage.torn_tail)
+    });
+    (words, damage.collect())
+}
+
+fn contents(fs: &MemoryFs, number: u64) -> Vec<u8> {
+    fs.read(&Path::new(FOLDER).join(format!("{number:08}")))
+        .unwrap()
+}
+
+fn replace(fs: &MemoryFs, number: u64, bytes: &[u8]) {
+    let path = Path::new(FOLDER).join(format!("{number:08}"));
+    fs.remove_file(&path).unwrap();
+    fs.create(&path).unwrap().append(bytes).unwrap();
+}
+
+/// A segment of one frame of each kind between others, and where each frame begins.
+fn written(fs: &MemoryFs) -> (Vec<&'static str>, Vec<usize>) {
+    let mut wal = log(fs, 1, 40);
+    let mut begins = Vec::new();
+    for records in [
+        series(),
+        row(41, 0, Some("a target")),
+        solo(42),
+        row(43, 41, None),
+        series(),
+        solo(44),
+    ] {
+        begins.push(wal.bytes() as usize);
+        write(&mut wal, &records);
+    }
+    begins.push(wal.bytes() as usize);
+    let words = [
+        "2 series", "row 41", "solo 42", "row 43", "2 series", "solo 44",
+    ];
+    (words.to_vec(), begins)
+}
+
+#[test]
+fn any_damaged_byte_of_a_segment_costs_one_frame_and_is_reported() {
+    let fs = MemoryFs::default();
+    let (words, begins) = written(&fs);
+    let whole = contents(&fs, 1);
+    // A newer segment, so that nothing is a torn end.
+    drop(log(&fs, 2, 44));
+    assert_eq!(
+        read(&fs, 0),
+        (
+            words.iter().map(|word| (*word).to_owned()).collect(),
+            vec![]
+        )
+    );
+    for at in 0..whole.len() {
+        for change in [0x01, 0x80, 0xff] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= change;
+            replace(&fs, 1, &damaged);
+            let (found, damage) = read(&fs, 0);
+            let frame = begins.iter().rposition(|begin| *begin <= at);
+            let expected: Vec<&str> = words
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| Some(*index) != frame)
+                .map(|(_, word)| *word)
+                .collect();
+            assert_eq!(found, expected, "byte {at}");
+            let (from, to) =
+                frame.map_or((0, begins[0]), |frame| (begins[frame], begins[frame + 1]));
+            let place = (
+                "00000001".to_owned(),
+                from as u64,
+                (to - from) as u64,
+                false,
+            );
+            assert_eq!(damage, [place], "byte {at}");
+        }
+    }
+    // Bytes that went missing, or came from elsewhere, move everything behind them.
+    for at in begins[0]..begins[5] {
+        let mut damaged = whole.clone();
+        damaged.remove(at);
+        replace(&fs, 1, &damaged);
+        let (found, damage) = read(&fs, 0);
+        let frame = begins.iter().rposition(|begin| *begin <= at).unwrap();
+        assert_eq!(found, words[..frame], "byte {at}");
+        let bytes = (damaged.len() - begins[frame]) as u64;
+        assert_eq!(
+            damage,
+            [("00000001".to_owned(), begins[frame] as u64, bytes, false)]
+        );
+    }
+}
+
+#[test]
+fn a_stretch_of_zeros_costs_the_frames_that_it_touches() {
+    let fs = MemoryFs::default();
+    let (words, begins) = written(&fs);
+    let whole = contents(&fs, 1);
+    drop(log(&fs, 2, 44));
+    let mut damaged = whole.clone();
+    damaged[begins[2] + 3..begins[4] - 1].fill(0);
+    replace(&fs, 1, &damaged);
+    let (found, damage) = read(&fs, 0);
+    assert_eq!(found, [&words[..2], &words[4..]].concat());
+    let bytes = (begins[4] - begins[2]) as u64;
+    assert_eq!(
+        damage,
+        [("00000001".to_owned(), begins[2] as u64, bytes, false)]
+    );
+}
+
+#[test]
+fn the_newest_segment_is_cut_behind_its_last_whole_frame_only() {
+    let fs = MemoryFs::default();
+    let (words, begins) = written(&fs);
+    let whole = contents(&fs, 1);
+    for len in 0..whole.len() {
+        replace(&fs, 1, &whole[..len]);
+        let (found, damage) = read(&fs, 0);
+        let frames = begins.iter().filter(|begin| **begin <= len).count();
+        assert_eq!(found, words[..frames.saturating_sub(1)], "cut at {len}");
+        let end = if frames == 0 { 0 } else { begins[frames - 1] };
+        let torn = ("00000001".to_owned(), end as u64, (len - end) as u64, true);
+        let expected = if len > end || len == 0 {
+            vec![torn]
+        } else {
+            vec![]
+        };
+        assert_eq!(damage, expected, "cut at {len}");
+        if end == 0 {
+            assert_eq!(fs.list(Path::new(FOLDER)).unwrap(), [], "not begun");
+            fs.create(&Path::new(FOLDER).join("00000001")).unwrap();
+        } else {
+            assert_eq!(contents(&fs, 1), whole[..end], "cut at {len}");
+            assert_eq!(read(&fs, 0), (found, vec![]), "read again");
+        }
+    }
+    // Damage in the middle stays, and is reported each time.
+    let mut damaged = whole.clone();
+    damaged[begins[1] + 20] ^= 1;
+    damaged.extend_from_slice(&[0; 5]);
+    replace(&fs, 1, &damaged);
+    let (found, damage) = read(&fs, 0);
+    assert_eq!(found, [&words[..1], &words[2..]].concat());
+    let middle = (begins[2] - begins[1]) as u64;
+    let middle = ("00000001".to_owned(), begins[1] as u64, middle, false);
+    let torn = ("00000001".to_owned(), whole.len() as u64, 5, true);
+    assert_eq!(damage, [middle.clone(), torn]);
+    assert_eq!(read(&fs, 0), (found, vec![middle]));
+}
+
+#[test]
+fn a_frame_of_another_place_is_no_frame() {
+    let fs = MemoryFs::default();
+    let (_, begins) = written(&fs);
+    let first = contents(&fs, 1);
+    let mut wal = log(&fs, 2, 44);
+    write(&mut wal, &solo(45));
+    // The same offset, another segment; the same segment, another offset; inside of a text.
+    let mut moved = contents(&fs, 2);
+    let begin = moved.len();
+    moved.extend_from_slice(&first[begins[1]..begins[2]]);
+    let name = String::from_utf8_lossy(&first[begins[0]..]).into_owned();
+    moved.extend_from_slice(name.as_bytes());
+    replace(&fs, 2, &moved);
+    let (found, damage) = read(&fs, 44);
+    assert_eq!(found, ["solo 45"]);
+    let bytes = (moved.len() - begin) as u64;
+    assert_eq!(damage, [("00000002".to_owned(), begin as u64, bytes, true)]);
+}
+
+#[test]
+fn covered_segments_are_not_read() {
+    let fs = MemoryFs::default();
+    let mut wal = log(&fs, 1, 0);
+    write(&mut wal, &solo(1));
+    wal.rotate(1).ok().unwrap();
+    write(&mut wal, &solo(2));
+    write(&mut wal, &solo(3));
+    wal.rotate(3).ok().unwrap();
+    // An empty segment goes on.
+    wal.rotate(3).ok().unwrap();
+    write(&mut wal, &solo(4));
+    drop(wal);
+    // Were it read, it would be damaged.
+    let len = contents(&fs, 1).len();
+    replace(&fs, 1, &vec![9; len]);
+    for (covered, expected) in [
+        (1, vec!["solo 2", "solo 3", "solo 4"]),
+        (2, vec!["solo 2", "solo 3", "solo 4"]),
+        (3, vec!["solo 4"]),
+        (9, vec!["solo 4"]),
+    ] {
+        let mut words = Vec::new();
+        let segments = read_folder(&fs, Path::new(FOLDER), covered, |_, record| {
+            words.push(word(&record));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(words, expected, "covered up to {covered}");
+        let last: Vec<u64> = segments.iter().map(|segment| segment.last_commit).collect();
+        assert_eq!(last, [1, 3, 4]);
+    }
+    let holds = |after, last| holds_commits(&fs, Path::new(FOLDER), after, last).unwrap();
+    assert!(holds(1, 4) && holds(3, 4) && !holds(3, 5) && !holds(0, 4));
+}
+
+#[test]
+fn refused_records_are_counted_by_reason() {
+    let fs = MemoryFs::default();
+    let (_, begins) = written(&fs);
+    let segments = read_folder(&fs, Path::new(FOLDER), 0, |number, record| {
+        assert_eq!(number, 1);
+        match record {
+            Record::Row(_) => Err("a target"),
+            Record::Solo { commit: 44, .. } => Err("a series"),
+            _ => Ok(()),
+        }
+    })
+    .unwrap();
+    let damage = &segments[0].damage;
+    let shown: Vec<String> = damage.iter().map(|damage| damage.at.to_string()).collect();
+    assert_eq!(
+        shown,
+        [
+            format!(
+                "/wal/00000001 at offset {}: expected a target, found 2 records that do not fit",
+                begins[1]
+            ),
+            format!(
+                "/wal/00000001 at offset {}: expected a series, found a record that does not fit",
+                begins[5]
+            ),
+        ]
+    );
+    assert!(damage.iter().all(|damage| !damage.torn_tail));
+    assert_eq!(contents(&fs, 1).len(), begins[6], "nothing is cut off");
+}
+
+#[test]
+fn records_share_a_frame_up_to_its_size_and_are_compressed() {
+    let fs = MemoryFs::default();
+    let mut wal = log(&fs, 1, 0);
+    let labels: Vec<Labels> = (0..20_000)
+        .map(|index| {
+            Labels::from_pairs([
+                ("__name__", "http_requests_total".to_owned()),
+                ("instance", "localhost:9090".to_owned()),
+                ("path", format!("/api/v1/{index}")),
+            ])
+        })
+        .collect();
+    let mut records = Vec::new();
+    for (index, labels) in labels.iter().enumerate() {
+        encode_series(&mut records, &[(index as u32, labels)]);
+    }
+    write(&mut wal, &records);
+    let len = contents(&fs, 1).len();
+    assert!(len < records.len() / 4, "{len} of {}", records.len());
+    let mut read = Vec::new();
+    let segments = read_folder(&fs, Path::new(FOLDER), 0, |_, record| {
+        if let Record::Series(series) = record {
+            read.extend(series.iter().cloned());
+        }
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(segments[0].damage, []);
+    assert!(read.into_iter().eq((0..).zip(labels)));
+    // One damaged byte costs the records of one frame, not of the whole write.
+    let mut damaged = contents(&fs, 1);
+    damaged[len / 2] ^= 1;
+    replace(&fs, 1, &damaged);
+    let (found, damage) = self::read(&fs, 0);
+    assert!(found.len() > 20_000 * 9 / 10, "{}", found.len());
+    assert_eq!(damage.len(), 1);
+}
+
+#[test]
+fn records_come_back() {
+    let labels = Labels::from_pairs([("__name__", "m"), ("a", "ü")]);
+    let solo = [
+        (
+            7,
+            Sample {
+                time: -5,
+                value: -0.0,
+            },
+        ),
+        (
+            6,
+            Sample {
+                time: i64::MAX,
+                value: 1.5,
+            },
+        ),
+        (
+            u32::MAX,
+            Sample {
+                time: i64::MIN,
+                value: 1e300,
+            },
+        ),
+    ];
+    let change = |column: u32, value: f64| (column, Change::between(0, value.to_bits()));
+    let sparse = [
+        change(0, 5.0),
+        change(130, -0.0),
+        change(u32::MAX - 1, 0.25),
+    ];
+    let dense: Vec<(u32, Change)> = (40..400)
+        .filter(|column| column % 7 < 3)
+        .map(|column| change(column, f64::from(column) / 8.0))
+        .collect();
+    let runs: Vec<(u32, Change)> = (0..90)
+        .chain(100..300)
+        .map(|column| change(column, 1.0))
+        .collect();
+    let bound: Vec<(u32, u32)> = (0..90)
+        .zip(2..)
+        .chain([(100, 4), (101, 5), (299, 0)])
+        .collect();
+    let base = RowRecord {
+        commit: 300,
+        target: 2,
+        reset: None,
+        previous: 297,
+        time: 1_700_000_000_000,
+        bindings: &[],
+        present: None,
+        changed: &sparse,
+        solo: &[],
+        has_row: true,
+    };
+    let rows = [
+        base,
+        RowRecord {
+            reset: Some("job/instance"),
+            previous: 0,
+            bindings: &[(0, 7), (130, 1)],
+            present: Some(&[(0, 1), (130, 2), (u32::MAX - 1, 1)]),
+            solo: &solo,
+            ..base
+        },
+        RowRecord {
+            changed: &dense,
+            present: Some(&[]),
+            time: i64::MIN,
+            ..base
+        },
+        RowRecord {
+            changed: &runs,
+            bindings: &bound,
+            ..base
+        },
+        RowRecord {
+            changed: &[],
+            ..base
+        },
+        RowRecord {
+            changed: &[],
+            previous: 0,
+            solo: &solo,
+            has_row: false,
+            ..base
+        },
+    ];
+    let series = [
+        (7, labels.clone()),
+        (8, Labels::empty()),
+        (u32::MAX, labels.clone()),
+        (0, labels),
+    ];
+    let mut records: Vec<Record<'_>> = rows.into_iter().map(Record::Row).collect();
+    records.push(Record::Series(&series));
+    records.push(Record::Solo {
+        commit: u64::MAX,
+        samples: &solo,
+    });
+    let mut buffers = record::Buffers::default();
+    for record in &records {
+        let mut bytes = Vec::new();
+        match record {
+            Record::Series(series) => {
+                let series: Vec<(u32, &Labels)> =
+                    series.iter().map(|(id, labels)| (*id, labels)).collect();
+                encode_series(&mut bytes, &series);
+            }
+            Record::Row(row) => encode_row(&mut bytes, row),
+            Record::Solo { commit, samples } => encode_solo(&mut bytes, *commit, samples),
+        }
+        let (bytes, after) = frame::split_record(&bytes).unwrap();
+        assert_eq!(after, &[0u8; 0]);
+        // Compared as text: -0 is not 0 there.
+        let decoded = record::decode(bytes, &mut buffers).unwrap();
+        assert_eq!(format!("{decoded:?}"), format!("{record:?}"));
+        for len in 0..bytes.len() {
+            assert!(
+                record::decode(&bytes[..len], &mut buffers).is_err(),
+                "cut at {len}"
+            );
+        }
+    }
+}
