@@ -31,6 +31,8 @@ pub(crate) struct Delta {
     ends: Vec<u32>,
     by_labels: Slots,
     by_id: Slots,
+    /// The labels that were inserted last: the next ones mostly share pairs with them.
+    last: Labels,
 }
 
 /// Ids of the series that have a pair.
@@ -115,13 +117,8 @@ impl Delta {
     }
 
     fn is(&self, place: u32, labels: &Labels) -> bool {
-        let own = self.set(place).iter().map(|pair| self.pair_texts(*pair));
-        own.eq(labels.iter())
-    }
-
-    fn pair_texts(&self, pair: u32) -> (&str, &str) {
-        let name = self.pairs.name_of(pair);
-        (self.pairs.name(name), self.pairs.value(pair))
+        let own = self.set(place).iter().map(|pair| self.pairs.encoded(*pair));
+        own.eq(labels.encoded_pairs())
     }
 
     /// The pairs of the series at a place.
@@ -141,8 +138,15 @@ impl Delta {
             return;
         }
         let place = self.ids.len() as u32;
-        for (name, value) in labels.iter() {
-            let pair = self.pairs.intern(name, value);
+        let last = std::mem::replace(&mut self.last, labels.clone());
+        let last_start = self.ends.iter().rev().nth(1).copied().unwrap_or(0) as usize;
+        let mut last = last.encoded_pairs().zip(last_start..);
+        for pair in labels.encoded_pairs() {
+            let known = last.next().filter(|(other, _)| *other == pair);
+            let pair = match known {
+                Some((_, at)) => self.sets[at],
+                None => self.pairs.intern(pair),
+            };
             match self.postings.get_mut(pair as usize) {
                 Some(postings) => postings.insert(id),
                 None => self.postings.push(Postings::One(id)),
@@ -178,8 +182,7 @@ impl Delta {
     fn labels_at(&self, place: u32) -> Labels {
         let mut labels = LabelsEncoder::default();
         for pair in self.set(place) {
-            let (name, value) = self.pair_texts(*pair);
-            labels.push(name, value);
+            labels.push_encoded(self.pairs.encoded(*pair));
         }
         labels.finish()
     }
@@ -256,7 +259,9 @@ impl Terms for Delta {
     }
 
     fn pair(&self, name: u32, value: &str) -> Result<Option<u32>, Infallible> {
-        Ok(self.pairs.find_of_name(name, value))
+        let mut pair = LabelsEncoder::default();
+        pair.push(self.pairs.name(name), value);
+        Ok(self.pairs.find(pair.encoded()))
     }
 
     fn values_len(&self, name: u32) -> Result<u64, Infallible> {
@@ -322,12 +327,13 @@ impl Terms for Delta {
     fn each_label(
         &self,
         among: &RoaringBitmap,
-        each: &mut dyn FnMut(Label) -> ControlFlow<()>,
+        each: &mut dyn FnMut(u32, Label) -> ControlFlow<()>,
     ) -> Result<(), Infallible> {
-        for place in among.iter().filter_map(|id| self.place(id)) {
-            for pair in self.set(place) {
+        for id in among {
+            let set = self.place(id).map(|place| self.set(place));
+            for pair in set.unwrap_or_default() {
                 let name = self.pairs.name_of(*pair);
-                if each(Label { name, pair: *pair }).is_break() {
+                if each(id, Label { name, pair: *pair }).is_break() {
                     return Ok(());
                 }
             }

@@ -1,18 +1,19 @@
-//! Label pairs, each text once, numbered in the order in which they came.
+//! Label pairs, each once, numbered in the order in which they came.
 
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
 
 use super::slots::Slots;
+use crate::model::decode_pair;
 
-/// See the module.
+/// See the module. Numbers and places count from zero.
 #[derive(Debug, Default)]
 pub(crate) struct Pairs {
     names: Vec<Name>,
     by_name: Slots,
-    /// All values, back to back.
-    values: String,
+    /// All pairs, back to back, as label sets have them.
+    encoded: Vec<u8>,
     pairs: Vec<Pair>,
     by_pair: Slots,
 }
@@ -26,33 +27,32 @@ struct Name {
 
 #[derive(Debug, Clone, Copy)]
 struct Pair {
-    /// Of its value among the values, in bytes.
-    start: usize,
-    bytes: u32,
+    /// Where its bytes end.
+    end: usize,
     name: u32,
+    /// Upper half of the hash of its bytes.
+    hash: u32,
 }
 
 impl Pairs {
-    /// The number of a pair, a new one if it is not known.
-    pub(crate) fn intern(&mut self, name: &str, value: &str) -> u32 {
-        let name = self.intern_name(name);
-        let hash = hash_of_pair(name, value);
-        if let Some(pair) = self.find_of(name, value, hash) {
+    /// The number of a pair as a label set has it; a new one if the pair is not known.
+    pub(crate) fn intern(&mut self, encoded: &[u8]) -> u32 {
+        let hash = hash_of(encoded);
+        if let Some(pair) = self.find_encoded(encoded, hash) {
             return pair;
         }
+        let (name, _) = decode_pair(encoded);
+        let name = self.intern_name(name);
         let pair = self.pairs.len() as u32;
+        self.encoded.extend_from_slice(encoded);
         self.pairs.push(Pair {
-            start: self.values.len(),
-            bytes: value.len() as u32,
+            end: self.encoded.len(),
             name,
+            hash,
         });
-        self.values.push_str(value);
         self.names[name as usize].pairs.push(pair);
-        let (pairs, values) = (&self.pairs, &self.values);
-        self.by_pair.insert(hash, pair, |pair| {
-            let pair = pairs[pair as usize];
-            hash_of_pair(pair.name, value_of(values, pair))
-        });
+        let pairs = &self.pairs;
+        (self.by_pair).insert(spread(hash), pair, |pair| spread(pairs[pair as usize].hash));
         pair
     }
 
@@ -65,29 +65,29 @@ impl Pairs {
             text: text.into(),
             pairs: Vec::new(),
         });
-        let names = &self.names;
-        self.by_name.insert(hash_of_text(text), name, |name| {
-            hash_of_text(&names[name as usize].text)
+        let (names, hash) = (&self.names, hash_of(text.as_bytes()));
+        self.by_name.insert(spread(hash), name, |name| {
+            spread(hash_of(names[name as usize].text.as_bytes()))
         });
         name
     }
 
     /// The number of a name.
     pub(crate) fn find_name(&self, text: &str) -> Option<u32> {
-        (self.by_name).find(hash_of_text(text), |name| {
+        let hash = hash_of(text.as_bytes());
+        (self.by_name).find(spread(hash), |name| {
             *self.names[name as usize].text == *text
         })
     }
 
-    /// The number of a name's pair.
-    pub(crate) fn find_of_name(&self, name: u32, value: &str) -> Option<u32> {
-        self.find_of(name, value, hash_of_pair(name, value))
+    /// The number of a pair as a label set has it.
+    pub(crate) fn find(&self, encoded: &[u8]) -> Option<u32> {
+        self.find_encoded(encoded, hash_of(encoded))
     }
 
-    fn find_of(&self, name: u32, value: &str, hash: u64) -> Option<u32> {
-        self.by_pair.find(hash, |pair| {
-            let pair = self.pairs[pair as usize];
-            pair.name == name && value_of(&self.values, pair) == value
+    fn find_encoded(&self, encoded: &[u8], hash: u32) -> Option<u32> {
+        self.by_pair.find(spread(hash), |pair| {
+            self.pairs[pair as usize].hash == hash && self.encoded(pair) == encoded
         })
     }
 
@@ -116,9 +116,18 @@ impl Pairs {
         self.pairs[pair as usize].name
     }
 
+    /// A pair as a label set has it.
+    pub(crate) fn encoded(&self, pair: u32) -> &[u8] {
+        let pair = pair as usize;
+        let start = pair
+            .checked_sub(1)
+            .map_or(0, |before| self.pairs[before].end);
+        &self.encoded[start..self.pairs[pair].end]
+    }
+
     /// The value of a pair.
     pub(crate) fn value(&self, pair: u32) -> &str {
-        value_of(&self.values, self.pairs[pair as usize])
+        decode_pair(self.encoded(pair)).1
     }
 
     /// Bytes on the heap, about.
@@ -127,23 +136,17 @@ impl Pairs {
             .map(|name| size_of::<Name>() + name.text.len() + name.pairs.capacity() * 4)
             .sum();
         let pairs = self.pairs.capacity() * size_of::<Pair>();
-        names + pairs + self.values.capacity() + self.by_name.bytes() + self.by_pair.bytes()
+        names + pairs + self.encoded.capacity() + self.by_name.bytes() + self.by_pair.bytes()
     }
 }
 
-fn value_of(values: &str, pair: Pair) -> &str {
-    (values.get(pair.start..pair.start + pair.bytes as usize)).expect("where it was written")
+/// Numbers are found by the upper half of a hash, so the lower one is not kept.
+fn hash_of(bytes: &[u8]) -> u32 {
+    let mut hasher = FixedState::default().build_hasher();
+    hasher.write(bytes);
+    (hasher.finish() >> 32) as u32
 }
 
-fn hash_of_text(text: &str) -> u64 {
-    let mut hasher = FixedState::default().build_hasher();
-    hasher.write(text.as_bytes());
-    hasher.finish()
-}
-
-fn hash_of_pair(name: u32, value: &str) -> u64 {
-    let mut hasher = FixedState::default().build_hasher();
-    hasher.write_u32(name);
-    hasher.write(value.as_bytes());
-    hasher.finish()
+const fn spread(hash: u32) -> u64 {
+    (hash as u64) << 32
 }

@@ -6,15 +6,19 @@
 //! must look at values come last: they test the values of the series that are left when those are
 //! fewer than the name's values.
 
-use std::{collections::BTreeSet, ops::ControlFlow};
+use std::{collections::HashSet, ops::ControlFlow};
 
 use roaring::RoaringBitmap;
 
 use super::terms::{Terms, Union};
 use crate::{MatchOp, Matcher};
 
-/// Testing a value through its series costs as much as this many values in a row.
+/// Reading the labels of a series costs as much as reading this many values in a row, or as looking
+/// at the postings of as many pairs.
 const SERIES_COST: u64 = 8;
+
+/// So many series tell most label names.
+const SAMPLE: usize = 1024;
 
 /// The series that pass every matcher.
 pub(crate) fn select<T: Terms>(terms: &T, matchers: &[Matcher]) -> Result<RoaringBitmap, T::Error> {
@@ -33,11 +37,7 @@ pub(crate) fn select<T: Terms>(terms: &T, matchers: &[Matcher]) -> Result<Roarin
     accepted.sort_by_key(|listed| listed.count);
     let mut found: Option<RoaringBitmap> = None;
     for listed in accepted {
-        let mut union = Union::default();
-        for pair in listed.pairs {
-            terms.series(pair, found.as_ref(), &mut union)?;
-        }
-        let left = union.finish();
+        let left = with_any(terms, listed.pairs, found.as_ref())?;
         if left.is_empty() {
             return Ok(left);
         }
@@ -54,13 +54,34 @@ pub(crate) fn select<T: Terms>(terms: &T, matchers: &[Matcher]) -> Result<Roarin
     }
     let mut found = found.unwrap_or_else(|| terms.all());
     if !refused.is_empty() {
-        let mut union = Union::default();
-        for pair in refused {
-            terms.series(pair, Some(&found), &mut union)?;
-        }
-        found -= union.finish();
+        found -= with_any(terms, refused, Some(&found))?;
     }
     Ok(found)
+}
+
+/// The series that have one of `pairs`: those in `among` if it is given.
+fn with_any<T: Terms>(
+    terms: &T,
+    mut pairs: Vec<u32>,
+    among: Option<&RoaringBitmap>,
+) -> Result<RoaringBitmap, T::Error> {
+    let few = among.filter(|among| among.len() < pairs.len() as u64 * SERIES_COST);
+    if let Some(few) = few {
+        pairs.sort_unstable();
+        let mut found = RoaringBitmap::new();
+        terms.each_label(few, &mut |series, label| {
+            if pairs.binary_search(&label.pair).is_ok() {
+                found.insert(series);
+            }
+            ControlFlow::Continue(())
+        })?;
+        return Ok(found);
+    }
+    let mut union = Union::default();
+    for pair in pairs {
+        terms.series(pair, among, &mut union)?;
+    }
+    Ok(union.finish())
 }
 
 /// How a matcher is answered.
@@ -160,16 +181,12 @@ impl Scan<'_> {
             }
             ControlFlow::Continue(())
         })?;
-        let mut union = Union::default();
-        for pair in pairs {
-            terms.series(pair, found.as_ref(), &mut union)?;
-        }
-        let union = union.finish();
+        let with_any = with_any(terms, pairs, found.as_ref())?;
         if !self.accepts_empty {
-            return Ok(union);
+            return Ok(with_any);
         }
         let mut found = found.unwrap_or_else(|| terms.all());
-        found -= union;
+        found -= with_any;
         Ok(found)
     }
 }
@@ -183,19 +200,26 @@ pub(crate) fn label_names<T: Terms>(
     let Some(among) = among else {
         return terms.each_name(&mut |_, text| each(text));
     };
-    // By number of the name; numbers need not be in order.
-    let mut named = BTreeSet::new();
-    if among.len() < terms.pairs_len() {
-        terms.each_label(among, &mut |label| {
-            named.insert(label.name);
+    let mut names = Vec::new();
+    terms.each_name(&mut |name, _| {
+        names.push(name);
+        ControlFlow::Continue(())
+    })?;
+    // Few series tell all names they have, many most of the names there are.
+    let is_few = among.len() < terms.pairs_len() / SERIES_COST;
+    let some = if is_few { usize::MAX } else { SAMPLE };
+    let some: RoaringBitmap = among.iter().take(some).collect();
+    let mut named = HashSet::<u32, foldhash::fast::RandomState>::default();
+    terms.each_label(&some, &mut |_, label| {
+        named.insert(label.name);
+        if named.len() < names.len() {
             ControlFlow::Continue(())
-        })?;
-    } else {
-        let mut names = Vec::new();
-        terms.each_name(&mut |name, _| {
-            names.push(name);
-            ControlFlow::Continue(())
-        })?;
+        } else {
+            ControlFlow::Break(())
+        }
+    })?;
+    if !is_few {
+        names.retain(|name| !named.contains(name));
         for name in names {
             let (mut is_named, mut result) = (false, Ok(()));
             terms.each_value(name, "", &mut |pair, _| match terms.has_any(pair, among) {
@@ -238,9 +262,9 @@ pub(crate) fn label_values<T: Terms>(
     let Some(among) = among else {
         return terms.each_value_in_order(name, &mut |_, value| each(value));
     };
-    if among.len().saturating_mul(SERIES_COST) < terms.values_len(name)? {
-        let mut pairs = BTreeSet::new();
-        terms.each_label(among, &mut |label| {
+    if among.len() < terms.values_len(name)?.saturating_mul(SERIES_COST) {
+        let mut pairs = HashSet::<u32, foldhash::fast::RandomState>::default();
+        terms.each_label(among, &mut |_, label| {
             if label.name == name {
                 pairs.insert(label.pair);
             }

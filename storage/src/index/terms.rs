@@ -61,11 +61,11 @@ pub(crate) trait Terms {
     /// Whether a series of `among` has the pair.
     fn has_any(&self, pair: u32, among: &RoaringBitmap) -> Result<bool, Self::Error>;
 
-    /// Hands on the names and pairs of each series of `among`, series by series.
+    /// Hands on each series of `among` with each of its labels, series by series.
     fn each_label(
         &self,
         among: &RoaringBitmap,
-        each: &mut dyn FnMut(Label) -> ControlFlow<()>,
+        each: &mut dyn FnMut(u32, Label) -> ControlFlow<()>,
     ) -> Result<(), Self::Error>;
 
     /// Hands on the value of `name`, empty where it is absent, of each series of `among`.

@@ -115,6 +115,11 @@ impl Labels {
         &self.data
     }
 
+    /// The encoded bytes of each pair, ascending by name: equal for equal pairs.
+    pub(crate) fn encoded_pairs(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        EncodedPairs { rest: &self.data }
+    }
+
     /// A builder that starts from this set.
     pub fn to_builder(&self) -> LabelsBuilder {
         LabelsBuilder {
@@ -183,6 +188,33 @@ impl<'a> Iterator for Texts<'a> {
     }
 }
 
+/// Pairs as they are encoded.
+#[derive(Clone)]
+struct EncodedPairs<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for EncodedPairs<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let mut texts = Texts { rest: self.rest };
+        texts.next()?;
+        texts.next()?;
+        let (pair, rest) = self.rest.split_at(self.rest.len() - texts.rest.len());
+        self.rest = rest;
+        Some(pair)
+    }
+}
+
+/// Name and value of a pair as a set has it.
+pub(crate) fn decode_pair(pair: &[u8]) -> (&str, &str) {
+    let mut pairs = Pairs {
+        texts: Texts { rest: pair },
+    };
+    pairs.next().expect("a pair of a set")
+}
+
 #[derive(Clone)]
 struct Pairs<'a> {
     texts: Texts<'a>,
@@ -218,6 +250,16 @@ impl LabelsEncoder {
             self.data.extend_from_slice(&length.to_le_bytes());
             self.data.extend_from_slice(text.as_bytes());
         }
+    }
+
+    /// Adds a pair as another set has it, under the same conditions.
+    pub(crate) fn push_encoded(&mut self, pair: &[u8]) {
+        self.data.extend_from_slice(pair);
+    }
+
+    /// The pairs since the last set, encoded.
+    pub(crate) fn encoded(&self) -> &[u8] {
+        &self.data
     }
 
     /// Forgets the pairs since the last set.

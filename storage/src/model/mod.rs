@@ -5,8 +5,8 @@ mod matcher;
 mod regex;
 mod sample;
 
-pub(crate) use labels::LabelsEncoder;
 pub use labels::{InvalidLabels, Labels, LabelsBuilder, METRIC_NAME};
+pub(crate) use labels::{LabelsEncoder, decode_pair};
 pub use matcher::{MatchOp, Matcher};
 pub use regex::{Regex, RegexError, SearchRegex};
 pub use sample::{STALE_MARKER_BITS, Sample, TimeRange, Timestamp, is_stale_marker, stale_marker};

@@ -1,5 +1,7 @@
 //! Builds the index of a block.
 
+use std::sync::Arc;
+
 use super::{
     LabelsReader, dictionary::DictionaryWriter, implied::Implied, lookup, postings::PostingsWriter,
     series::SeriesWriter,
@@ -18,8 +20,10 @@ pub(crate) struct IndexBuilder {
     sets: Vec<u32>,
     /// Where each series ends.
     ends: Vec<usize>,
-    /// The labels that were added last.
+    /// The labels that were added last, if they were given as such.
     before: Labels,
+    /// What readers know this builder by, to remember its numbers of their pairs.
+    token: Arc<()>,
 }
 
 impl IndexBuilder {
@@ -43,31 +47,27 @@ impl IndexBuilder {
             "{labels} does not come after {}",
             self.before
         );
-        let last = self.sets.len() - self.last_len();
-        let mut is_same = true;
         let previous = std::mem::replace(&mut self.before, labels.clone());
-        let mut before = previous.iter();
-        for (index, (name, value)) in labels.iter().enumerate() {
-            is_same = is_same && before.next() == Some((name, value));
-            let known = is_same
-                .then(|| self.sets.get(last + index).copied())
-                .flatten();
-            let pair = known.unwrap_or_else(|| self.pairs.intern(name, value));
-            self.sets.push(pair);
+        let start = self.last_start();
+        let mut previous = previous.encoded_pairs().zip(start..);
+        for pair in labels.encoded_pairs() {
+            let known = previous.next().filter(|(other, _)| *other == pair);
+            let known = known.and_then(|(_, at)| self.sets.get(at).copied());
+            self.sets
+                .push(known.unwrap_or_else(|| self.pairs.intern(pair)));
         }
-        self.finish_series(id, labels)
-    }
-
-    /// Pairs of the series that was added last.
-    fn last_len(&self) -> usize {
-        let mut ends = self.ends.iter().rev();
-        ends.next().map_or(0, |end| end - ends.next().unwrap_or(&0))
-    }
-
-    fn finish_series(&mut self, id: u32, labels: &Labels) -> u32 {
         if self.with_lookup {
-            self.hashes.push(lookup::hash(labels));
+            self.hashes.push(lookup::hash(labels.as_bytes()));
         }
+        self.finish_series(id)
+    }
+
+    /// Where the pairs of the series that was added last begin.
+    fn last_start(&self) -> usize {
+        self.ends.iter().rev().nth(1).copied().unwrap_or(0)
+    }
+
+    fn finish_series(&mut self, id: u32) -> u32 {
         self.ends.push(self.sets.len());
         self.ids.push(id);
         self.len() - 1
@@ -83,8 +83,33 @@ impl IndexBuilder {
         source: &mut LabelsReader<'_>,
         ordinal: u32,
     ) -> Result<u32, CodecError> {
-        let labels = source.get(ordinal)?;
-        Ok(self.add(id, &labels))
+        if self.with_lookup {
+            self.hashes.push(lookup::hash(source.encoded(ordinal)?));
+        }
+        let (sets, pairs) = (&mut self.sets, &mut self.pairs);
+        let start = sets.len();
+        let read = source.each_pair(ordinal, &self.token, |number, pair| {
+            let number = number.unwrap_or_else(|| pairs.intern(pair));
+            sets.push(number);
+            number
+        });
+        // A damaged index may have its names in any order.
+        let names = |number: &u32| pairs.name(pairs.name_of(*number));
+        let is_ascending = sets[start..].is_sorted_by(|a, b| names(a) < names(b));
+        let read = read.and(if is_ascending {
+            Ok(())
+        } else {
+            Err(CodecError {
+                expected: "label sets with names in ascending order",
+            })
+        });
+        if let Err(error) = read {
+            self.sets.truncate(start);
+            self.hashes.truncate(self.ids.len());
+            return Err(error);
+        }
+        self.before = Labels::empty();
+        Ok(self.finish_series(id))
     }
 
     /// The sections of the index, ascending by kind.

@@ -208,6 +208,31 @@ impl Dictionary {
         Ok((pairs.end, false))
     }
 
+    /// Whether the value of a pair is this one.
+    pub(super) fn value_is(
+        &self,
+        file: &[u8],
+        pair: u32,
+        value: &[u8],
+    ) -> Result<bool, CodecError> {
+        let mut cursor = self.pairs.group(file, pair / GROUP, PAIRS)?;
+        // How many bytes of the value are equal so far, and how long the value read is.
+        let (mut equal, mut read) = (0, 0);
+        for _ in 0..=pair % GROUP {
+            let (shared, rest) = entry(&mut cursor)?;
+            if shared > read {
+                return Err(CodecError { expected: PAIRS });
+            }
+            read = shared + rest.len();
+            if shared <= equal {
+                let wanted = value.get(shared..).unwrap_or_default();
+                let both = rest.iter().zip(wanted);
+                equal = shared + both.take_while(|(a, b)| a == b).count();
+            }
+        }
+        Ok(equal == read && read == value.len())
+    }
+
     /// The values of consecutive pairs.
     pub(super) fn values<'a>(&'a self, file: &'a [u8], pairs: Range<u32>) -> Values<'a> {
         Values {
@@ -223,11 +248,17 @@ impl Dictionary {
 
 /// The value that a group begins with.
 fn first_value(mut group: Cursor<'_>) -> Result<&[u8], CodecError> {
-    if group.varint(PAIRS)? != 0 {
-        return Err(CodecError { expected: PAIRS });
+    match entry(&mut group)? {
+        (0, value) => Ok(value),
+        _ => Err(CodecError { expected: PAIRS }),
     }
-    let len = group.varint(PAIRS)?;
-    group.take(usize::try_from(len).unwrap_or(usize::MAX), PAIRS)
+}
+
+/// Bytes shared with the value before, and those that follow.
+fn entry<'a>(cursor: &mut Cursor<'a>) -> Result<(usize, &'a [u8]), CodecError> {
+    let shared = usize::try_from(cursor.varint(PAIRS)?).unwrap_or(usize::MAX);
+    let len = usize::try_from(cursor.varint(PAIRS)?).unwrap_or(usize::MAX);
+    Ok((shared, cursor.take(len, PAIRS)?))
 }
 
 /// Walks over values; each is there until the next is asked for.
@@ -262,13 +293,11 @@ impl Values<'_> {
             self.cursor = pairs.group(self.file, self.at / GROUP, PAIRS)?;
             self.value.clear();
         }
-        let shared = self.cursor.varint(PAIRS)?;
-        let len = self.cursor.varint(PAIRS)?;
-        if shared > self.value.len() as u64 {
+        let (shared, rest) = entry(&mut self.cursor)?;
+        if shared > self.value.len() {
             return Err(CodecError { expected: PAIRS });
         }
-        let rest = (self.cursor).take(usize::try_from(len).unwrap_or(usize::MAX), PAIRS)?;
-        self.value.truncate(shared as usize);
+        self.value.truncate(shared);
         self.value.extend_from_slice(rest);
         self.at += 1;
         Ok(())

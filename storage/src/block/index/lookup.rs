@@ -1,23 +1,22 @@
 //! From the hash of a label set to its ordinal.
 //!
-//! Open addressing over u32 slots, five for four series: a slot is 0, or the ordinal plus one in its
-//! low bits, as many as the number of series needs, and below them nothing but the upper bits of
-//! the hash. A set is first looked for at `hash * slots / 2^64`, then in the slots that follow, past
+//! Open addressing over u32 slots, five for four series: a slot is 0, or the ordinal plus one in as
+//! many low bits as the number of series needs, and above them the lowest bits of the hash. A set is first looked for at `hash * slots / 2^64`, then in the slots that follow, past
 //! the end from the first, up to a free one.
 
 use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{Labels, codec::CodecError};
+use crate::codec::CodecError;
 
 const LOOKUP: &str = "a table of label hashes";
 const DAMAGED: CodecError = CodecError { expected: LOOKUP };
 
 /// The hash of a label set, the same in every process: xxh3 of its pairs back to back, each text
 /// after its length (u32).
-pub(super) fn hash(labels: &Labels) -> u64 {
-    xxh3_64(labels.as_bytes())
+pub(super) fn hash(encoded: &[u8]) -> u64 {
+    xxh3_64(encoded)
 }
 
 /// Low bits of a slot that hold an ordinal plus one.

@@ -16,6 +16,7 @@ mod builder;
 mod dictionary;
 mod groups;
 mod implied;
+mod labels;
 mod lookup;
 mod postings;
 mod series;
@@ -23,6 +24,7 @@ mod series;
 mod tests;
 
 pub(crate) use builder::IndexBuilder;
+pub(crate) use labels::LabelsReader;
 
 use std::{
     ops::{ControlFlow, Range},
@@ -32,9 +34,10 @@ use std::{
 use roaring::RoaringBitmap;
 
 use dictionary::{Dictionary, text};
+use labels::Known;
 use lookup::Lookup;
 use postings::PostingsTable;
-use series::{SeriesCursor, SeriesTable};
+use series::SeriesTable;
 
 use super::SectionKind;
 use crate::{
@@ -43,8 +46,6 @@ use crate::{
     index::{self, Label, Terms, Union},
     model::LabelsEncoder,
 };
-
-type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 
 const IDS: &str = "the ids of series";
 
@@ -137,25 +138,35 @@ impl BlockIndex {
     /// # Errors
     /// When the index is damaged, as of all that follow.
     pub(crate) fn find(&self, labels: &Labels) -> Result<Option<u32>, CodecError> {
-        let mut cursor = self.series.cursor(&self.map);
         let Some(lookup) = &self.lookup else {
             let Some(pairs) = self.pairs_of(labels)? else {
                 return Ok(None);
             };
             return self.series.find(&self.map, &pairs);
         };
-        // The labels' pairs are looked for when a first series might be theirs.
-        let mut pairs = None;
-        lookup.find(&self.map, lookup::hash(labels), |ordinal| {
-            let pairs = match &pairs {
-                Some(pairs) => pairs,
-                None => pairs.insert(self.pairs_of(labels)?),
-            };
-            match pairs {
-                Some(pairs) => Ok(cursor.get(ordinal)? == pairs),
-                None => Ok(false),
-            }
+        let mut cursor = self.series.cursor(&self.map);
+        lookup.find(&self.map, lookup::hash(labels.as_bytes()), |ordinal| {
+            self.is(cursor.get(ordinal)?, labels)
         })
+    }
+
+    /// Whether these pairs are the labels.
+    fn is(&self, pairs: &[u32], labels: &Labels) -> Result<bool, CodecError> {
+        let mut labels = labels.iter();
+        for pair in pairs {
+            let Some((name, value)) = labels.next() else {
+                return Ok(false);
+            };
+            let own_name = self.dictionary.name_of(&self.map, *pair)?;
+            let is_equal = self.dictionary.name(&self.map, own_name)? == name
+                && self
+                    .dictionary
+                    .value_is(&self.map, *pair, value.as_bytes())?;
+            if !is_equal {
+                return Ok(false);
+            }
+        }
+        Ok(labels.next().is_none())
     }
 
     /// The pairs of a label set, unless one is not known.
@@ -183,9 +194,10 @@ impl BlockIndex {
         LabelsReader {
             index: self,
             cursor: self.series.cursor(&self.map),
-            known: HashMap::default(),
-            texts: Vec::new(),
+            known: Known::default(),
             encoder: LabelsEncoder::default(),
+            numbers: Vec::new(),
+            builder: None,
         }
     }
 
@@ -235,52 +247,6 @@ impl BlockIndex {
             }
         }
         Ok(())
-    }
-}
-
-/// Makes label sets of series; remembers the texts of pairs.
-#[derive(Debug)]
-pub(crate) struct LabelsReader<'a> {
-    index: &'a BlockIndex,
-    cursor: SeriesCursor<'a>,
-    /// The name of a pair by its number in the order of names, and where its value is in `texts`.
-    known: HashMap<u32, (u32, Range<usize>)>,
-    texts: Vec<u8>,
-    encoder: LabelsEncoder,
-}
-
-impl LabelsReader<'_> {
-    /// The labels of a series.
-    ///
-    /// # Errors
-    /// When the index is damaged, or `ordinal` is not below its length.
-    pub(crate) fn get(&mut self, ordinal: u32) -> Result<Labels, CodecError> {
-        let index = self.index;
-        let mut last = None;
-        for pair in self.cursor.get(ordinal)? {
-            let (name, value) = match self.known.get(pair) {
-                Some(known) => known.clone(),
-                None => {
-                    let name = index.dictionary.name_of(&index.map, *pair)?;
-                    let mut values = index.values(*pair..*pair + 1);
-                    let (_, value) = values.next()?.unwrap_or_default();
-                    let value = text(value)?.as_bytes();
-                    let range = self.texts.len()..self.texts.len() + value.len();
-                    self.texts.extend_from_slice(value);
-                    self.known.insert(*pair, (name, range.clone()));
-                    (name, range)
-                }
-            };
-            let expected = "label sets with each name once and no empty value";
-            if last.replace(name) == Some(name) || value.is_empty() {
-                self.encoder.clear();
-                return Err(CodecError { expected });
-            }
-            let value = text(self.texts.get(value).unwrap_or_default())?;
-            let name = index.dictionary.name(&index.map, name)?;
-            self.encoder.push(name, value);
-        }
-        Ok(self.encoder.finish())
     }
 }
 
@@ -369,13 +335,13 @@ impl Terms for BlockIndex {
     fn each_label(
         &self,
         among: &RoaringBitmap,
-        each: &mut dyn FnMut(Label) -> ControlFlow<()>,
+        each: &mut dyn FnMut(u32, Label) -> ControlFlow<()>,
     ) -> Result<(), CodecError> {
         let mut cursor = self.series.cursor(&self.map);
         for ordinal in among {
             for pair in cursor.get(ordinal)? {
                 let name = self.dictionary.name_of(&self.map, *pair)?;
-                if each(Label { name, pair: *pair }).is_break() {
+                if each(ordinal, Label { name, pair: *pair }).is_break() {
                     return Ok(());
                 }
             }

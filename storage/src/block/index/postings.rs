@@ -177,10 +177,18 @@ impl Postings<'_> {
     /// Whether a series of `among` has the pair.
     pub(super) fn intersects(&self, among: &RoaringBitmap) -> Result<bool, CodecError> {
         let mut found = false;
-        self.each(Some(among), |_| {
-            found = true;
-            false
-        })?;
+        // The fewer of the two are looked for among the others.
+        if among.len() <= self.len {
+            self.each(Some(among), |_| {
+                found = true;
+                false
+            })?;
+        } else {
+            self.each(None, |ordinal| {
+                found = among.contains(ordinal);
+                !found
+            })?;
+        }
         Ok(found)
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use memchr::memmem::Finder;
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
 /// Most texts that classes and optional parts may multiply to.
@@ -105,7 +106,7 @@ fn texts(hir: &Hir, start: bool, end: bool) -> Option<Vec<String>> {
 #[derive(Debug)]
 pub(super) struct Glob {
     first: String,
-    middle: Vec<String>,
+    middle: Vec<Finder<'static>>,
     last: String,
 }
 
@@ -118,7 +119,9 @@ impl Glob {
         let mut parts = parts.into_iter();
         Some(Self {
             first: parts.next()?,
-            middle: parts.filter(|part| !part.is_empty()).collect(),
+            middle: (parts.filter(|part| !part.is_empty()))
+                .map(|part| Finder::new(&part).into_owned())
+                .collect(),
             last,
         })
     }
@@ -131,16 +134,18 @@ impl Glob {
     /// Whether the whole of `text` matches. Taking the earliest place for each part is enough, for
     /// a gap may be of any length.
     pub(super) fn is_match(&self, text: &str) -> bool {
-        let Some(mut rest) = text.strip_prefix(&*self.first) else {
+        let Some(mut rest) = text.as_bytes().strip_prefix(self.first.as_bytes()) else {
             return false;
         };
         for part in &self.middle {
-            match rest.split_once(part.as_str()) {
-                Some((_, after)) => rest = after,
+            let at = part.find(rest);
+            let after = at.and_then(|at| rest.get(at + part.needle().len()..));
+            match after {
+                Some(after) => rest = after,
                 None => return false,
             }
         }
-        rest.ends_with(&self.last)
+        rest.ends_with(self.last.as_bytes())
     }
 }
 
