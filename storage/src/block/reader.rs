@@ -164,6 +164,11 @@ impl Block {
             .map_err(|error| self.section_damaged(SectionKind::Times, error))
     }
 
+    /// How many time columns there are.
+    pub(crate) fn times_len(&self) -> u32 {
+        (self.section(SectionKind::Times).len() / times::TIMES_ENTRY_BYTES) as u32
+    }
+
     /// The first and last timestamp of a time column and how many there are, without decoding it.
     ///
     /// # Errors
@@ -298,9 +303,8 @@ impl Block {
         self.frames
             .check(&self.map, &mut buffer)
             .map_err(|damage| self.damaged(damage))?;
-        let columns = self.section(SectionKind::Times).len() / times::TIMES_ENTRY_BYTES;
         let mut timestamps = Vec::new();
-        for column in 0..columns as u32 {
+        for column in 0..self.times_len() {
             timestamps.clear();
             self.times(column, &mut buffer, &mut timestamps)?;
         }
