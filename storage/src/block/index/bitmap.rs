@@ -166,13 +166,13 @@ impl<'a> BitmapView<'a> {
         Ok((Some(container), index))
     }
 
-    /// Hands on the values of `among` that are in the bitmap too, ascending, until `each` answers
-    /// `false`.
+    /// Hands on the values of `among`, which ascend, that are in the bitmap too, until `each` answers
+    /// `false`; answers whether it never did.
     pub(super) fn each_among(
         &self,
         among: impl Iterator<Item = u32>,
         mut each: impl FnMut(u32) -> bool,
-    ) -> Result<(), CodecError> {
+    ) -> Result<bool, CodecError> {
         let (mut known, mut container, mut from) = (None, None, 0);
         for value in among {
             let key = (value >> 16) as u16;
@@ -183,10 +183,10 @@ impl<'a> BitmapView<'a> {
             if container.is_some_and(|container: Container<'_>| container.contains(value as u16))
                 && !each(value)
             {
-                break;
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Adds all values to `out`.

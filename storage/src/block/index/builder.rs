@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    LabelsReader, dictionary::DictionaryWriter, implied::Implied, lookup, postings::PostingsWriter,
+    LabelsReader,
+    dictionary::DictionaryWriter,
+    implied::{Implied, Unions},
+    lookup,
+    postings::PostingsWriter,
     series::SeriesWriter,
 };
 use crate::{Labels, block::SectionKind, codec::CodecError, index::Pairs};
@@ -121,6 +125,8 @@ impl IndexBuilder {
         let mut numbers = vec![0; self.pairs.len()];
         let mut dictionary = DictionaryWriter::default();
         let mut next = 0;
+        // Where the pairs of each name end.
+        let mut names_end = Vec::with_capacity(names.len());
         for name in names {
             dictionary.name(self.pairs.name(name));
             let mut pairs = self.pairs.of_name(name).to_vec();
@@ -130,6 +136,7 @@ impl IndexBuilder {
                 numbers[pair as usize] = next;
                 next += 1;
             }
+            names_end.push(next);
         }
         drop(self.pairs);
         let mut sets = self.sets;
@@ -144,7 +151,10 @@ impl IndexBuilder {
         let mut table = SeriesWriter::new(&implied, numbers.len());
         each_set(&sets, &self.ends).for_each(|set| table.push(set));
         let (table, tails) = table.finish();
-        let postings = write_postings(&sets, &self.ends, &counts);
+        let unions = Unions::find(&implied, &counts, |pair| {
+            names_end.partition_point(|end| *end <= pair) as u32
+        });
+        let postings = write_postings(&sets, &self.ends, &counts, &unions);
         let (symbols, pairs) = dictionary.finish();
         let mut sections = vec![
             (SectionKind::Symbols, symbols),
@@ -170,7 +180,7 @@ fn each_set<'s>(sets: &'s [u32], ends: &'s [usize]) -> impl Iterator<Item = &'s 
 }
 
 /// Turns sets of pairs into the ordinals of each pair, by counting.
-fn write_postings(sets: &[u32], ends: &[usize], counts: &[u32]) -> Vec<u8> {
+fn write_postings(sets: &[u32], ends: &[usize], counts: &[u32], unions: &Unions) -> Vec<u8> {
     // Where the ordinals of a pair begin; when they are all there, where they end.
     let mut places = Vec::with_capacity(counts.len());
     let mut sum = 0;
@@ -188,8 +198,10 @@ fn write_postings(sets: &[u32], ends: &[usize], counts: &[u32]) -> Vec<u8> {
     }
     let mut writer = PostingsWriter::default();
     let mut start = 0;
-    for end in places {
-        writer.push(&ordinals[start..end]);
+    let (mut is_union, mut union) = (Vec::<bool>::new(), Vec::new());
+    for (pair, end) in (0..).zip(places) {
+        unions.of(pair, |part| !is_union[part as usize], &mut union);
+        is_union.push(writer.push(&ordinals[start..end], &union));
         start = end;
     }
     writer.finish()

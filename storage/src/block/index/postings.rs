@@ -2,8 +2,10 @@
 //!
 //! An entry begins with a varint: the number of ordinals times four, plus a kind. Few ordinals (0)
 //! and one run (1) lie in the entry itself: the first ordinal as a varint, then for the few the
-//! steps to the next ones less one. Anything else (2) is a bitmap in the portable roaring format:
-//! its length as a varint, then its bytes.
+//! steps to the next ones less one. Many (2) are a bitmap in the portable roaring format: its length
+//! as a varint, then its bytes. And where the series of a pair are just those of some pairs of
+//! another name, each once (the instances of a job), these stand for them (3): their number, the
+//! first, and the steps to the next ones less one, as varints; none of them has an entry of kind 3.
 
 use std::ops::Range;
 
@@ -24,43 +26,86 @@ const DAMAGED: CodecError = CodecError { expected: POSTINGS };
 /// Most ordinals that lie in an entry.
 const FEW_MAX: usize = 8;
 
+/// Most pairs that stand for another: reading it must stay quick.
+pub(super) const UNION_MAX: usize = 128;
+
 const FEW: u64 = 0;
 const RUN: u64 = 1;
 const BITMAP: u64 = 2;
+const UNION: u64 = 3;
 
 /// Writes the postings of pairs in the order of their numbers.
 #[derive(Debug, Default)]
-pub(super) struct PostingsWriter(GroupsWriter);
+pub(super) struct PostingsWriter {
+    entries: GroupsWriter,
+    entry: Vec<u8>,
+    union: Vec<u8>,
+}
 
 impl PostingsWriter {
-    /// Adds the postings of the next pair: at least one ordinal, ascending.
-    pub(super) fn push(&mut self, ordinals: &[u32]) {
-        let (out, _) = self.0.entry();
+    /// Adds the postings of the next pair: at least one ordinal, ascending. Answers whether the pairs
+    /// of `union`, unless it is empty, took less room to stand for them.
+    pub(super) fn push(&mut self, ordinals: &[u32], union: &[u32]) -> bool {
         let (Some(first), Some(last)) = (ordinals.first(), ordinals.last()) else {
             unreachable!("a pair has a series");
         };
         let len = ordinals.len() as u64;
+        let entry = &mut self.entry;
+        entry.clear();
         if u64::from(last - first) == len - 1 {
-            put_varint(len << 2 | RUN, out);
-            put_varint(u64::from(*first), out);
+            put_varint(len << 2 | RUN, entry);
+            put_varint(u64::from(*first), entry);
         } else if ordinals.len() <= FEW_MAX {
-            put_varint(len << 2 | FEW, out);
-            put_varint(u64::from(*first), out);
-            for step in ordinals.windows(2) {
-                put_varint(u64::from(step[1] - step[0] - 1), out);
-            }
+            put_varint(len << 2 | FEW, entry);
+            put_ascending(ordinals, entry);
         } else {
             let ordinals = ordinals.iter().copied();
             let mut bitmap = RoaringBitmap::from_sorted_iter(ordinals).expect("ascending");
             bitmap.optimize();
-            put_varint(len << 2 | BITMAP, out);
-            put_varint(bitmap.serialized_size() as u64, out);
-            bitmap.serialize_into(out).expect("memory takes it");
+            put_varint(len << 2 | BITMAP, entry);
+            put_varint(bitmap.serialized_size() as u64, entry);
+            bitmap.serialize_into(&mut *entry).expect("memory takes it");
         }
+        self.union.clear();
+        if !union.is_empty() {
+            put_varint(len << 2 | UNION, &mut self.union);
+            put_varint(union.len() as u64, &mut self.union);
+            put_ascending(union, &mut self.union);
+        }
+        // Reading pairs one by one costs time, which must be worth it.
+        let is_union = !union.is_empty() && self.union.len() * 2 < self.entry.len();
+        let (out, _) = self.entries.entry();
+        out.extend_from_slice(if is_union { &self.union } else { &self.entry });
+        is_union
     }
 
     pub(super) fn finish(self) -> Vec<u8> {
-        self.0.finish()
+        self.entries.finish()
+    }
+}
+
+/// Appends at least one number: the first, and the steps less one.
+fn put_ascending(numbers: &[u32], out: &mut Vec<u8>) {
+    let mut next = 0;
+    for number in numbers {
+        put_varint(u64::from(number - next), out);
+        next = number + 1;
+    }
+}
+
+/// Reads ascending numbers.
+#[derive(Debug, Clone, Copy)]
+struct Ascending<'a> {
+    cursor: Cursor<'a>,
+    next: u64,
+}
+
+impl Ascending<'_> {
+    fn next(&mut self) -> Result<u32, CodecError> {
+        let step = self.cursor.varint(POSTINGS)?;
+        let number = self.next.checked_add(step).ok_or(DAMAGED)?;
+        self.next = number + 1;
+        u32::try_from(number).map_err(|_| DAMAGED)
     }
 }
 
@@ -71,6 +116,8 @@ pub(super) struct PostingsTable(Groups);
 /// The postings of one pair.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Postings<'a> {
+    table: &'a PostingsTable,
+    file: &'a [u8],
     /// As its writer says; a damaged bitmap may hold another number.
     len: u64,
     content: Content<'a>,
@@ -80,11 +127,12 @@ pub(super) struct Postings<'a> {
 
 #[derive(Debug, Clone, Copy)]
 enum Content<'a> {
-    /// First ordinal, and the steps to the others.
-    Few(u32, Cursor<'a>),
+    Few(Ascending<'a>),
     /// First ordinal.
     Run(u32),
     Bitmap(&'a [u8]),
+    /// Pairs and their number.
+    Union(u64, Ascending<'a>),
 }
 
 impl PostingsTable {
@@ -99,45 +147,62 @@ impl PostingsTable {
 
     /// The postings of a pair, of `end` series in all.
     pub(super) fn get<'a>(
-        &self,
+        &'a self,
         file: &'a [u8],
         pair: u32,
         end: u32,
     ) -> Result<Postings<'a>, CodecError> {
         let mut cursor = self.0.group(file, pair / GROUP, POSTINGS)?;
         for _ in 0..pair % GROUP {
-            read(&mut cursor, end)?;
+            read(&mut cursor)?;
         }
-        read(&mut cursor, end)
+        let (len, content) = read(&mut cursor)?;
+        if len == 0 || len > u64::from(end) {
+            return Err(DAMAGED);
+        }
+        Ok(Postings {
+            table: self,
+            file,
+            len,
+            content,
+            end,
+        })
     }
 }
 
-/// Reads an entry, and steps over it.
-fn read<'a>(cursor: &mut Cursor<'a>, end: u32) -> Result<Postings<'a>, CodecError> {
+/// Reads the number of ordinals and the rest of an entry, and steps over it.
+fn read<'a>(cursor: &mut Cursor<'a>) -> Result<(u64, Content<'a>), CodecError> {
     let head = cursor.varint(POSTINGS)?;
     let (len, kind) = (head >> 2, head & 3);
-    let mut first = || u32::try_from(cursor.varint(POSTINGS)?).map_err(|_| DAMAGED);
     let content = match kind {
-        FEW => {
-            let first = first()?;
-            let steps = *cursor;
-            for _ in 1..len {
-                cursor.varint(POSTINGS)?;
-            }
-            Content::Few(first, steps)
+        FEW => Content::Few(ascending(cursor, len)?),
+        RUN => {
+            let first = u32::try_from(cursor.varint(POSTINGS)?);
+            Content::Run(first.map_err(|_| DAMAGED)?)
         }
-        RUN => Content::Run(first()?),
         BITMAP => {
             let bytes = cursor.varint(POSTINGS)?;
             let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             Content::Bitmap(cursor.take(bytes, POSTINGS)?)
         }
-        _ => return Err(DAMAGED),
+        _ => {
+            let pairs = cursor.varint(POSTINGS)?;
+            Content::Union(pairs, ascending(cursor, pairs)?)
+        }
     };
-    if len == 0 || len > u64::from(end) {
-        return Err(DAMAGED);
+    Ok((len, content))
+}
+
+/// The `len` numbers that follow, and steps over them.
+fn ascending<'a>(cursor: &mut Cursor<'a>, len: u64) -> Result<Ascending<'a>, CodecError> {
+    let numbers = Ascending {
+        cursor: *cursor,
+        next: 0,
+    };
+    for _ in 0..len {
+        cursor.varint(POSTINGS)?;
     }
-    Ok(Postings { len, content, end })
+    Ok(numbers)
 }
 
 impl Postings<'_> {
@@ -167,11 +232,41 @@ impl Postings<'_> {
                 *out.bitmap() |= all;
                 Ok(())
             }
-            _ => self.each(among, |ordinal| {
-                out.push(ordinal);
-                true
-            }),
+            (Content::Union(..), _) => {
+                self.each_part(|part| part.add_to(among, out).map(|()| true))?;
+                Ok(())
+            }
+            _ => {
+                self.each(among, |ordinal| {
+                    out.push(ordinal);
+                    true
+                })?;
+                Ok(())
+            }
         }
+    }
+
+    /// Hands on the postings that these ones are the union of, until `each` answers `false`.
+    fn each_part(
+        &self,
+        mut each: impl FnMut(Self) -> Result<bool, CodecError>,
+    ) -> Result<bool, CodecError> {
+        let Content::Union(pairs, mut numbers) = self.content else {
+            return each(*self);
+        };
+        // Parts have no series in common: damage must not make many of few.
+        let mut left = self.len;
+        for _ in 0..pairs {
+            let part = self.table.get(self.file, numbers.next()?, self.end)?;
+            if matches!(part.content, Content::Union(..)) {
+                return Err(DAMAGED);
+            }
+            left = left.checked_sub(part.len).ok_or(DAMAGED)?;
+            if !each(part)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether a series of `among` has the pair.
@@ -201,38 +296,40 @@ impl Postings<'_> {
         }
     }
 
-    /// Hands on ordinals, ascending, until `each` answers `false`.
+    /// Hands on ordinals, those in `among` if it is given, until `each` answers `false`; answers
+    /// whether it never did.
     fn each(
         &self,
         among: Option<&RoaringBitmap>,
         mut each: impl FnMut(u32) -> bool,
-    ) -> Result<(), CodecError> {
+    ) -> Result<bool, CodecError> {
+        self.each_part(|part| part.each_of_part(among, &mut each))
+    }
+
+    fn each_of_part(
+        &self,
+        among: Option<&RoaringBitmap>,
+        mut each: impl FnMut(u32) -> bool,
+    ) -> Result<bool, CodecError> {
         match self.content {
-            Content::Few(first, mut steps) => {
-                let mut ordinal = first;
-                for index in 0..self.len {
-                    if index > 0 {
-                        let step = u32::try_from(steps.varint(POSTINGS)?).map_err(|_| DAMAGED)?;
-                        ordinal = (ordinal.checked_add(step))
-                            .and_then(|before| before.checked_add(1))
-                            .ok_or(DAMAGED)?;
-                    }
+            Content::Few(mut ordinals) => {
+                for _ in 0..self.len {
+                    let ordinal = ordinals.next()?;
                     if ordinal >= self.end {
                         return Err(DAMAGED);
                     }
                     if among.is_none_or(|among| among.contains(ordinal)) && !each(ordinal) {
-                        break;
+                        return Ok(false);
                     }
                 }
-                Ok(())
+                Ok(true)
             }
             Content::Run(first) => {
                 let run = first..=self.last_of_run(first)?;
-                match among {
+                Ok(match among {
                     Some(among) => among.range(run).all(each),
                     None => run.into_iter().all(each),
-                };
-                Ok(())
+                })
             }
             Content::Bitmap(bytes) => {
                 let view = BitmapView::parse(bytes)?;
@@ -241,11 +338,11 @@ impl Postings<'_> {
                     None => {
                         let mut all = RoaringBitmap::new();
                         view.add_to(self.end, &mut all)?;
-                        all.iter().all(each);
-                        Ok(())
+                        Ok(all.iter().all(each))
                     }
                 }
             }
+            Content::Union(..) => Err(DAMAGED),
         }
     }
 }

@@ -306,3 +306,55 @@ fn many_series_are_found_by_every_kind_of_postings() {
         );
     }
 }
+
+/// The jobs of instances are told by them, where that takes less room.
+#[test]
+fn a_pair_whose_series_are_those_of_others_is_told_by_them() {
+    let mut sets = Sets::new();
+    for series in 0..4000_u32 {
+        let (metric, instance) = (series / 40, series % 40);
+        let labels = Labels::from_pairs([
+            ("__name__", format!("metric_{metric:02}")),
+            ("instance", format!("host-{instance:02}")),
+            ("job", format!("job-{}", instance % 3)),
+            ("zone", format!("zone-{}", instance % 7 % 2)),
+        ]);
+        sets.insert(labels, series);
+    }
+    let postings = |sections: Vec<(SectionKind, Vec<u8>)>| {
+        let found = sections
+            .into_iter()
+            .find(|(kind, _)| *kind == SectionKind::Postings);
+        found.unwrap().1.len()
+    };
+    // A bitmap of 4,000 series takes 500 bytes or two bytes a series.
+    let of_instances: BTreeMap<Labels, u32> = (sets.iter())
+        .map(|(labels, id)| {
+            let labels = labels.to_builder().remove("job").remove("zone").build();
+            (labels, *id)
+        })
+        .collect();
+    let more = postings(sections(&sets, false)) - postings(sections(&of_instances, false));
+    assert!(more < 150, "five pairs take {more} bytes");
+    let index = index(&sets, false);
+    let any_instance = Matcher::new("instance", MatchOp::Regex, "host-.[0-4]").unwrap();
+    for (name, value) in [("job", "job-0"), ("job", "job-2"), ("zone", "zone-1")] {
+        for matchers in [
+            vec![Matcher::equal(name, value)],
+            vec![Matcher::equal(name, value), any_instance.clone()],
+            vec![
+                Matcher::equal(name, value),
+                Matcher::equal("__name__", "metric_07"),
+            ],
+            vec![Matcher::new(name, MatchOp::NotEqual, value).unwrap()],
+        ] {
+            let expected = filtered(&sets, &matchers);
+            let ordinals = index.select(&matchers).unwrap();
+            let found: RoaringBitmap = ordinals.iter().map(|ordinal| index.id(ordinal)).collect();
+            assert_eq!(found, expected, "{matchers:?}");
+        }
+    }
+    let among = index.select(&[any_instance]).unwrap();
+    let jobs = texts(|each| index.label_values("job", Some(&among), each).unwrap());
+    assert_eq!(jobs, ["job-0", "job-1", "job-2"]);
+}
