@@ -23,6 +23,21 @@ impl Bits {
         }
     }
 
+    /// 64 columns from `index * 64` on.
+    pub(crate) fn word(&self, index: usize) -> u64 {
+        self.0.get(index).copied().unwrap_or(0)
+    }
+
+    /// Adds every column of the other set.
+    pub(crate) fn union(&mut self, other: &Self) {
+        if self.0.len() < other.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
+        for (word, other) in self.0.iter_mut().zip(&other.0) {
+            *word |= other;
+        }
+    }
+
     pub(crate) fn words(&self) -> &[u64] {
         &self.0
     }
@@ -44,15 +59,22 @@ impl Bits {
         if last >= self.0.len() {
             self.0.resize(last + 1, 0);
         }
-        let first = columns.start as usize / 64;
-        for word in first..=last {
-            let base = word as u64 * 64;
-            let from = u64::from(columns.start).saturating_sub(base);
-            let to = (u64::from(columns.end) - base).min(64);
-            let upper = if to == 64 { u64::MAX } else { (1 << to) - 1 };
-            self.0[word] |= upper & !((1u64 << from) - 1);
+        for (index, mask) in masks(columns) {
+            self.0[index] |= mask;
         }
     }
+}
+
+/// The words that the columns of a range are in, with the bits that are theirs.
+pub(crate) fn masks(columns: std::ops::Range<u32>) -> impl Iterator<Item = (usize, u64)> {
+    let words = columns.start as usize / 64..columns.end.div_ceil(64) as usize;
+    words.map(move |index| {
+        let base = index as u64 * 64;
+        let from = u64::from(columns.start).saturating_sub(base);
+        let to = (u64::from(columns.end) - base).min(64);
+        let upper = if to == 64 { u64::MAX } else { (1 << to) - 1 };
+        (index, upper & !((1u64 << from) - 1))
+    })
 }
 
 /// Whether the bitmap holds the column.
@@ -64,16 +86,20 @@ pub(crate) fn contains(words: &[u64], column: u32) -> bool {
 
 /// The columns of a bitmap, ascending.
 pub(crate) fn ones(words: &[u64]) -> impl Iterator<Item = u32> + '_ {
-    words.iter().enumerate().flat_map(|(index, word)| {
-        let mut rest = *word;
-        std::iter::from_fn(move || {
-            if rest == 0 {
-                return None;
-            }
-            let bit = rest.trailing_zeros();
-            rest &= rest - 1;
-            Some(index as u32 * 64 + bit)
-        })
+    let words = words.iter().enumerate();
+    words.flat_map(|(index, word)| ones_in(index, *word))
+}
+
+/// The columns of one word, ascending.
+pub(crate) fn ones_in(index: usize, word: u64) -> impl Iterator<Item = u32> {
+    let mut rest = word;
+    std::iter::from_fn(move || {
+        if rest == 0 {
+            return None;
+        }
+        let bit = rest.trailing_zeros();
+        rest &= rest - 1;
+        Some(index as u32 * 64 + bit)
     })
 }
 

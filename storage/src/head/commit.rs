@@ -94,9 +94,9 @@ struct StagedRow {
     real: Bits,
     /// Columns and bits that differ from what the block has.
     to_block: Vec<(u32, u64)>,
-    /// Columns and bits that differ from what the log has.
-    to_log: Vec<(u32, u64)>,
-    /// The caller's values.
+    /// Columns and series that the log does not have.
+    bindings: Vec<(u32, u32)>,
+    /// The caller's values that may be, or may have been, others than the stored ones.
     current: Vec<(u32, u64)>,
     tracked: Bits,
     commit: Commit,
@@ -314,35 +314,53 @@ impl Head {
         let mark = undo.len();
         let mut commit = Commit::default();
         let mut samples = Vec::with_capacity(push.samples.len());
+        let mut undefined: Vec<u32> = Vec::new();
+        let epoch = state.wal.epoch;
+        let mut sides = self.states.lock_sides();
         for (index, (id, sample)) in push.samples.iter().enumerate() {
+            if sides.get(*id).is_none_or(|side| side.last().is_none()) {
+                drop(sides);
+                self.isolate(&mut state.targets, *id);
+                sides = self.states.lock_sides();
+            }
+            let mut side = sides.get(*id).expect("a series that judges itself");
+            let last = side.last().expect("a series that judges itself");
             let bits = sample.value.to_bits();
-            let last = self.isolate(&mut state.targets, *id);
             match judge(push.bounds, last, sample.time, bits) {
                 Verdict::Keep => {
                     undo.push((*id, last));
-                    self.states.set_last(*id, (sample.time, bits));
-                    samples.push((*id, *sample));
-                    commit.accepted += 1;
+                    side.set_last((sample.time, bits));
                 }
-                Verdict::Late => {
-                    samples.push((*id, *sample));
+                Verdict::Late => {}
+                Verdict::Same => {
                     commit.accepted += 1;
+                    continue;
                 }
-                Verdict::Same => commit.accepted += 1,
                 Verdict::Refuse(refusal) => {
                     self.counters.refused(refusal);
                     commit.refused.push((index as u32, refusal));
+                    continue;
                 }
             }
+            commit.accepted += 1;
+            if side.becomes_logged(epoch) {
+                undefined.push(*id);
+            }
+            samples.push((*id, *sample));
         }
+        drop(sides);
         if push.all_or_nothing && !commit.refused.is_empty() {
             self.revert(undo.split_off(mark));
+            let sides = self.states.lock_sides();
+            for side in undefined.drain(..).filter_map(|id| sides.get(id)) {
+                { side }.forget_logged();
+            }
             samples.clear();
             commit.accepted = 0;
         }
         if !samples.is_empty() {
             state.sequence += 1;
-            self.define(state, records, samples.iter().map(|(id, _)| *id));
+            self.define(state, records, undefined.into_iter());
             encode_solo(records, state.sequence, &samples);
         }
         StagedPush {
@@ -393,61 +411,76 @@ impl Head {
         let roll = writer.open.as_ref().is_none_or(|open| open.is_full());
         let reset = writer.log_epoch != epoch;
 
-        // Candidates: what is set, and what is the same but needs more than a bit in the row.
-        let mut candidates: Vec<(u32, u64, usize)> = Vec::with_capacity(row.set.len() + 16);
-        let mut present = Bits::default();
+        // What is in the row for certain, and what must be judged: column, bits, index in the row.
+        let mut stored: Vec<(u32, u64)> = Vec::with_capacity(row.set.len() + 16);
+        let mut doubtful: Vec<(u32, u64, usize)> = Vec::new();
+        let mut take = |writer: &TargetWriter, column: u32, bits: u64, index: usize| {
+            if fast && !writer.shared.contains(column) {
+                stored.push((column, bits));
+            } else {
+                doubtful.push((column, bits, index));
+            }
+        };
         for (index, (column, value)) in row.set.iter().enumerate() {
             if now.contains(column.0) || writer.series_of(column.0).is_none() {
                 refuse(&mut commit, index, Refusal::Duplicate);
                 continue;
             }
             now.insert(column.0);
-            candidates.push((column.0, value.to_bits(), index));
+            take(writer, column.0, value.to_bits(), index);
         }
-        let mut same_index = row.set.len() + row.at.len();
+        let mut first_index = row.set.len() + row.at.len();
         for range in &row.same {
-            for column in range.clone() {
-                let clean = fast
-                    && !roll
-                    && !reset
-                    && writer.in_block.contains(column)
-                    && writer.in_log.contains(column)
-                    && !writer.shared.contains(column)
-                    && writer.is_stored(column);
-                if clean {
-                    present.insert(column);
-                    commit.accepted += 1;
+            // Most need no more than the bit that says that they are there.
+            let may_be_clean = fast && !roll && !reset && !writer.has_odd();
+            for (word, mask) in bits::masks(range.clone()) {
+                let clean = if may_be_clean {
+                    writer.in_block.word(word)
+                        & writer.in_log.word(word)
+                        & !writer.shared.word(word)
                 } else {
-                    candidates.push((column, writer.current(column), same_index));
+                    0
+                };
+                commit.accepted += (mask & clean).count_ones();
+                for column in bits::ones_in(word, mask & !clean) {
+                    let index = first_index + (column - range.start) as usize;
+                    take(writer, column, writer.current(column), index);
                 }
-                same_index += 1;
             }
+            first_index += range.len();
         }
-        let mut real = present.clone();
-        if !candidates.is_sorted_by_key(|(column, ..)| *column) {
-            candidates.sort_unstable_by_key(|(column, ..)| *column);
-        }
-        let vanished: Vec<u32> = if as_row {
-            bits::ones(writer.tracked.words())
-                .filter(|column| !now.contains(*column))
+        commit.accepted += stored.len() as u32;
+        let vanished = |tracked: &Bits, now: &Bits| -> Vec<u32> {
+            let words = tracked.words().iter().enumerate();
+            words
+                .flat_map(|(index, word)| bits::ones_in(index, word & !now.word(index)))
                 .collect()
+        };
+        let vanished = if as_row {
+            vanished(&writer.tracked, &now)
         } else {
             Vec::new()
         };
-
-        let mut stored: Vec<(u32, u64)> = Vec::with_capacity(candidates.len() + vanished.len());
+        let mut current: Vec<(u32, u64)> = Vec::new();
+        if writer.has_odd() {
+            current.clone_from(&stored);
+        }
+        let mut present = if as_row { now.clone() } else { Bits::default() };
         let mut solo = Vec::new();
-        for (column, bits, index) in &candidates {
+        doubtful.sort_unstable_by_key(|(column, ..)| *column);
+        for (column, bits, index) in &doubtful {
+            current.push((*column, *bits));
             let id = writer
                 .series_of(*column)
                 .expect("tracked and set columns are bound");
             let shared = writer.shared.contains(*column);
-            let (last, verdict) = if fast && !shared {
-                ((Timestamp::MIN, 0), Verdict::Keep)
+            let last = self.last_of(writer, *column, id);
+            let verdict = judge(bounds, last, time, *bits);
+            if as_row && matches!(verdict, Verdict::Keep) {
+                stored.push((*column, *bits));
             } else {
-                let last = self.last_of(writer, *column, id);
-                (last, judge(bounds, last, time, *bits))
-            };
+                present.remove(*column);
+            }
             match verdict {
                 Verdict::Keep => {
                     commit.accepted += 1;
@@ -459,11 +492,7 @@ impl Head {
                         undo.push((id, last));
                         self.states.set_last(id, (time, *bits));
                     }
-                    if as_row {
-                        present.insert(*column);
-                        real.insert(*column);
-                        stored.push((*column, *bits));
-                    } else {
+                    if !as_row {
                         let value = f64::from_bits(*bits);
                         solo.push((id, Sample { time, value }));
                     }
@@ -477,6 +506,7 @@ impl Head {
                 Verdict::Refuse(refusal) => refuse(&mut commit, *index, refusal),
             }
         }
+        let real = present.clone();
         for column in vanished {
             let Some(id) = writer.series_of(column) else {
                 continue;
@@ -496,7 +526,9 @@ impl Head {
                 stored.push((column, STALE_MARKER_BITS));
             }
         }
-        stored.sort_unstable_by_key(|(column, _)| *column);
+        if !stored.is_sorted_by_key(|(column, _)| *column) {
+            stored.sort_unstable_by_key(|(column, _)| *column);
+        }
         for (index, (column, sample)) in row.at.iter().enumerate() {
             let index = row.set.len() + index;
             let Some(id) = writer.series_of(column.0) else {
@@ -523,35 +555,22 @@ impl Head {
         }
 
         let has_row = !present.is_empty();
-        let in_block = |column: u32| !roll && writer.in_block.contains(column);
-        let in_log = |column: u32| !reset && writer.in_log.contains(column);
-        let value_of = |column: u32| writer.stored[column as usize];
-        let to_block: Vec<(u32, u64)> = stored
-            .iter()
-            .filter(|(column, bits)| !in_block(*column) || value_of(*column) != *bits)
-            .copied()
-            .collect();
-        let to_log: Vec<(u32, u64)> = stored
-            .iter()
-            .filter(|(column, bits)| !in_log(*column) || value_of(*column) != *bits)
-            .copied()
-            .collect();
-        let bindings: Vec<(u32, u32)> = stored
-            .iter()
-            .filter(|(column, _)| !in_log(*column))
-            .filter_map(|(column, _)| Some((*column, writer.series_of(*column)?)))
-            .collect();
-        let changed: Vec<(u32, Change)> = to_log
-            .iter()
-            .map(|(column, bits)| {
-                let base = if in_log(*column) {
-                    value_of(*column)
-                } else {
-                    0
-                };
-                (*column, Change::between(base, *bits))
-            })
-            .collect();
+        let mut to_block: Vec<(u32, u64)> = Vec::with_capacity(stored.len());
+        let mut changed: Vec<(u32, Change)> = Vec::with_capacity(stored.len());
+        let mut bindings: Vec<(u32, u32)> = Vec::new();
+        for (column, bits) in &stored {
+            let value = writer.stored[*column as usize];
+            if roll || value != *bits || !writer.in_block.contains(*column) {
+                to_block.push((*column, *bits));
+            }
+            if reset || !writer.in_log.contains(*column) {
+                let id = writer.series_of(*column);
+                bindings.push((*column, id.expect("what is stored is bound")));
+                changed.push((*column, Change::between(0, *bits)));
+            } else if value != *bits {
+                changed.push((*column, Change::between(value, *bits)));
+            }
+        }
         let same_presence = !reset && equal_words(&writer.present, present.words());
         let present_runs = (has_row && !same_presence).then(|| runs(present.words()));
         let mut record = Logged {
@@ -561,19 +580,9 @@ impl Head {
             is_reset: reset && has_row,
             has_presence: present_runs.is_some(),
         };
-        let tracked = if as_row {
-            now.clone()
-        } else {
-            let mut union = writer.tracked.clone();
-            for column in bits::ones(now.words()) {
-                union.insert(column);
-            }
-            union
-        };
-        let current = candidates
-            .iter()
-            .map(|(column, bits, _)| (*column, *bits))
-            .collect();
+        if !as_row {
+            now.union(&writer.tracked);
+        }
         if has_row || !record.solo.is_empty() {
             state.sequence += 1;
             record.commit = state.sequence;
@@ -607,9 +616,9 @@ impl Head {
             present,
             real,
             to_block,
-            to_log,
+            bindings,
             current,
-            tracked,
+            tracked: now,
             commit,
         })
     }
@@ -630,6 +639,8 @@ impl Head {
     }
 
     fn publish_solo(&self, commit: u64, samples: &[(u32, Sample)]) {
+        let mut sides = self.states.lock_sides();
+        let (mut oldest, mut newest) = (Timestamp::MAX, Timestamp::MIN);
         for (id, sample) in samples {
             let Sample { time, value } = *sample;
             let sample = SoloSample {
@@ -637,8 +648,17 @@ impl Head {
                 time,
                 value,
             };
-            self.states.push_solo(*id, sample);
-            self.saw(time);
+            if !sides.push_solo(*id, sample) {
+                drop(sides);
+                self.states.push_solo(*id, sample);
+                sides = self.states.lock_sides();
+            }
+            oldest = oldest.min(time);
+            newest = newest.max(time);
+        }
+        if !samples.is_empty() {
+            self.saw(oldest);
+            self.saw(newest);
         }
     }
 
@@ -662,9 +682,11 @@ impl Head {
             self.rows_bytes
                 .fetch_add(to_block.bytes() as u64, Ordering::Relaxed);
             writer.open(&mut state.next_block).push(to_block);
-            for (column, bits) in row.to_block.iter().chain(&row.to_log) {
+            for (column, bits) in &row.to_block {
                 writer.stored[*column as usize] = *bits;
                 writer.in_block.insert(*column);
+            }
+            for (column, _) in &row.bindings {
                 writer.in_log.insert(*column);
             }
             writer.real = row.real;

@@ -29,9 +29,15 @@ pub(crate) struct SoloSample {
 /// days, or 4 billion commits away) is kept whole.
 #[derive(Debug, Default)]
 pub(crate) struct Solo {
-    first: Option<(Timestamp, u64)>,
+    /// The first sample's, when there is one.
+    first_time: Timestamp,
+    first_commit: u64,
     near: Vec<Near>,
-    far: Vec<SoloSample>,
+    #[expect(
+        clippy::box_collection,
+        reason = "rare, and every series has room for it"
+    )]
+    far: Option<Box<Vec<SoloSample>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,10 +49,13 @@ struct Near {
 
 impl Solo {
     pub(crate) fn push(&mut self, sample: SoloSample) {
-        let (time, commit) = *self.first.get_or_insert((sample.time, sample.commit));
-        let time = sample.time.checked_sub(time).map(i32::try_from);
-        let commit = sample.commit.checked_sub(commit).map(u32::try_from);
-        if let (Some(Ok(time)), Some(Ok(commit))) = (time, commit) {
+        if self.is_empty() {
+            self.first_time = sample.time;
+            self.first_commit = sample.commit;
+        }
+        let time = sample.time.checked_sub(self.first_time).map(i32::try_from);
+        let commit = sample.commit.checked_sub(self.first_commit);
+        if let (Some(Ok(time)), Some(Ok(commit))) = (time, commit.map(u32::try_from)) {
             // A quarter more, not twice as many: what is here lives for minutes only.
             if self.near.len() == self.near.capacity() {
                 self.near.reserve_exact((self.near.len() / 4).max(4));
@@ -58,12 +67,16 @@ impl Solo {
                 value,
             });
         } else {
-            self.far.push(sample);
+            self.far.get_or_insert_default().push(sample);
         }
     }
 
+    fn far(&self) -> &[SoloSample] {
+        self.far.as_deref().map_or(&[], Vec::as_slice)
+    }
+
     pub(crate) fn len(&self) -> usize {
-        self.near.len() + self.far.len()
+        self.near.len() + self.far().len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -71,19 +84,19 @@ impl Solo {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.near.capacity() * size_of::<Near>() + self.far.capacity() * size_of::<SoloSample>()
+        let far = self.far.as_ref().map_or(0, |far| far.capacity());
+        self.near.capacity() * size_of::<Near>() + far * size_of::<SoloSample>()
     }
 
     /// In the order of their commits.
     pub(crate) fn samples(&self) -> Vec<SoloSample> {
-        let (first_time, first_commit) = self.first.unwrap_or_default();
         let near = self.near.iter().map(|near| SoloSample {
-            commit: first_commit + u64::from(near.commit),
-            time: first_time + i64::from(near.time),
+            commit: self.first_commit + u64::from(near.commit),
+            time: self.first_time + i64::from(near.time),
             value: near.value,
         });
-        let mut samples: Vec<SoloSample> = near.chain(self.far.iter().copied()).collect();
-        if !self.far.is_empty() {
+        let mut samples: Vec<SoloSample> = near.chain(self.far().iter().copied()).collect();
+        if self.far.is_some() {
             samples.sort_by_key(|sample| sample.commit);
         }
         samples

@@ -48,18 +48,20 @@ pub(super) struct Place {
     pub(super) column: u32,
 }
 
-/// The record of a series with more than one place.
+/// The record of a series that a word does not tell of.
 #[derive(Debug)]
 pub(super) struct Side {
     id: u32,
     /// Whether `last` is right and kept up by every sample. Otherwise it is a lower bound.
-    pub(super) judges_itself: bool,
-    /// Time and bits of the newest sample that is known here.
-    pub(super) last: (Timestamp, u64),
-    pub(super) places: Vec<Place>,
-    solo: Solo,
+    judges_itself: bool,
     /// Whether nothing was without a row when memory was pruned last.
     idle: bool,
+    /// Time and bits of the newest sample that is known here.
+    last: (Timestamp, u64),
+    places: Places,
+    /// The log epoch in which a commit without a row defined the series.
+    logged: u64,
+    solo: Solo,
 }
 
 impl Side {
@@ -67,11 +69,72 @@ impl Side {
         Self {
             id,
             judges_itself: false,
-            last: (Timestamp::MIN, 0),
-            places: Vec::new(),
-            solo: Solo::default(),
             idle: false,
+            last: (Timestamp::MIN, 0),
+            places: Places::default(),
+            logged: 0,
+            solo: Solo::default(),
         }
+    }
+
+    /// The newest sample, when the series judges itself.
+    pub(super) fn last(&self) -> Option<(Timestamp, u64)> {
+        self.judges_itself.then_some(self.last)
+    }
+
+    pub(super) fn set_last(&mut self, last: (Timestamp, u64)) {
+        self.last = last;
+    }
+
+    /// Notes that the log defines the series in this epoch; answers whether that is new.
+    pub(super) fn becomes_logged(&mut self, epoch: u64) -> bool {
+        std::mem::replace(&mut self.logged, epoch) != epoch
+    }
+
+    pub(super) fn forget_logged(&mut self) {
+        self.logged = 0;
+    }
+}
+
+/// The places of a series; almost always one.
+#[derive(Debug, Default, Clone)]
+#[expect(
+    clippy::box_collection,
+    reason = "rare, and every record has room for it"
+)]
+pub(super) struct Places {
+    one: Option<Place>,
+    more: Option<Box<Vec<Place>>>,
+}
+
+impl Places {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Place> + '_ {
+        let more = self.more.as_deref().map_or(&[][..], Vec::as_slice);
+        self.one.iter().chain(more).copied()
+    }
+
+    /// Whether there is more than one.
+    fn are_many(&self) -> bool {
+        self.iter().nth(1).is_some()
+    }
+
+    /// Adds a place in a target, or replaces the one there.
+    fn set(&mut self, place: Place) {
+        let more = self.more.iter_mut().flat_map(|more| more.iter_mut());
+        let mut known = self.one.iter_mut().chain(more);
+        if let Some(known) = known.find(|known| known.target == place.target) {
+            *known = place;
+        } else if self.one.is_none() {
+            self.one = Some(place);
+        } else {
+            self.more.get_or_insert_default().push(place);
+        }
+    }
+
+    fn retain(&mut self, mut is_needed: impl FnMut(Place) -> bool) {
+        let kept: Vec<Place> = self.iter().filter(|place| is_needed(*place)).collect();
+        *self = Self::default();
+        kept.into_iter().for_each(|place| self.set(place));
     }
 }
 
@@ -93,29 +156,30 @@ fn unpack(word: u64) -> Option<Place> {
 impl States {
     /// Where the samples of a series are that are in memory.
     pub(crate) fn sources(&self, id: u32) -> Sources {
-        let mut solo = None;
-        let mut many = Vec::new();
-        let one = loop {
+        let (places, solo) = loop {
             let word = self.word(id);
             if word & SIDE == 0 {
-                break unpack(word);
+                let (one, more) = (unpack(word), None);
+                break (Places { one, more }, None);
             }
             // A record that was given up meanwhile belongs to another series, or to none.
             let found = self.with_side(word, |side| {
-                if side.id != id {
-                    return false;
-                }
-                many.clone_from(&side.places);
-                solo = (!side.solo.is_empty()).then(|| side.solo.samples().into());
-                true
+                let solo = || side.solo.samples().into();
+                let solo = (!side.solo.is_empty()).then(solo);
+                (side.id == id).then(|| (side.places.clone(), solo))
             });
-            if found {
-                break None;
+            if let Some(found) = found {
+                break found;
             }
         };
-        let places = one.as_slice().iter().chain(&many);
+        if places.one.is_none() {
+            let targets = Vec::new();
+            return Sources { targets, solo };
+        }
         let known = self.read_targets();
-        let targets = places.map(|place| (Arc::clone(&known[place.target as usize]), place.column));
+        let targets = places.iter();
+        let targets =
+            targets.map(|place| (Arc::clone(&known[place.target as usize]), place.column));
         Sources {
             targets: targets.collect(),
             solo,
@@ -130,7 +194,7 @@ impl States {
     /// The series that are in the rows of several targets, ascending.
     #[allow(dead_code)]
     pub(crate) fn shared_series(&self) -> Vec<u32> {
-        self.sides(|side| side.places.len() > 1)
+        self.sides(|side| side.places.are_many())
     }
 
     fn sides(&self, is_wanted: impl Fn(&Side) -> bool) -> Vec<u32> {
@@ -181,13 +245,10 @@ impl States {
         if word & SIDE == 0 {
             return Places {
                 one: unpack(word),
-                many: Vec::new(),
+                more: None,
             };
         }
-        Places {
-            one: None,
-            many: self.with_side(word, |side| side.places.clone()),
-        }
+        self.with_side(word, |side| side.places.clone())
     }
 
     /// The column that a series had last in the rows of a target.
@@ -198,7 +259,8 @@ impl States {
             return place.map(|place| place.column);
         }
         self.with_side(word, |side| {
-            let place = side.places.iter().find(|place| place.target == target);
+            let mut places = side.places.iter();
+            let place = places.find(|place| place.target == target);
             place.map(|place| place.column)
         })
     }
@@ -209,16 +271,7 @@ impl States {
         match unpack(word) {
             None if word == 0 => self.set_word(id, pack(place)),
             Some(known) if known.target == place.target => self.set_word(id, pack(place)),
-            _ => self.change(id, |side| {
-                let known = side
-                    .places
-                    .iter_mut()
-                    .find(|known| known.target == place.target);
-                match known {
-                    Some(known) => *known = place,
-                    None => side.places.push(place),
-                }
-            }),
+            _ => self.change(id, |side| side.places.set(place)),
         }
     }
 
@@ -258,21 +311,22 @@ impl States {
         }
     }
 
+    /// The side records, for the samples of one commit.
+    pub(super) fn lock_sides(&self) -> Sides<'_> {
+        Sides {
+            states: self,
+            words: self.words.read().unwrap_or_else(PoisonError::into_inner),
+            side: self.read_side(),
+            solo_series: 0,
+            solo_bytes: 0,
+        }
+    }
+
     /// Adds a sample without a row.
     pub(super) fn push_solo(&self, id: u32, sample: SoloSample) {
-        let (mut is_first, mut bytes) = (false, 0);
-        self.change(id, |side| {
-            is_first = side.solo.is_empty();
-            let before = side.solo.bytes();
-            side.solo.push(sample);
-            bytes = (side.solo.bytes() - before) as u64;
-            side.idle = false;
-        });
-        if bytes > 0 {
-            self.solo_bytes.fetch_add(bytes, Ordering::Relaxed);
-        }
-        if is_first {
-            self.solo_series.fetch_add(1, Ordering::Relaxed);
+        if !self.lock_sides().push_solo(id, sample) {
+            self.change(id, |_| ());
+            self.lock_sides().push_solo(id, sample);
         }
     }
 
@@ -295,11 +349,11 @@ impl States {
                     solo_series += u64::from(!side.solo.is_empty());
                     solo_bytes += side.solo.bytes() as u64;
                 }
-                side.places.retain(|place| is_needed(id, *place));
-                let is_bound = !side.places.is_empty();
-                let says_more = side.places.len() > 1 || side.judges_itself && is_bound;
+                side.places.retain(|place| is_needed(id, place));
+                let one = side.places.one;
+                let says_more = side.places.are_many() || side.judges_itself && one.is_some();
                 if was_idle && side.solo.is_empty() && !says_more {
-                    let word = side.places.first().map_or(0, |place| pack(*place));
+                    let word = one.map_or(0, pack);
                     self.set_word(id, word);
                     *side = Side::new(NO_SERIES);
                     self.lock_free().push((chunk * SIDE_CHUNK + slot) as u32);
@@ -372,7 +426,7 @@ impl States {
         let number = self.free_slot();
         self.with_side(SIDE | u64::from(number), |side| {
             *side = Side::new(id);
-            side.places.extend(unpack(word));
+            side.places.one = unpack(word);
             change(side);
         });
         self.set_word(id, SIDE | u64::from(number));
@@ -410,15 +464,158 @@ impl States {
     }
 }
 
-/// The places of a series; almost always one.
-#[derive(Debug)]
-pub(super) struct Places {
-    one: Option<Place>,
-    many: Vec<Place>,
+/// The side records, for one commit: neither table is locked for each of its series anew. While it lives
+/// no series may get its first record.
+pub(super) struct Sides<'a> {
+    states: &'a States,
+    words: RwLockReadGuard<'a, Vec<Option<Words>>>,
+    side: RwLockReadGuard<'a, Vec<Arc<[Mutex<Side>]>>>,
+    solo_series: u64,
+    solo_bytes: u64,
 }
 
-impl Places {
-    pub(super) fn iter(&self) -> impl Iterator<Item = Place> + '_ {
-        self.one.iter().chain(&self.many).copied()
+impl Sides<'_> {
+    /// The record of a series, if it has one.
+    pub(super) fn get(&self, id: u32) -> Option<MutexGuard<'_, Side>> {
+        let chunk = self.words.get(id as usize / CHUNK)?.as_ref()?;
+        let word = chunk[id as usize % CHUNK].load(Ordering::Relaxed);
+        if word & SIDE == 0 {
+            return None;
+        }
+        let number = word as u32 as usize;
+        Some(lock(&self.side[number / SIDE_CHUNK][number % SIDE_CHUNK]))
+    }
+
+    /// Adds a sample without a row; answers false when the series has no record.
+    pub(super) fn push_solo(&mut self, id: u32, sample: SoloSample) -> bool {
+        let Some(mut side) = self.get(id) else {
+            return false;
+        };
+        let (is_first, before) = (side.solo.is_empty(), side.solo.bytes());
+        side.solo.push(sample);
+        side.idle = false;
+        let bytes = side.solo.bytes() - before;
+        drop(side);
+        self.solo_series += u64::from(is_first);
+        self.solo_bytes += bytes as u64;
+        true
+    }
+}
+
+impl Drop for Sides<'_> {
+    fn drop(&mut self) {
+        let Self {
+            states,
+            solo_series,
+            solo_bytes,
+            ..
+        } = self;
+        states
+            .solo_series
+            .fetch_add(*solo_series, Ordering::Relaxed);
+        states.solo_bytes.fetch_add(*solo_bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{TargetKey, head::target::TargetWriter};
+
+    fn states() -> States {
+        let states = States::default();
+        for index in 0..3 {
+            let writer = TargetWriter::new(index, TargetKey(index.to_string()));
+            states.add_target(writer.target);
+        }
+        states
+    }
+
+    fn place(target: u32, column: u32) -> Place {
+        Place { target, column }
+    }
+
+    fn sample(commit: u64) -> SoloSample {
+        SoloSample {
+            commit,
+            time: commit as i64 * 10,
+            value: 1.5,
+        }
+    }
+
+    fn places(states: &States, id: u32) -> Vec<(u32, u32)> {
+        let sources = states.sources(id);
+        let targets = sources.targets.iter();
+        targets
+            .map(|(target, column)| (target.index, *column))
+            .collect()
+    }
+
+    #[test]
+    fn a_series_of_one_target_has_a_word_and_others_a_record() {
+        let states = states();
+        assert_eq!(places(&states, 5_000), []);
+        states.set_place(5_000, place(1, 7));
+        states.set_place(5_000, place(1, 8));
+        assert_eq!(places(&states, 5_000), [(1, 8)]);
+        assert!(states.last(5_000).is_none());
+        states.set_place(5_000, place(0, 1));
+        states.set_place(5_000, place(2, 3));
+        states.set_place(5_000, place(0, 2));
+        assert_eq!(places(&states, 5_000), [(1, 8), (0, 2), (2, 3)]);
+        assert_eq!(states.column_in(5_000, 2), Some(3));
+        assert_eq!(states.shared_series(), [5_000]);
+        assert_eq!(size_of::<Mutex<Side>>(), 112);
+    }
+
+    #[test]
+    fn a_record_goes_once_it_says_no_more_than_a_word() {
+        let states = states();
+        states.set_place(1, place(0, 4));
+        states.judge_itself(2, (70, 7));
+        for id in 1..4 {
+            states.push_solo(id, sample(1));
+            states.push_solo(id, sample(2));
+        }
+        assert_eq!(
+            (states.solo_series(), states.solo_series_len()),
+            (vec![1, 2, 3], 3)
+        );
+        states.prune(1, &|_, _| true);
+        assert_eq!(states.sources(1).solo.as_deref(), Some(&[sample(2)][..]));
+        states.prune(2, &|_, _| true);
+        // The newest sample stays at hand for another seal.
+        states.prune(2, &|_, _| true);
+        assert_eq!(states.last(2), Some((true, (70, 7))));
+        states.prune(2, &|_, _| true);
+        assert_eq!(states.last(1), None);
+        assert_eq!(states.last(2), None);
+        assert_eq!(places(&states, 1), [(0, 4)]);
+        assert_eq!((states.solo_series_len(), states.solo_bytes()), (0, 0));
+        // Their records are used again.
+        states.push_solo(9, sample(3));
+        assert_eq!(states.sources(9).solo.as_deref(), Some(&[sample(3)][..]));
+        assert_eq!(states.sources(1).solo, None);
+    }
+
+    #[test]
+    fn places_that_nobody_needs_go() {
+        let states = states();
+        for target in 0..3 {
+            states.set_place(1, place(target, target));
+        }
+        states.prune(0, &|_, place| place.target == 1);
+        assert_eq!(places(&states, 1), [(1, 1)]);
+    }
+
+    #[test]
+    fn a_forgotten_series_leaves_no_trace() {
+        let states = states();
+        states.set_place(1, place(0, 0));
+        states.push_solo(2, sample(1));
+        states.forget(&[1, 2, 900_000]);
+        assert!(places(&states, 1).is_empty() && states.sources(2).solo.is_none());
+        assert_eq!(states.solo_series(), []);
+        assert!(states.words.read().unwrap().iter().all(Option::is_none));
     }
 }

@@ -121,9 +121,9 @@ impl TargetWriter {
         odd.unwrap_or_else(|| self.stored[column as usize])
     }
 
-    /// Whether what the caller gave in the previous row is what is stored.
-    pub(crate) fn is_stored(&self, column: u32) -> bool {
-        self.odd.is_empty() || !self.odd.contains_key(&column)
+    /// Whether anything that the caller gave in the previous row is other than what is stored.
+    pub(crate) fn has_odd(&self) -> bool {
+        !self.odd.is_empty()
     }
 
     /// Notes what the caller gave, once everything of the row is stored.
