@@ -264,11 +264,12 @@ fn report(set: &str, store: &Store, accepted: u64, log_bytes: u64) -> anyhow::Re
             _ => peers::victoria_metrics(&program, &series)?,
         };
         println!(
-            "{set}: {name} {:.3} data + {:.3} index bytes/sample ({} samples); ratio {:.3} of the data",
+            "{set}: {name} {:.3} data + {:.3} index bytes/sample ({} samples); blocks to its data {:.3}, to all {:.3}",
             each(peer.data),
             each(peer.index),
             peer.samples,
             stats.segment_bytes as f64 / peer.data as f64,
+            stats.segment_bytes as f64 / (peer.data + peer.index) as f64,
         );
     }
     Ok(())

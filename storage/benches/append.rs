@@ -1,4 +1,5 @@
-//! Appending with log and seal, in nanoseconds a sample, and the log's bytes a sample.
+//! Appending with log and seal: nanoseconds a sample, of processor time and of the clock, and the log's
+//! bytes a sample.
 //!
 //! * `rows`: targets with 1,000 columns, one row each every 15 s.
 //! * `pushed`: one batch of an agent holds a sample of each of 1,000 series, all at one time.
@@ -16,6 +17,8 @@ mod clock;
 mod log_bytes;
 #[path = "common/parameter.rs"]
 mod parameter;
+#[path = "common/processor.rs"]
+mod processor;
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,6 +29,7 @@ use narthex_storage::{
     TargetAppender, TargetKey, Timestamp,
 };
 use parameter::parameter;
+use processor::processor_seconds;
 
 const BATCH: u64 = 1_000;
 const STEP_MS: i64 = 15_000;
@@ -69,11 +73,11 @@ fn run(kind: &str, changing: u64) {
     }
     let mut row = RowBuilder::default();
     let mut log = LogBytes::default();
-    let mut spent = Duration::ZERO;
+    let (mut spent, mut worked) = (Duration::ZERO, 0.0);
     for step in 0..steps {
         let time = START_MS + step as i64 * STEP_MS;
         clock.set(time);
-        let began = stopwatch.monotonic();
+        let (began, working) = (stopwatch.monotonic(), processor_seconds());
         for (target, columns) in &mut targets {
             row_of(target, columns, &mut row, (step, time, changing));
         }
@@ -92,12 +96,14 @@ fn run(kind: &str, changing: u64) {
             assert_eq!(appender.commit(true).unwrap().refused, []);
         }
         db.maintain().unwrap();
+        worked += processor_seconds() - working;
         spent += stopwatch.monotonic().saturating_sub(began);
         log.look(folder.path());
     }
     let samples = batches * BATCH * steps;
     println!(
-        "{kind} {changing} {samples} {:.1} {:.3}",
+        "{kind} {changing} {samples} {:.1} {:.1} {:.3}",
+        worked * 1e9 / samples as f64,
         spent.as_nanos() as f64 / samples as f64,
         log.sum() as f64 / samples as f64,
     );
@@ -120,7 +126,7 @@ fn row_of(
 
 fn main() {
     let changing = parameter("NARTHEX_APPEND_CHANGING", "15,100".to_owned());
-    println!("kind changing_percent samples ns/sample log_bytes/sample");
+    println!("kind changing_percent samples processor_ns/sample wall_ns/sample log_bytes/sample");
     for kind in ["rows", "pushed", "solo"] {
         for changing in changing.split(',') {
             run(kind, changing.parse().unwrap());
