@@ -38,10 +38,11 @@ use narthex::{
 };
 use narthex_storage::{
     Appendable, Budget, Clock, Db, DbOptions, Labels, MatchOp, Matcher, Queryable, RealFs,
-    RowBuilder, Select, TargetKey, TimeRange, Timestamp, Wants, is_stale_marker,
+    RowBuilder, Run, Select, Selection, TargetKey, TimeRange, Timestamp, Wants, is_stale_marker,
 };
 use parameter::parameter;
 use peers::Series;
+use processor::processor_seconds;
 
 const BLOCK_MS: i64 = 2 * 3_600_000;
 /// A multiple of two hours, recent enough for every peer.
@@ -126,7 +127,7 @@ impl Store {
     fn samples(&self) -> (Vec<Series>, u64) {
         let (mut all, mut markers) = (Vec::new(), 0);
         let (mut times, mut values) = (Vec::new(), Vec::new());
-        self.each_run(|labels, run| {
+        let collect = |labels: &Labels, run: &Run<'_>| {
             times.resize(run.len(), 0);
             values.resize(run.len(), 0.0);
             run.times(&mut times).unwrap();
@@ -145,14 +146,15 @@ impl Store {
                     samples,
                 }),
             }
-        });
+        };
+        self.selected(|selection| each_run(selection, collect));
         (all, markers)
     }
 
-    fn each_run(&self, mut each: impl FnMut(&Labels, &narthex_storage::Run<'_>)) {
+    /// Selects everything: a querier lives as long as `with` runs.
+    fn selected<T>(&self, with: impl FnOnce(&dyn Selection) -> T) -> T {
         let range = TimeRange::new(START_MS, START_MS + BLOCK_MS);
         let querier = self.db.querier(range).unwrap();
-        let budget = Budget::unlimited();
         let matcher = Matcher::new("__name__", MatchOp::Regex, ".+").unwrap();
         let request = Select {
             matchers: &[matcher],
@@ -160,35 +162,67 @@ impl Store {
             limit: None,
             wants: Wants::Samples,
         };
-        let selection = querier.select(&request, &budget).unwrap();
-        let mut scan = selection.scan(range, &budget);
-        for (index, series) in selection.series().iter().enumerate() {
-            scan.seek(index).unwrap();
-            while let Some(run) = scan.next_run().unwrap() {
-                each(&series.labels, &run);
-            }
-        }
+        let selection = querier.select(&request, &Budget::unlimited()).unwrap();
+        with(&*selection)
     }
 
-    /// Nanoseconds of processor time a sample, for selecting and seeking alone and with decoding.
-    fn decode(&self) -> (f64, f64) {
-        let mut values = vec![0.0; 1 << 16];
-        let mut took = [f64::MAX; 2];
-        for round in 0..ROUNDS * 2 {
-            let (mut samples, decode) = (0, round % 2 == 1);
-            let began = processor::processor_seconds();
-            self.each_run(|_, run| {
-                samples += run.len();
-                if decode {
-                    run.values(&mut values).unwrap();
+    /// What selecting and reading everything takes, the best of some rounds.
+    fn speed(&self) -> Speed {
+        let mut best = Speed::default();
+        for round in 0..ROUNDS {
+            let began = processor_seconds();
+            let now = self.selected(|selection| {
+                let select = processor_seconds() - began;
+                let began = processor_seconds();
+                let samples = each_run(selection, |_, _| ());
+                let seek = processor_seconds() - began;
+                let mut values = vec![0.0; 1 << 16];
+                let began = processor_seconds();
+                each_run(selection, |_, run| run.values(&mut values).unwrap());
+                let read = processor_seconds() - began;
+                Speed {
+                    samples,
+                    select,
+                    seek,
+                    read,
                 }
             });
-            let spent = (processor::processor_seconds() - began) * 1e9 / samples as f64;
-            let best = &mut took[usize::from(decode)];
-            *best = best.min(spent);
+            if round == 0 {
+                best = now;
+            }
+            best.select = best.select.min(now.select);
+            best.seek = best.seek.min(now.seek);
+            best.read = best.read.min(now.read);
         }
-        (took[0], took[1])
+        best
     }
+}
+
+/// Seconds of processor time.
+#[derive(Debug, Default)]
+struct Speed {
+    samples: usize,
+    /// The list of series.
+    select: f64,
+    /// Finding every run.
+    seek: f64,
+    /// Finding and decoding every run.
+    read: f64,
+}
+
+/// Every run of every series; answers how many samples there were.
+fn each_run(selection: &dyn Selection, mut each: impl FnMut(&Labels, &Run<'_>)) -> usize {
+    let budget = Budget::unlimited();
+    let mut scan = selection.scan(TimeRange::new(START_MS, START_MS + BLOCK_MS), &budget);
+    let mut samples = 0;
+    for (index, series) in selection.series().iter().enumerate() {
+        scan.seek(index).unwrap();
+        while let Some(run) = scan.next_run().unwrap() {
+            samples += run.len();
+            each(&series.labels, &run);
+        }
+    }
+    samples
 }
 
 fn main() -> anyhow::Result<()> {
@@ -245,11 +279,14 @@ fn report(set: &str, store: &Store, accepted: u64, log_bytes: u64) -> anyhow::Re
         each(stats.segment_bytes),
         stats.segment_files
     );
-    let (seek, decode) = store.decode();
+    let speed = store.speed();
+    let million_a_second = |seconds: f64| speed.samples as f64 / seconds / 1e6;
     println!(
-        "{set}: scan {:.0} M samples/s with decoding, {:.0} without",
-        1e3 / decode,
-        1e3 / seek
+        "{set}: {:.0} M samples/s found and decoded, {:.0} with the list of series; {:.0} ns a series to list, {:.0} to find",
+        million_a_second(speed.read),
+        million_a_second(speed.read + speed.select),
+        speed.select * 1e9 / series_len,
+        speed.seek * 1e9 / series_len,
     );
     for (name, variable) in [
         ("Prometheus", "NARTHEX_PROMTOOL"),

@@ -174,8 +174,8 @@ pub(crate) fn victoria_metrics(program: &str, series: &[Series]) -> anyhow::Resu
         rows =
             (sum("vm_rows{type=\"storage/small\"}") + sum("vm_rows{type=\"storage/big\"}")) as u64;
         let parts = sum("vm_parts{type=\"storage/small\"}") + sum("vm_parts{type=\"storage/big\"}");
-        let in_memory = sum("vm_rows{type=\"storage/inmemory\"}")
-            + sum("vm_rows{type=\"indexdb/inmemory\"}");
+        let in_memory =
+            sum("vm_rows{type=\"storage/inmemory\"}") + sum("vm_rows{type=\"indexdb/inmemory\"}");
         let merges = sum("vm_active_force_merges") + sum("vm_active_merges{type=\"storage/");
         Ok(parts == 1.0 && in_memory == 0.0 && merges == 0.0)
     })?;
