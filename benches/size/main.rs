@@ -199,7 +199,7 @@ impl Store {
 }
 
 /// Seconds of processor time.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Speed {
     samples: usize,
     /// The list of series.
