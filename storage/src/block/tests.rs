@@ -318,3 +318,205 @@ proptest! {
         prop_assert_eq!(dump(&block).unwrap(), model);
     }
 }
+
+/// The layout of `docs/format.md`, by hand; index sections and items as their own tests pin them.
+#[test]
+fn golden_bytes() {
+    let fs = memory();
+    let mut writer = BlockWriter::create(&fs, Path::new(FOLDER), name(5, 6), 0).unwrap();
+    let first = writer.times(&[5, 6]).unwrap();
+    let values = [3.0, stale_marker()];
+    writer.page(7, first, Positions::From(0), &values).unwrap();
+    let second = writer.times(&[10, 20, 30]).unwrap();
+    let at = Positions::At(&[0, 2]);
+    writer.page(7, second, at, &[1.5; 2]).unwrap();
+    let written = writer.finish(index([7])).unwrap();
+
+    let mut expected = b"NXBLOCK\0\x01\0\0\0\0\0\0\0".to_vec();
+    expected.extend(5_u64.to_le_bytes());
+    expected.extend(6_u64.to_le_bytes());
+    expected.extend([0; 28]);
+    let crc = crc32c::crc32c(&expected);
+    expected.extend(crc.to_le_bytes());
+    assert_eq!(expected.len(), 64);
+    // Frame 1: the page. Frame 0, which was begun first: the columns and the pattern.
+    let mut page = Vec::new();
+    crate::codec::encode_values(&values, &mut page);
+    let (mut one, mut two) = (Vec::new(), Vec::new());
+    crate::codec::encode_times(&[5, 6], &mut one);
+    crate::codec::encode_times(&[10, 20, 30], &mut two);
+    let pattern = [1, 0b101];
+    let times = [&one[..], &two, &pattern].concat();
+    expected.extend(&page);
+    expected.extend(&times);
+    let frames_end = expected.len();
+
+    let words = |words: &[usize]| -> Vec<u8> {
+        let words = words.iter().flat_map(|word| (*word as u32).to_le_bytes());
+        words.collect()
+    };
+    let frame = |offset: usize, bytes: &[u8]| {
+        let crc = crc32c::crc32c(bytes) as usize;
+        words(&[offset, 0, bytes.len(), bytes.len(), crc])
+    };
+    let frames = [frame(64 + page.len(), &times), frame(64, &page)].concat();
+    let columns = [
+        words(&[0, 0, one.len(), 2, 5, 0, 6, 0]),
+        words(&[0, one.len(), two.len(), 3, 10, 0, 30, 0]),
+    ];
+    let patterns = words(&[0, one.len() + two.len(), 2]);
+    // One group at 0; two pages. The first: may be stale, column 0, frame 1 at 0, its statistics.
+    let mut directory = vec![0, 0, 0, 0, 0, 0, 0, 0, 2, 0x02, 0, 2, 0, page.len() as u8];
+    crate::codec::PageStats::of(&values).encode(2, &mut directory);
+    // The second: constant with gaps, a column further, pattern 0, two values: 15 / 10, which is
+    // the varint of 30 << 5 | 1.
+    directory.extend([0x01 | 0x08, 2, 0, 1, 0xc1, 7]);
+    let mut sections = vec![
+        (1, frames),
+        (2, columns.concat()),
+        (3, patterns),
+        (4, directory),
+    ];
+    let of_index = index([7]).finish();
+    sections.extend(
+        of_index
+            .into_iter()
+            .map(|(kind, bytes)| (kind as u32, bytes)),
+    );
+    let mut table = Vec::new();
+    for (kind, bytes) in &sections {
+        let crc = crc32c::crc32c(bytes) as usize;
+        table.extend(words(&[
+            *kind as usize,
+            crc,
+            expected.len(),
+            0,
+            bytes.len(),
+            0,
+        ]));
+        expected.extend(bytes);
+    }
+    let tail = [5, 0, 30, 0, 4, 0, frames_end, 0, 0, 0, 1, 7, sections.len()];
+    table.extend(words(&tail));
+    expected.extend(&table);
+    expected.extend(crc32c::crc32c(&table).to_le_bytes());
+    expected.extend(b"NXBLKEND");
+    assert_eq!(fs.read(&written.path).unwrap(), expected);
+}
+
+/// Gives a file the checksums of what is in it, as far as its lengths make sense.
+fn correct_checksums(file: &mut [u8]) {
+    fn number<const N: usize>(file: &[u8], at: usize) -> usize {
+        let bytes = file.get(at..at + N).unwrap_or_default();
+        let bytes = bytes.iter().rev();
+        bytes.fold(0, |number, byte| number << 8 | usize::from(*byte))
+    }
+    fn put(file: &mut [u8], at: usize, range: std::ops::Range<usize>) {
+        let Some(bytes) = file.get(range) else { return };
+        let crc = crc32c::crc32c(bytes).to_le_bytes();
+        if let Some(to) = file.get_mut(at..at + 4) {
+            to.copy_from_slice(&crc);
+        }
+    }
+    put(file, 60, 0..60);
+    let len = file.len();
+    let count = number::<4>(file, len - 16).min(20);
+    let table = (len - 64).saturating_sub(count * 24);
+    for section in 0..count {
+        let at = table + section * 24;
+        let (start, bytes) = (number::<8>(file, at + 8), number::<8>(file, at + 16));
+        if number::<4>(file, at) == 1 {
+            for entry in (start..start.saturating_add(bytes).min(len)).step_by(20) {
+                let (offset, stored) = (number::<8>(file, entry), number::<4>(file, entry + 8));
+                put(file, entry + 16, offset..offset.saturating_add(stored));
+            }
+        }
+        put(file, at + 4, start..start.saturating_add(bytes));
+    }
+    put(file, len - 12, table..len - 12);
+}
+
+/// Reads everything, whatever it says.
+fn read_all(block: &Block) -> Result<(), crate::Corruption> {
+    let mut buffer = FrameBuffer::default();
+    let (mut times, mut positions, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    for ordinal in 0..block.index().len() {
+        for page in block.pages(ordinal)? {
+            let page = page?;
+            block.times(page.times, &mut buffer, &mut times)?;
+            block.positions(&page, &mut buffer, &mut positions)?;
+            block.decode(&page, &mut buffer, &mut values)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a fuzz target of blocks would do: hostile bytes whose checksums are right are an error or
+/// some samples, never a panic, and what is merged from them is a good block.
+fn replay(bytes: &[u8]) {
+    let fs = memory();
+    let path = Path::new(FOLDER).join(name(1, 9).to_string());
+    fs.create(&path).unwrap().append(bytes).unwrap();
+    let Ok(block) = Block::open(&fs, &path, bytes.len() as u64) else {
+        return;
+    };
+    let read = read_all(&block);
+    let checked = block.check();
+    assert!(checked.is_err() || read.is_ok(), "{read:?}");
+    let input = MergeInput {
+        block: &block,
+        deleted: Vec::new(),
+    };
+    let name = BlockName {
+        generation: 1,
+        ..name(1, 9)
+    };
+    if let Ok(written) = merge(&fs, Path::new(FOLDER), name, 1, &[input], &mut || true) {
+        open(&fs, &written).check().unwrap();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(proptest_cases(64)))]
+
+    #[test]
+    fn hostile_bytes_with_right_checksums_do_no_harm(
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0_u8..4), 1..6),
+        level in 0_u8..2,
+    ) {
+        let fs = memory();
+        let (written, _) = write_sample(&fs, level);
+        let mut bytes = fs.read(&written.path).unwrap();
+        for (at, byte, kind) in damage {
+            let at = at.index(bytes.len() - 8);
+            match kind {
+                0 => bytes[at] = byte,
+                1 => bytes[at] ^= 1 << (byte % 8),
+                2 => bytes[at] = [0, 1, 0x7f, 0xff][usize::from(byte % 4)],
+                _ => bytes[at..at + 4].fill(byte),
+            }
+        }
+        correct_checksums(&mut bytes);
+        replay(&bytes);
+    }
+}
+
+#[test]
+fn damage_behind_right_checksums_is_found_byte_by_byte() {
+    for level in [0, 1] {
+        let fs = memory();
+        let (written, _) = write_sample(&fs, level);
+        let bytes = fs.read(&written.path).unwrap();
+        let mut same = bytes.clone();
+        correct_checksums(&mut same);
+        assert!(same == bytes, "the checksums were right before");
+        for at in 0..bytes.len() {
+            for byte in [bytes[at] ^ 1, bytes[at] ^ 0x80, 0xff] {
+                let mut damaged = bytes.clone();
+                damaged[at] = byte;
+                correct_checksums(&mut damaged);
+                replay(&damaged);
+            }
+        }
+    }
+}

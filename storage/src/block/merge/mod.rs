@@ -147,9 +147,10 @@ impl<'a> SeriesOf<'a> {
         };
         if ordinal < source.block.index().len() {
             let labels = reader.get(ordinal).and_then(|labels| {
-                let is_ordered = before.is_none_or(|before| *before < labels);
+                let is_ordered = before.is_none_or(|before| *before < labels)
+                    && labels.iter().is_sorted_by(|(a, _), (b, _)| a < b);
                 is_ordered.then_some(labels).ok_or(CodecError {
-                    expected: "series in label order",
+                    expected: "series in label order, with labels in the order of their names",
                 })
             });
             let labels = labels.map_err(|error| source.block.index_damaged(error))?;
@@ -407,7 +408,12 @@ impl Merger<'_> {
         };
         let bytes = match page.constant {
             Some(_) => &[],
-            None => input.block.frame(&page, buffer)?,
+            None => {
+                // What is damaged is not passed on.
+                self.page_values.clear();
+                input.block.decode(&page, buffer, &mut self.page_values)?;
+                input.block.frame(&page, buffer)?
+            }
         };
         let summary = page.summary();
         self.writer
