@@ -6,7 +6,7 @@ use std::{ops::ControlFlow, sync::Arc};
 use roaring::RoaringBitmap;
 
 use crate::{
-    Labels, Mapped, Matcher,
+    Labels, Mapped, MatchOp, Matcher,
     block::{BlockIndex, IndexBuilder, SectionKind},
     index::Delta,
 };
@@ -112,4 +112,60 @@ impl Recent {
     pub fn bytes(&self) -> usize {
         self.0.bytes()
     }
+}
+
+/// Opens an index whose sections have right checksums and any content, asks everything of it, and
+/// answers whether it is whole. Each section is its number (one byte), its length (two bytes, the
+/// lower first) and its bytes; what does not fit is cut.
+pub fn check_index(mut bytes: &[u8]) -> bool {
+    let mut sections = Vec::new();
+    while let Some(([kind, low, high], rest)) = bytes.split_first_chunk::<3>() {
+        let len = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len());
+        let (section, rest) = rest.split_at(len);
+        if let Some(kind) = SectionKind::from_number(u32::from(*kind)) {
+            sections.push((kind, section.to_vec()));
+        }
+        bytes = rest;
+    }
+    let Some(Index { index, .. }) = Index::open(&sections) else {
+        return false;
+    };
+    let read = || {
+        let mut reader = index.labels();
+        let mut copy = IndexBuilder::new(false);
+        let mut is_whole = true;
+        let mut before: Option<Labels> = None;
+        for ordinal in 0..index.len() {
+            let labels = reader.get(ordinal)?;
+            is_whole &= index.find(&labels)? == Some(ordinal);
+            is_whole &= before.is_none_or(|before| before < labels);
+            for (name, value) in labels.iter() {
+                let found = index.select(&[Matcher::equal(name, value)])?;
+                is_whole &= found.contains(ordinal);
+            }
+            copy.add_from(index.id(ordinal), &mut reader, ordinal)?;
+            before = Some(labels);
+        }
+        copy.finish();
+        let all = index.select(&[])?;
+        assert_eq!(all.len(), u64::from(index.len()));
+        for pattern in [".+", "a.*", ".*1.*", ".*[ab]", "|x"] {
+            for op in [MatchOp::Regex, MatchOp::NotRegex] {
+                let matchers = ["__name__", "instance", "job"]
+                    .map(|name| Matcher::new(name, op, pattern).expect("the pattern is valid"));
+                for count in 1..=matchers.len() {
+                    let found = index.select(matchers.get(..count).unwrap_or_default())?;
+                    assert!(found.is_subset(&all), "series that there are");
+                    let mut each = |_: &str| ControlFlow::Continue(());
+                    index.label_names(Some(&found), &mut each)?;
+                    index.label_values("job", Some(&found), &mut each)?;
+                }
+            }
+        }
+        let mut series = 0;
+        index.each_pair(&mut |_, _, count| series += count)?;
+        index.label_names(None, &mut |_| ControlFlow::Continue(()))?;
+        Ok::<_, crate::codec::CodecError>(is_whole)
+    };
+    read().unwrap_or(false)
 }

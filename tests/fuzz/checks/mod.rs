@@ -5,6 +5,7 @@
 //! accepted. None may panic in the decoder, take memory out of proportion, or accept what does not
 //! survive a round trip.
 
+mod block_index;
 mod configuration;
 mod exposition;
 mod label_regex;
@@ -17,6 +18,7 @@ pub(crate) type Check = fn(&[u8]) -> bool;
 
 /// Each check under the name of its target and of its corpus folder.
 pub(crate) const CHECKS: &[(&str, Check)] = &[
+    ("block_index", block_index::check),
     ("configuration", configuration::check),
     ("exposition_openmetrics", exposition::check_openmetrics),
     ("exposition_text", exposition::check_text),

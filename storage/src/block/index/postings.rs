@@ -346,3 +346,69 @@ impl Postings<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every kind of entry as `docs/index.md` has it, built by hand.
+    #[test]
+    fn entries_are_as_drawn() {
+        let mut writer = PostingsWriter::default();
+        assert!(!writer.push(&[5, 6, 7], &[]));
+        assert!(!writer.push(&[1, 3, 300], &[]));
+        let scattered: Vec<u32> = (0..9).map(|index| index * 2).collect();
+        assert!(!writer.push(&scattered, &[]));
+        assert!(writer.push(&scattered, &[2]));
+        assert!(!writer.push(&[1, 2], &[2]), "a run is shorter");
+        let entries = [
+            &[3 << 2 | 1, 5][..],
+            &[3 << 2, 1, 1, 0xa8, 0x02],
+            // Portable roaring: no runs, one container, key 0, nine values, at 16.
+            &[
+                9 << 2 | 2,
+                34,
+                0x3a,
+                0x30,
+                0,
+                0,
+                1,
+                0,
+                0,
+                0,
+                0,
+                0,
+                8,
+                0,
+                16,
+                0,
+                0,
+                0,
+            ],
+            &[0, 0, 2, 0, 4, 0, 6, 0, 8, 0, 10, 0, 12, 0, 14, 0, 16, 0],
+            &[9 << 2 | 3, 1, 2],
+            &[2 << 2 | 1, 1],
+        ]
+        .concat();
+        let numbers = [5_u32, 4, 0, entries.len() as u32];
+        let head: Vec<u8> = numbers.into_iter().flat_map(u32::to_le_bytes).collect();
+        let bytes = writer.finish();
+        assert_eq!(bytes, [head, entries].concat());
+
+        let table = PostingsTable::open(&bytes, &(0..bytes.len())).unwrap();
+        let read = |pair| {
+            let mut union = Union::default();
+            table.get(&bytes, pair, 400)?.add_to(None, &mut union)?;
+            Ok(union.finish().iter().collect::<Vec<u32>>())
+        };
+        assert_eq!(read(0), Ok(vec![5, 6, 7]));
+        assert_eq!(read(1), Ok(vec![1, 3, 300]));
+        assert_eq!(read(2), Ok(scattered.clone()));
+        assert_eq!(read(3), Ok(scattered));
+        assert_eq!(read(4), Ok(vec![1, 2]));
+        assert_eq!(read(5), Err(DAMAGED), "there are five pairs");
+        // Of 300 series there is none with ordinal 300.
+        let few = table.get(&bytes, 1, 300).unwrap();
+        assert_eq!(few.add_to(None, &mut Union::default()), Err(DAMAGED));
+    }
+}

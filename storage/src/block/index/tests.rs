@@ -358,3 +358,91 @@ fn a_pair_whose_series_are_those_of_others_is_told_by_them() {
     let jobs = texts(|each| index.label_values("job", Some(&among), each).unwrap());
     assert_eq!(jobs, ["job-0", "job-1", "job-2"]);
 }
+
+/// The bytes of every section as `docs/index.md` has them, built by hand.
+#[test]
+fn sections_are_as_drawn() {
+    let mut builder = IndexBuilder::new(true);
+    let sets = [
+        Labels::from_pairs([("__name__", "up"), ("instance", "a:1"), ("job", "x")]),
+        Labels::from_pairs([("__name__", "up"), ("instance", "b:1"), ("job", "x")]),
+        Labels::from_pairs([
+            ("__name__", "up"),
+            ("instance", "b:1"),
+            ("job", "x"),
+            ("le", "1"),
+        ]),
+    ];
+    for (id, labels) in [7, 3, 4].into_iter().zip(&sets) {
+        builder.add(id, labels);
+    }
+    let u32s = |numbers: &[u32]| -> Vec<u8> {
+        numbers.iter().copied().flat_map(u32::to_le_bytes).collect()
+    };
+    // Four names: where the text begins, the first pair; then the end of both.
+    let symbols = [
+        &u32s(&[4, 0, 0, 8, 1, 16, 3, 19, 4, 21, 5])[..],
+        b"__name__instancejoble",
+    ];
+    // Five values in one group.
+    let pairs = [
+        &u32s(&[5, 4, 0, 20])[..],
+        b"\x00\x02up\x00\x03a:1\x00\x03b:1\x00\x01x\x00\x011",
+    ];
+    let series = [
+        &u32s(&[3, 4, 0, 7])[..],
+        // Two items: tail 0, then pair 1, one above the tail's first pair.
+        &[0x80, 0 << 1 | 1, 0 << 1],
+        // One pair shared at the begin, one at the end; between them pair 2.
+        &[0x40 | 1 << 3 | 1, 1 << 1],
+        // Three pairs shared at the begin; pair 4.
+        &[0x40 | 3, 0 << 1],
+    ];
+    // Pairs 0 and 3: whatever is called `up` has the job `x`.
+    let tails = [&u32s(&[1, 4, 0, 3])[..], &[2, 0, 2]];
+    // Runs: of three from 0, one from 0, two from 1, three from 0, one from 2.
+    let postings = [
+        &u32s(&[5, 4, 0, 10])[..],
+        &[
+            3 << 2 | 1,
+            0,
+            1 << 2 | 1,
+            0,
+            2 << 2 | 1,
+            1,
+            3 << 2 | 1,
+            0,
+            1 << 2 | 1,
+            2,
+        ],
+    ];
+    // Four slots for three series, whose number takes two bits.
+    let mut slots = [0; 4];
+    for (labels, slot) in sets.iter().zip(1..) {
+        let mut bytes = Vec::new();
+        for (name, value) in labels.iter() {
+            for text in [name, value] {
+                bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
+                bytes.extend_from_slice(text.as_bytes());
+            }
+        }
+        let hash = xxhash_rust::xxh3::xxh3_64(&bytes);
+        let mut at = (hash >> 62) as usize;
+        while slots[at] != 0 {
+            at = (at + 1) % 4;
+        }
+        slots[at] = (hash as u32) << 2 | slot;
+    }
+    assert_eq!(
+        builder.finish(),
+        [
+            (SectionKind::Symbols, symbols.concat()),
+            (SectionKind::Pairs, pairs.concat()),
+            (SectionKind::Series, series.concat()),
+            (SectionKind::Postings, postings.concat()),
+            (SectionKind::Lookup, u32s(&slots)),
+            (SectionKind::Ids, u32s(&[7, 3, 4])),
+            (SectionKind::Tails, tails.concat()),
+        ]
+    );
+}
