@@ -14,7 +14,7 @@ pub(crate) struct Pairs {
     by_name: Slots,
     /// All pairs, back to back, as label sets have them.
     encoded: Vec<u8>,
-    pairs: Vec<Pair>,
+    entries: Vec<Pair>,
     by_pair: Slots,
 }
 
@@ -43,15 +43,15 @@ impl Pairs {
         }
         let (name, _) = decode_pair(encoded);
         let name = self.intern_name(name);
-        let pair = self.pairs.len() as u32;
+        let pair = self.entries.len() as u32;
         self.encoded.extend_from_slice(encoded);
-        self.pairs.push(Pair {
+        self.entries.push(Pair {
             end: self.encoded.len(),
             name,
             hash,
         });
         self.names[name as usize].pairs.push(pair);
-        let pairs = &self.pairs;
+        let pairs = &self.entries;
         (self.by_pair).insert(spread(hash), pair, |pair| spread(pairs[pair as usize].hash));
         pair
     }
@@ -87,13 +87,13 @@ impl Pairs {
 
     fn find_encoded(&self, encoded: &[u8], hash: u32) -> Option<u32> {
         self.by_pair.find(spread(hash), |pair| {
-            self.pairs[pair as usize].hash == hash && self.encoded(pair) == encoded
+            self.entries[pair as usize].hash == hash && self.encoded(pair) == encoded
         })
     }
 
     /// How many pairs there are.
     pub(crate) fn len(&self) -> usize {
-        self.pairs.len()
+        self.entries.len()
     }
 
     /// How many names there are.
@@ -113,7 +113,7 @@ impl Pairs {
 
     /// The name of a pair, by its number.
     pub(crate) fn name_of(&self, pair: u32) -> u32 {
-        self.pairs[pair as usize].name
+        self.entries[pair as usize].name
     }
 
     /// A pair as a label set has it.
@@ -121,8 +121,8 @@ impl Pairs {
         let pair = pair as usize;
         let start = pair
             .checked_sub(1)
-            .map_or(0, |before| self.pairs[before].end);
-        &self.encoded[start..self.pairs[pair].end]
+            .map_or(0, |before| self.entries[before].end);
+        &self.encoded[start..self.entries[pair].end]
     }
 
     /// The value of a pair.
@@ -135,7 +135,7 @@ impl Pairs {
         let names: usize = (self.names.iter())
             .map(|name| size_of::<Name>() + name.text.len() + name.pairs.capacity() * 4)
             .sum();
-        let pairs = self.pairs.capacity() * size_of::<Pair>();
+        let pairs = self.entries.capacity() * size_of::<Pair>();
         names + pairs + self.encoded.capacity() + self.by_name.bytes() + self.by_pair.bytes()
     }
 }

@@ -1,4 +1,8 @@
 //! Builds the index of a block.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "numbers and places that were given out here"
+)]
 
 use std::sync::Arc;
 

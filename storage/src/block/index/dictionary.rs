@@ -49,9 +49,10 @@ impl DictionaryWriter {
         };
         put_varint(shared as u64, out);
         put_varint((value.len() - shared) as u64, out);
-        out.extend_from_slice(&value[shared..]);
+        let (_, rest) = value.split_at(shared);
+        out.extend_from_slice(rest);
         self.before.truncate(shared);
-        self.before.extend_from_slice(&value[shared..]);
+        self.before.extend_from_slice(rest);
         self.len += 1;
     }
 

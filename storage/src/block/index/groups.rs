@@ -49,7 +49,7 @@ impl<const N: u32> GroupsWriter<N> {
         out.extend_from_slice(&self.len.to_le_bytes());
         out.extend_from_slice(&(width as u32).to_le_bytes());
         for place in self.places {
-            out.extend_from_slice(&place.to_le_bytes()[..width]);
+            out.extend(place.to_le_bytes().into_iter().take(width));
         }
         out.append(&mut self.entries);
         out

@@ -1,4 +1,8 @@
 //! Which pairs follow from which: every series with the one has the other too.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "numbers and places that were given out here"
+)]
 
 use std::ops::Range;
 

@@ -38,6 +38,7 @@ const fn mark(hash: u64, bits: u32) -> u32 {
 }
 
 /// The table's bytes for the hashes of all series, in their order.
+#[expect(clippy::indexing_slicing, reason = "places within the table")]
 pub(super) fn write(hashes: &[u64]) -> Vec<u8> {
     let bits = ordinal_bits(hashes.len() as u32);
     let len = hashes.len() + hashes.len() / 4 + 1;

@@ -99,12 +99,12 @@ impl BlockIndex {
             .transpose()?;
         map.get(ids.clone()).ok_or(CodecError { expected: IDS })?;
         Ok(Self {
+            map,
             dictionary,
             series,
             postings,
             ids,
             lookup,
-            map,
         })
     }
 

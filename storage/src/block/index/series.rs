@@ -59,6 +59,7 @@ impl<'a> SeriesWriter<'a> {
     }
 
     /// Adds the set of these pairs, ascending.
+    #[expect(clippy::indexing_slicing, reason = "places within the two sets")]
     pub(super) fn push(&mut self, pairs: &[u32]) {
         let (out, is_first) = self.groups.entry();
         if is_first {

@@ -392,11 +392,11 @@ fn sections_are_as_drawn() {
     let series = [
         &u32s(&[3, 4, 0, 7])[..],
         // Two items: tail 0, then pair 1, one above the tail's first pair.
-        &[0x80, 0 << 1 | 1, 0 << 1],
+        &[0x80, 1, 0],
         // One pair shared at the begin, one at the end; between them pair 2.
         &[0x40 | 1 << 3 | 1, 1 << 1],
         // Three pairs shared at the begin; pair 4.
-        &[0x40 | 3, 0 << 1],
+        &[0x40 | 3, 0],
     ];
     // Pairs 0 and 3: whatever is called `up` has the job `x`.
     let tails = [&u32s(&[1, 4, 0, 3])[..], &[2, 0, 2]];
