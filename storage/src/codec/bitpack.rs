@@ -16,64 +16,85 @@ const PATCHED: u8 = 0x80;
 /// The width that takes the fewest bytes, and how many.
 pub(super) fn plan(numbers: &[u64]) -> (u32, usize) {
     // How many numbers need exactly so many bits.
-    let mut needing = [0_u32; 65];
-    for number in numbers {
+    let mut needing = [0_u16; 65];
+    let mut needing_too = [0_u16; 65];
+    let count = |needing: &mut [u16; 65], number: u64| {
         if let Some(count) = needing.get_mut(64 - number.leading_zeros() as usize) {
             *count += 1;
         }
+    };
+    // Two counts, for one would wait for itself where all numbers are alike.
+    let (pairs, last) = numbers.as_chunks::<2>();
+    for [one, other] in pairs {
+        count(&mut needing, *one);
+        count(&mut needing_too, *other);
     }
-    let mut best = (64, usize::MAX);
-    let mut above = 0_usize;
-    // The bytes that the patches' high bits take, were the width one less each step.
-    for width in (0..=64_usize).rev() {
-        let packed = 1 + (numbers.len() * width).div_ceil(8);
-        let patches = if above == 0 {
-            0
-        } else {
-            let high: usize = (needing.iter().enumerate())
-                .skip(width + 1)
-                .map(|(bits, count)| *count as usize * (1 + (bits - width).div_ceil(7)))
-                .sum();
-            1 + high
-        };
-        if packed + patches <= best.1 && above <= numbers.len() / 4 {
-            best = (width as u32, packed + patches);
-        }
-        above += needing.get(width).map_or(0, |count| *count as usize);
-        if above > numbers.len() / 4 {
+    if let [number] = last {
+        count(&mut needing, *number);
+    }
+    for (count, more) in needing.iter_mut().zip(needing_too) {
+        *count += more;
+    }
+    let patches_max = numbers.len() / 4;
+    let packed = |width: usize| 1 + (numbers.len() * width).div_ceil(8);
+    let widest = needing.iter().rposition(|count| *count > 0).unwrap_or(0);
+    let mut best = (widest, packed(widest));
+    // Numbers above the width, and the bytes of their patches.
+    let (mut above, mut patches) = (0, 0);
+    for width in (0..widest).rev() {
+        above += needing
+            .get(width + 1)
+            .map_or(0, |count| usize::from(*count));
+        if above > patches_max {
             break;
         }
+        // The high bits of a number of `width + 1 + 7 n` bits no longer fit `n` bytes.
+        let longer = needing.iter().skip(width + 1).step_by(7);
+        patches += longer.map(|count| usize::from(*count)).sum::<usize>();
+        let size = packed(width) + 1 + above + patches;
+        if size < best.1 {
+            best = (width, size);
+        }
     }
-    best
+    (best.0 as u32, best.1)
 }
 
 /// Appends a block of at most [`BLOCK`] numbers in `width` bits each.
 pub(super) fn write(numbers: &[u64], width: u32, out: &mut Vec<u8>) {
     let fits = |number: u64| width == 64 || number >> width == 0;
-    let patches = numbers.iter().filter(|number| !fits(**number)).count();
-    out.push(width as u8 | if patches > 0 { PATCHED } else { 0 });
-    let mut pending = 0_u128;
-    let mut bits = 0;
+    let head = out.len();
+    out.push(width as u8);
+    let end = out.len() + (numbers.len() * width as usize).div_ceil(8);
     let mask = mask(width);
-    for number in numbers {
-        pending |= u128::from(number & mask) << bits;
+    let mut all = 0;
+    let mut word = 0_u64;
+    let mut bits = 0;
+    for &number in numbers {
+        all |= number;
+        let number = number & mask;
+        word |= number << bits;
         bits += width;
-        while bits >= 8 {
-            out.push(pending as u8);
-            pending >>= 8;
-            bits -= 8;
+        if bits >= 64 {
+            out.extend_from_slice(&word.to_le_bytes());
+            bits -= 64;
+            // What of the number is left; shifting twice keeps a shift by 64 out.
+            word = (number >> 1) >> (width - bits - 1);
         }
     }
-    if bits > 0 {
-        out.push(pending as u8);
+    out.extend_from_slice(&word.to_le_bytes());
+    out.truncate(end);
+    if fits(all) {
+        return;
     }
-    if patches > 0 {
-        out.push(patches as u8);
-        for (index, number) in numbers.iter().enumerate() {
-            if !fits(*number) {
-                out.push(index as u8);
-                put_varint(number >> width, out);
-            }
+    if let Some(byte) = out.get_mut(head) {
+        *byte |= PATCHED;
+    }
+    let patches = numbers.iter().filter(|number| !fits(**number)).count();
+    out.push(patches as u8);
+    for (index, number) in numbers.iter().enumerate() {
+        if !fits(*number) {
+            out.push(index as u8);
+            put_varint(number >> width, out);
         }
     }
 }

@@ -11,13 +11,30 @@ pub(super) const POWERS: [f64; 19] = [
 /// Every integer up to here is a double.
 const INTEGER_MAX: u64 = 1 << 53;
 
+/// The integer nearest to a value times a power of ten, if both are below 2^53 and the value is
+/// finite.
+#[inline]
+pub(super) fn nearest_integer(value: f64, power: f64) -> Option<i64> {
+    /// Adding and taking away 1.5 * 2^52 rounds what is below 2^51, ties to even.
+    const SHIFT: f64 = 6_755_399_441_055_744.0;
+    let scaled = value * power;
+    if scaled.abs() < (1_u64 << 51) as f64 {
+        return Some((scaled + SHIFT - SHIFT) as i64);
+    }
+    let integer = scaled.round_ties_even();
+    // Neither holds for NaN.
+    (integer.abs() <= INTEGER_MAX as f64).then_some(integer as i64)
+}
+
 /// The integer that gives exactly `value` when divided by `power`.
+#[inline]
 pub(super) fn as_integer(value: f64, power: f64) -> Option<i64> {
-    // NaN becomes 0 here, and fails the comparison like negative zero does.
-    let integer = (value * power).round_ties_even() as i64;
-    let exact = integer.unsigned_abs() <= INTEGER_MAX
-        && (integer as f64 / power).to_bits() == value.to_bits();
-    exact.then_some(integer)
+    let integer = nearest_integer(value, power)?;
+    // Negative zero fails here.
+    (integer as f64 / power)
+        .to_bits()
+        .eq(&value.to_bits())
+        .then_some(integer)
 }
 
 /// The least exponent `e` (0 to 18) and the integer of at most 2^53 with `integer / 10^e == value`,

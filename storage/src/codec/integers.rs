@@ -53,34 +53,69 @@ pub(super) fn encode(integers: &[i64], out: &mut Vec<u8>) -> Mode {
         .split_first()
         .expect("a column has at least one integer");
     let divisor = divisor(first, rest);
-    let scaled: Vec<i64> = if divisor == 1 {
-        rest.iter().map(|x| x.wrapping_sub(first)).collect()
-    } else {
-        rest.iter().map(|x| (x - first) / divisor as i64).collect()
-    };
-    let mut numbers = Vec::with_capacity(rest.len());
-    let mut best: Option<(usize, Mode, i64, Vec<u64>)> = None;
-    for mode in Mode::ALL {
-        let base = stored_numbers(mode, &scaled, &mut numbers);
-        let size = numbers
-            .chunks(BLOCK)
-            .map(|block| bitpack::plan(block).1)
-            .sum();
-        if best.as_ref().is_none_or(|(smallest, ..)| size < *smallest) {
-            let previous = best.replace((size, mode, base, std::mem::take(&mut numbers)));
-            numbers = previous.map(|(.., numbers)| numbers).unwrap_or_default();
+    let mut scaled: Vec<i64> = rest.iter().map(|x| x.wrapping_sub(first)).collect();
+    if divisor != 1 {
+        for y in &mut scaled {
+            *y /= divisor as i64;
         }
     }
-    let (_, mode, base, numbers) = best.expect("there are four modes");
+    let Plan {
+        mode,
+        base,
+        numbers,
+        widths,
+        ..
+    } = smallest(&scaled);
     put_zigzag(first, out);
     put_varint(divisor, out);
     if mode.has_base() {
         put_zigzag(base, out);
     }
-    for block in numbers.chunks(BLOCK) {
-        bitpack::write(block, bitpack::plan(block).0, out);
+    for (block, width) in numbers.chunks(BLOCK).zip(widths) {
+        bitpack::write(block, width, out);
     }
     mode
+}
+
+/// How a column can be stored.
+struct Plan {
+    mode: Mode,
+    base: i64,
+    numbers: Vec<u64>,
+    /// Of each block.
+    widths: Vec<u32>,
+    /// The bytes of all blocks.
+    size: usize,
+}
+
+/// The mode with the smallest blocks; the one that decodes quicker of equals.
+fn smallest(scaled: &[i64]) -> Plan {
+    let empty = || Plan {
+        mode: Mode::Offset,
+        base: 0,
+        numbers: Vec::with_capacity(scaled.len()),
+        widths: Vec::with_capacity(scaled.len().div_ceil(BLOCK)),
+        size: usize::MAX,
+    };
+    let (mut best, mut plan) = (empty(), empty());
+    for mode in Mode::ALL {
+        plan.mode = mode;
+        plan.base = stored_numbers(mode, scaled, &mut plan.numbers);
+        plan.widths.clear();
+        plan.size = 0;
+        for block in plan.numbers.chunks(BLOCK) {
+            let (width, size) = bitpack::plan(block);
+            plan.widths.push(width);
+            plan.size += size;
+            if plan.size >= best.size {
+                break;
+            }
+        }
+        if plan.size < best.size {
+            std::mem::swap(&mut plan, &mut best);
+        }
+    }
+    best
 }
 
 /// The greatest common divisor of the distances to `first`, 1 where one of them overflows.
@@ -113,35 +148,31 @@ fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
 /// Fills `numbers` with what `mode` stores; returns the base.
 fn stored_numbers(mode: Mode, scaled: &[i64], numbers: &mut Vec<u64>) -> i64 {
     numbers.clear();
-    let mut previous = 0_i64;
-    let mut step_before = 0_i64;
-    let steps = scaled.iter().map(|y| {
-        let step = y.wrapping_sub(previous);
-        previous = *y;
-        step
-    });
-    let with_base = |numbers: &mut Vec<u64>| {
-        let base = numbers.iter().map(|n| *n as i64).min().unwrap_or(0);
-        for number in numbers.iter_mut() {
-            *number = number.wrapping_sub(base as u64);
-        }
-        base
+    let steps = || {
+        let before = std::iter::once(&0).chain(scaled);
+        scaled
+            .iter()
+            .zip(before)
+            .map(|(y, before)| y.wrapping_sub(*before))
     };
     match mode {
         Mode::Offset => {
-            numbers.extend(scaled.iter().map(|y| *y as u64));
-            with_base(numbers)
+            let base = scaled.iter().copied().min().unwrap_or(0);
+            numbers.extend(scaled.iter().map(|y| y.wrapping_sub(base) as u64));
+            base
         }
         Mode::Step => {
-            numbers.extend(steps.map(|step| step as u64));
-            with_base(numbers)
+            let base = steps().min().unwrap_or(0);
+            numbers.extend(steps().map(|step| step.wrapping_sub(base) as u64));
+            base
         }
         Mode::ZigzagStep => {
-            numbers.extend(steps.map(zigzag));
+            numbers.extend(steps().map(zigzag));
             0
         }
         Mode::ChangeOfStep => {
-            numbers.extend(steps.map(|step| {
+            let mut step_before = 0_i64;
+            numbers.extend(steps().map(|step| {
                 let change = step.wrapping_sub(step_before);
                 step_before = step;
                 zigzag(change)
@@ -151,7 +182,7 @@ fn stored_numbers(mode: Mode, scaled: &[i64], numbers: &mut Vec<u64>) -> i64 {
     }
 }
 
-/// The checked head of an encoded column.
+/// The head of an encoded column.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Integers<'a> {
     mode: Mode,
@@ -202,45 +233,82 @@ impl<'a> Integers<'a> {
         out: &mut [T],
         scale: &T::Scale,
     ) -> Result<(), CodecError> {
-        let end = skip
-            .checked_add(out.len())
-            .filter(|end| *end <= self.len)
-            .ok_or(CodecError {
-                expected: "a column of more integers",
-            })?;
-        let mut rest = out;
-        if skip == 0
-            && let Some((to, after)) = std::mem::take(&mut rest).split_first_mut()
-        {
-            *to = T::of_integer(self.first);
-            T::scale(std::slice::from_mut(to), f64::INFINITY, scale);
-            rest = after;
-        }
-        let mut cursor = self.blocks;
-        let mut state = State::of(self);
-        let mut at = 1;
-        while at < end {
-            let len = (self.len - at).min(BLOCK);
-            if skip <= at && at + len <= end {
-                let (to, after) = std::mem::take(&mut rest).split_at_mut(len);
-                rest = after;
-                state.read(&mut cursor, to, scale)?;
-            } else if at + len <= skip && self.mode == Mode::Offset {
-                bitpack::skip(&mut cursor, len)?;
-            } else {
-                let start = skip.clamp(at, at + len);
-                let used = end.min(at + len) - start;
-                let (to, after) = std::mem::take(&mut rest).split_at_mut(used);
-                rest = after;
-                state.read_part(&mut cursor, len, start - at, to, scale)?;
-            }
-            at += len;
-        }
-        if end == self.len {
-            cursor.end()?;
-        }
-        Ok(())
+        let mut reader = self.reader();
+        in_pieces(self.len, skip, out, |piece, wanted| {
+            reader.read(piece, wanted, scale)
+        })
     }
+
+    /// Reads the column piece by piece.
+    pub(super) fn reader(&self) -> Reader<'a> {
+        let base = self.base.wrapping_mul(self.divisor);
+        Reader {
+            blocks: self.blocks,
+            left: self.len,
+            is_first: true,
+            mode: self.mode,
+            divisor: self.divisor,
+            base: if self.mode == Mode::Offset {
+                base.wrapping_add(self.first)
+            } else {
+                base
+            },
+            value: self.first,
+            step: 0,
+        }
+    }
+}
+
+/// Integers of a column that are read together: the first piece has the first integer and a block, the
+/// others a block each.
+pub(super) const PIECE_MAX: usize = 1 + BLOCK;
+
+/// Fills `out` with what lies at `skip ..` in a column of `len` integers. `read` gets one piece after
+/// the other, to where the last one wanted ends, and whether anything of the piece is wanted.
+pub(super) fn in_pieces<T: Place>(
+    len: usize,
+    skip: usize,
+    out: &mut [T],
+    mut read: impl FnMut(&mut [T], bool) -> Result<(), CodecError>,
+) -> Result<(), CodecError> {
+    let end = skip
+        .checked_add(out.len())
+        .filter(|end| *end <= len)
+        .ok_or(CodecError {
+            expected: "a column of more integers",
+        })?;
+    let mut rest = out;
+    let mut at = 0;
+    while at < end {
+        let piece = (len - at).min(if at == 0 { PIECE_MAX } else { BLOCK });
+        let wanted = skip.clamp(at, at + piece)..end.min(at + piece).max(skip.min(at + piece));
+        let (to, after) = std::mem::take(&mut rest).split_at_mut(wanted.len());
+        rest = after;
+        if wanted.len() == piece {
+            read(to, true)?;
+        } else {
+            read_part(piece, wanted.start - at, to, &mut read)?;
+        }
+        at += piece;
+    }
+    Ok(())
+}
+
+/// Reads a piece and hands on what lies in it at `skip ..`.
+#[inline(never)]
+fn read_part<T: Place>(
+    piece: usize,
+    skip: usize,
+    out: &mut [T],
+    read: &mut impl FnMut(&mut [T], bool) -> Result<(), CodecError>,
+) -> Result<(), CodecError> {
+    let mut buffer = [T::EMPTY; PIECE_MAX];
+    let buffer = buffer.get_mut(..piece).unwrap_or_default();
+    read(buffer, !out.is_empty())?;
+    for (to, from) in out.iter_mut().zip(buffer.iter().skip(skip)) {
+        *to = *from;
+    }
+    Ok(())
 }
 
 /// What integers are decoded to.
@@ -277,61 +345,64 @@ fn power_of_two(bits: u32) -> f64 {
     f64::from_bits((1023 + u64::from(bits)) << 52)
 }
 
-/// Where decoding a column is: the integer and the step before the next number.
-#[derive(Clone, Copy)]
-struct State {
+/// Where reading a column is.
+pub(super) struct Reader<'a> {
+    blocks: Cursor<'a>,
+    /// Integers that were not read.
+    left: usize,
+    is_first: bool,
     mode: Mode,
     divisor: i64,
     /// The base, times the divisor; for offsets, from the first integer.
     base: i64,
+    /// The last integer that was read, and the step to it.
     value: i64,
     step: i64,
 }
 
-impl State {
-    fn of(column: &Integers<'_>) -> Self {
-        let base = column.base.wrapping_mul(column.divisor);
-        Self {
-            mode: column.mode,
-            divisor: column.divisor,
-            base: if column.mode == Mode::Offset {
-                base.wrapping_add(column.first)
-            } else {
-                base
-            },
-            value: column.first,
-            step: 0,
-        }
-    }
-
-    /// Reads a block of `len` integers and hands on those from `skip`, as many as there are places.
-    #[inline(never)]
-    fn read_part<T: Decoded>(
+impl Reader<'_> {
+    /// Reads the next piece, of as many integers as there are places; what they hold afterwards is
+    /// undefined if it is not wanted.
+    pub(super) fn read<T: Decoded>(
         &mut self,
-        cursor: &mut Cursor<'_>,
-        len: usize,
-        skip: usize,
-        out: &mut [T],
+        places: &mut [T],
+        wanted: bool,
         scale: &T::Scale,
     ) -> Result<(), CodecError> {
-        let mut block = [T::EMPTY; BLOCK];
-        let block = block.get_mut(..len).unwrap_or_default();
-        self.read(cursor, block, scale)?;
-        for (to, from) in out.iter_mut().zip(block.iter().skip(skip)) {
-            *to = *from;
+        self.left = self.left.saturating_sub(places.len());
+        let mut block = places;
+        if std::mem::take(&mut self.is_first)
+            && let Some((to, after)) = std::mem::take(&mut block).split_first_mut()
+        {
+            *to = T::of_integer(self.value);
+            T::scale(std::slice::from_mut(to), f64::INFINITY, scale);
+            block = after;
+        }
+        if !block.is_empty() {
+            if wanted || self.mode != Mode::Offset {
+                self.read_block(block, scale)?;
+            } else {
+                bitpack::skip(&mut self.blocks, block.len())?;
+            }
+        }
+        if self.left == 0 {
+            self.blocks.end()?;
         }
         Ok(())
     }
 
     /// Reads a block of as many integers as there are places.
-    fn read<T: Decoded>(
+    fn read_block<T: Decoded>(
         &mut self,
-        cursor: &mut Cursor<'_>,
         places: &mut [T],
         scale: &T::Scale,
     ) -> Result<(), CodecError> {
-        let bits = bitpack::read(cursor, places)?;
-        let before = *self;
+        let bits = bitpack::read(&mut self.blocks, places)?;
+        let magnitude = if T::is_scaled(scale) {
+            self.magnitude(bits, places.len())
+        } else {
+            0.0
+        };
         if self.divisor == 1 {
             self.integers(places, |number| number);
         } else {
@@ -339,7 +410,7 @@ impl State {
             self.integers(places, |number| divisor.wrapping_mul(number));
         }
         if T::is_scaled(scale) {
-            T::scale(places, before.magnitude(bits, places.len()), scale);
+            T::scale(places, magnitude, scale);
         }
         Ok(())
     }

@@ -91,8 +91,23 @@ fn values() -> impl Strategy<Value = Vec<f64>> {
         (-9_007_199_254_740_993_i64..=9_007_199_254_740_993).prop_map(|x| x as f64),
         1..300,
     );
+    // Sums of decimals stray from decimals.
+    let near = (
+        -1000_i32..1000,
+        1_u32..10,
+        prop::collection::vec(-500_i32..1000, 1..1024),
+    )
+        .prop_map(|(start, digits, steps)| {
+            let unit = 10_f64.powi(-(digits as i32));
+            let mut sum = f64::from(start) * 0.37;
+            let mut add = |step: i32| {
+                sum += f64::from(step) * unit;
+                sum
+            };
+            steps.iter().map(|step| add(*step)).collect()
+        });
     let class: BoxedStrategy<Vec<f64>> =
-        prop_oneof![counter, decimals, raw, few, constant, large].boxed();
+        prop_oneof![counter, decimals, raw, few, constant, large, near].boxed();
     let special = prop::sample::select(vec![
         STALE_MARKER_BITS,
         0x7ff8_0000_0000_0001,
@@ -246,6 +261,11 @@ page constant-decimal: 2
 page constant-integer: 3
 page constant-stale: 1
 page divisor-zero: expected a positive divisor
+page near: 3
+page near-decimals-too-long: expected a column of decimals
+page near-mode: expected known modes of a page of near decimals
+page near-specials: 4
+page near-without-decimals: 3
 page patch-outside: expected a patch within its block and 64 bits
 page patched: 9
 page raw: 1
@@ -279,6 +299,7 @@ fn extremes_come_back() {
     check_page(&[0.0, -0.0]);
     check_page(&[stale, 1.5, stale]);
     check_page(&[f64::NAN; 1024]);
+    check_page(&[f64::MAX, f64::MIN, 5e-324, -5e-324, 0.1 + 0.2, -0.1 - 0.2]);
     check_page(&[9_007_199_254_740_992.0, -9_007_199_254_740_992.0, 0.1]);
     check_page(
         &(0..1024)
@@ -318,6 +339,26 @@ fn golden_bytes() {
     let mut expected = vec![0x12, 0x00, 1];
     expected.extend(raw.iter().flat_map(|value| value.to_le_bytes()));
     assert_eq!(page(&raw), expected);
+    // Kind 3, exponent 1: 3, 4, 5 in 4 bytes as steps of 1, and one double above, at, one below.
+    assert_eq!(
+        page(&[0.1 + 0.2, 0.4, 0.5_f64.next_down()]),
+        [0x13, 0x01, 2, 0x11, 4, 6, 1, 2, 0, 2, 1, 1, 0]
+    );
+    // The same with a staleness marker, which repeats both integers: offsets 1, 1, 2 above a base
+    // of 1, and -1, -1, -2 above one of -2.
+    let stale = f64::from_bits(STALE_MARKER_BITS);
+    assert_eq!(
+        page(&[0.1 + 0.2, 0.4, stale, 0.5_f64.next_down()]),
+        [
+            0x13, 0xc1, 3, 0, 8, 0x00, 5, 6, 1, 2, 1, 0b100, 2, 1, 3, 1, 0b011
+        ]
+    );
+    // No decimals: three neighbours, as many doubles above 0 as their bits say.
+    let pi = std::f64::consts::PI;
+    let mut expected = vec![0x13, 0x00, 2, 0xf1];
+    put_zigzag(pi.to_bits() as i64, &mut expected);
+    expected.extend([1, 2, 0]);
+    assert_eq!(page(&[pi, pi.next_up(), pi.next_up().next_up()]), expected);
     // Times: steps of 15,000 are the divisor, the base is 1, the block has no bits.
     assert_eq!(
         column(&[0, 15_000, 30_000, 45_000]),
@@ -382,4 +423,13 @@ fn common_series_are_small() {
     assert!(per_value(counter.collect()) < 1.0);
     let ratio = (0..480).map(|index| (noise(index) % 10_000) as f64 / 10_000.0);
     assert!(per_value(ratio.collect()) < 1.9);
+    let mut seconds = 1.0;
+    let sum_of_decimals = (0..480).map(|index| {
+        seconds += (noise(index) % 100) as f64 / 1000.0;
+        seconds
+    });
+    assert!(per_value(sum_of_decimals.collect()) < 1.5);
+    // Numbers in one binade share twelve bits.
+    let ratio = (0..480).map(|index| 1.0 + (noise(index) as f64).sqrt() / 8192.0);
+    assert!(per_value(ratio.collect()) < 6.7);
 }

@@ -15,17 +15,27 @@
 //! | kind 0 constant: the bits | 8 |
 //! | kind 1 constant: the integer | zigzag varint |
 //! | kind 2 raw: the bits of each | 8 each |
+//! | kind 3 near: specials if flagged, the modes, a decimal column if any, the distances | varies |
 //! | kind 4 + mode: specials if flagged, then the integer column | varies |
 //!
-//! A value is `integer / 10^exponent`, computed in `f64`: an exact division of two exact numbers is
-//! what a correctly rounded decimal is, so the bits are those that were parsed from text.
+//! A value of kind 4 is `integer / 10^exponent`, computed in `f64`: an exact division of two exact
+//! numbers is what a correctly rounded decimal is, so the bits are those that were parsed from text.
+//!
+//! A value of kind 3 lies so many doubles (units in the last place) above such a quotient, or above 0
+//! where there is no decimal column. Sums of decimals are like that: each addition rounds, and the
+//! result strays from the decimal by a few units, slowly. The idea is pcodec's float multiplier.
 
+mod encode;
+mod specials;
+
+pub(crate) use encode::encode_values;
+
+use self::specials::Specials;
 use super::{
-    bytes::{CodecError, Cursor, put_varint, put_zigzag},
-    decimal::{POWERS, Scale, as_integer, to_decimal},
-    integers::{self, Integers, Mode},
+    bytes::{CodecError, Cursor},
+    decimal::Scale,
+    integers::{Integers, Mode, PIECE_MAX, in_pieces},
 };
-use crate::{STALE_MARKER_BITS, is_stale_marker};
 
 /// Most values of a page.
 pub(crate) const VALUES_MAX: usize = 1024;
@@ -35,158 +45,39 @@ const VERSION: u8 = 1;
 const KIND_CONSTANT_BITS: u8 = 0;
 const KIND_CONSTANT_INTEGER: u8 = 1;
 const KIND_RAW: u8 = 2;
+const KIND_NEAR: u8 = 3;
 const KIND_INTEGERS: u8 = 4;
 
 const HAS_STALE_MARKERS: u8 = 0x80;
 const HAS_SPECIALS: u8 = 0x40;
 const EXPONENT: u8 = 0x3f;
 
-/// Codes of a special, in the low two bits of its place.
-const SPECIAL_STALE: u64 = 0;
-const SPECIAL_REPEATED: u64 = 1;
-const SPECIAL_BITS: u64 = 2;
+/// In the place of the mode of a column that is not there.
+const NO_DECIMALS: u8 = 0xf;
 
-/// The exponent at which most values are integers; `None` when too many are not.
-fn exponent(values: &[f64]) -> Option<usize> {
-    let mut exponent = 0;
-    let mut odd = 0;
-    let mut previous = None;
-    for (index, &value) in values.iter().enumerate() {
-        if previous == Some(value.to_bits()) {
-            continue;
-        }
-        previous = Some(value.to_bits());
-        if !value.is_finite() || value.to_bits() == (-0.0_f64).to_bits() {
-            continue;
-        }
-        let fits = |candidate: &usize| {
-            POWERS
-                .get(*candidate)
-                .is_some_and(|power| as_integer(value, *power).is_some())
-        };
-        match (exponent..POWERS.len()).find(fits) {
-            Some(found) => exponent = found,
-            None => {
-                odd += 1;
-                if odd > 16 + index / 8 {
-                    return None;
-                }
-            }
-        }
-    }
-    Some(exponent)
+/// The place of a double among all doubles in order, from that of +0; −0 is just below. Its own
+/// inverse, for bits.
+const fn order(bits: u64) -> u64 {
+    bits ^ (((bits as i64 >> 63) as u64) >> 1)
 }
 
-/// Appends a page of 1 to [`VALUES_MAX`] values; every bit pattern is kept.
-///
-/// # Panics
-/// When there are none or too many.
-pub(crate) fn encode_values(values: &[f64], out: &mut Vec<u8>) {
-    assert!(
-        (1..=VALUES_MAX).contains(&values.len()),
-        "a page has 1 to {VALUES_MAX} values"
-    );
-    let stale = if values.iter().any(|value| is_stale_marker(*value)) {
-        HAS_STALE_MARKERS
-    } else {
-        0
-    };
-    let start = out.len();
-    if let Some(constant) = constant(values) {
-        encode_constant(constant, stale, values.len(), out);
+/// Replaces each value by the double so many places above it.
+fn step_up(values: &mut [f64], distances: &[i64]) {
+    // The order of positive doubles is that of their bits, which is all that most pages need.
+    let mut signs = 0;
+    for (value, distance) in values.iter_mut().zip(distances) {
+        let above = value.to_bits().wrapping_add(*distance as u64);
+        signs |= value.to_bits() | above;
+        *value = f64::from_bits(above);
+    }
+    if signs >> 63 == 0 {
         return;
     }
-    if let Some(exponent) = exponent(values)
-        && encode_integers(values, exponent, stale, out)
-        && out.len() - start < values.len() * 8
-    {
-        return;
+    for (value, distance) in values.iter_mut().zip(distances) {
+        let distance = *distance as u64;
+        let place = order(value.to_bits().wrapping_sub(distance));
+        *value = f64::from_bits(order(place.wrapping_add(distance)));
     }
-    out.truncate(start);
-    out.extend([VERSION << 4 | KIND_RAW, stale]);
-    put_varint(values.len() as u64 - 1, out);
-    for value in values {
-        out.extend(value.to_bits().to_le_bytes());
-    }
-}
-
-/// The one value of a page that has only one.
-fn constant(values: &[f64]) -> Option<f64> {
-    let (first, rest) = values.split_first()?;
-    rest.iter()
-        .all(|value| value.to_bits() == first.to_bits())
-        .then_some(*first)
-}
-
-fn encode_constant(value: f64, stale: u8, len: usize, out: &mut Vec<u8>) {
-    match to_decimal(value) {
-        // Beyond 2^48 the varint is no shorter than the bits.
-        Some((exponent, integer)) if integer.abs() < 1 << 48 => {
-            out.extend([VERSION << 4 | KIND_CONSTANT_INTEGER, stale | exponent]);
-            put_varint(len as u64 - 1, out);
-            put_zigzag(integer, out);
-        }
-        _ => {
-            out.extend([VERSION << 4 | KIND_CONSTANT_BITS, stale]);
-            put_varint(len as u64 - 1, out);
-            out.extend(value.to_bits().to_le_bytes());
-        }
-    }
-}
-
-/// Appends a page of integers and specials; `false` when no value is an integer (something may have
-/// been appended then).
-fn encode_integers(values: &[f64], exponent: usize, stale: u8, out: &mut Vec<u8>) -> bool {
-    let Some(&power) = POWERS.get(exponent) else {
-        return false;
-    };
-    let mut integers: Vec<i64> = Vec::with_capacity(values.len());
-    let mut specials: Vec<(usize, u64)> = Vec::new();
-    let mut leading = 0;
-    for (index, value) in values.iter().enumerate() {
-        match (as_integer(*value, power), integers.last()) {
-            (Some(integer), _) => integers.push(integer),
-            (None, last) => {
-                specials.push((index, value.to_bits()));
-                // A special's place repeats the integer before it, or the first one after it.
-                match last {
-                    Some(&last) => integers.push(last),
-                    None => leading += 1,
-                }
-            }
-        }
-    }
-    let Some(&first) = integers.first() else {
-        return false;
-    };
-    integers.splice(0..0, std::iter::repeat_n(first, leading));
-    let head = out.len();
-    let has_specials = if specials.is_empty() { 0 } else { HAS_SPECIALS };
-    out.extend([0, stale | has_specials | exponent as u8]);
-    put_varint(values.len() as u64 - 1, out);
-    if !specials.is_empty() {
-        put_varint(specials.len() as u64 - 1, out);
-        let mut next = 0;
-        let mut previous = None;
-        for (index, bits) in specials {
-            let code = match bits {
-                STALE_MARKER_BITS => SPECIAL_STALE,
-                _ if previous == Some(bits) => SPECIAL_REPEATED,
-                _ => SPECIAL_BITS,
-            };
-            put_varint(((index - next) as u64) << 2 | code, out);
-            if code == SPECIAL_BITS {
-                out.extend(bits.to_le_bytes());
-            }
-            next = index + 1;
-            previous = Some(bits);
-        }
-    }
-    let mode = integers::encode(&integers, out);
-    if let Some(byte) = out.get_mut(head) {
-        *byte = (VERSION << 4) | (KIND_INTEGERS + mode.code());
-    }
-    true
 }
 
 /// One encoded value page.
@@ -206,12 +97,12 @@ enum Body<'a> {
         scale: &'static Scale,
         specials: Specials<'a>,
     },
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Specials<'a> {
-    count: usize,
-    cursor: Cursor<'a>,
+    Near {
+        decimals: Option<Integers<'a>>,
+        scale: &'static Scale,
+        distances: Integers<'a>,
+        specials: Specials<'a>,
+    },
 }
 
 impl<'a> ValuePage<'a> {
@@ -253,19 +144,13 @@ impl<'a> ValuePage<'a> {
                 cursor.end()?;
                 Body::Raw(values.as_chunks().0)
             }
+            KIND_NEAR => Self::parse_near(len, flags, scale, cursor)?,
             kind => {
                 let mode = kind.checked_sub(KIND_INTEGERS).and_then(Mode::from_code);
                 let mode = mode.ok_or(CodecError {
                     expected: "a page of a known kind",
                 })?;
-                let specials = if flags & HAS_SPECIALS == 0 {
-                    Specials {
-                        count: 0,
-                        cursor: Cursor::new(&[]),
-                    }
-                } else {
-                    Specials::parse(len, &mut cursor)?
-                };
+                let specials = Specials::parse(len, flags, &mut cursor)?;
                 Body::Integers {
                     integers: Integers::parse(mode, len, cursor)?,
                     scale,
@@ -274,6 +159,37 @@ impl<'a> ValuePage<'a> {
             }
         };
         Ok(Self { len, body })
+    }
+
+    fn parse_near(
+        len: usize,
+        flags: u8,
+        scale: &'static Scale,
+        mut cursor: Cursor<'a>,
+    ) -> Result<Body<'a>, CodecError> {
+        let specials = Specials::parse(len, flags, &mut cursor)?;
+        let modes = cursor.u8("the modes of a page of near decimals")?;
+        let unknown = CodecError {
+            expected: "known modes of a page of near decimals",
+        };
+        let decimals = if modes >> 4 == NO_DECIMALS {
+            None
+        } else {
+            let mode = Mode::from_code(modes >> 4).ok_or(unknown)?;
+            let bytes = cursor.varint("the length of a column of decimals")?;
+            let column = cursor.take(
+                usize::try_from(bytes).unwrap_or(usize::MAX),
+                "a column of decimals",
+            )?;
+            Some(Integers::parse(mode, len, Cursor::new(column))?)
+        };
+        let mode = Mode::from_code(modes & 0xf).ok_or(unknown)?;
+        Ok(Body::Near {
+            decimals,
+            scale,
+            distances: Integers::parse(mode, len, cursor)?,
+            specials,
+        })
     }
 
     /// The number of values, 1 to [`VALUES_MAX`].
@@ -305,11 +221,28 @@ impl<'a> ValuePage<'a> {
                 specials,
             } => {
                 integers.decode(skip, out, scale)?;
-                specials.each(|index, bits| {
-                    if let Some(place) = index.checked_sub(skip).and_then(|at| out.get_mut(at)) {
-                        *place = f64::from_bits(bits);
+                specials.fill(skip, out)?;
+            }
+            Body::Near {
+                decimals,
+                scale,
+                distances,
+                specials,
+            } => {
+                let mut decimals = decimals.as_ref().map(Integers::reader);
+                let mut distances = distances.reader();
+                in_pieces(self.len, skip, out, |piece, wanted| {
+                    match &mut decimals {
+                        Some(decimals) => decimals.read(piece, wanted, scale)?,
+                        None => piece.fill(0.0),
                     }
+                    let mut above = [0; PIECE_MAX];
+                    let above = above.get_mut(..piece.len()).unwrap_or_default();
+                    distances.read(above, wanted, &())?;
+                    step_up(piece, above);
+                    Ok(())
                 })?;
+                specials.fill(skip, out)?;
             }
         }
         Ok(())
@@ -326,57 +259,5 @@ impl<'a> ValuePage<'a> {
         self.decode_range(index, &mut value)?;
         let [value] = value;
         Ok(value)
-    }
-}
-
-impl<'a> Specials<'a> {
-    fn parse(len: usize, cursor: &mut Cursor<'a>) -> Result<Self, CodecError> {
-        let count = cursor.varint("the number of specials")?;
-        let count = usize::try_from(count).ok().filter(|count| *count < len);
-        let count = 1 + count.ok_or(CodecError {
-            expected: "no more specials than values",
-        })?;
-        let specials = Self {
-            count,
-            cursor: *cursor,
-        };
-        let mut last = 0;
-        *cursor = specials.each(|index, _| last = index)?;
-        if last >= len {
-            return Err(CodecError {
-                expected: "specials within their page",
-            });
-        }
-        Ok(specials)
-    }
-
-    /// Hands on index and bits of each special; returns the cursor behind them.
-    fn each(&self, mut special: impl FnMut(usize, u64)) -> Result<Cursor<'a>, CodecError> {
-        let mut cursor = self.cursor;
-        let mut next = 0_usize;
-        let mut bits = STALE_MARKER_BITS;
-        for _ in 0..self.count {
-            let place = cursor.varint("the place of a special")?;
-            match place & 3 {
-                SPECIAL_STALE => bits = STALE_MARKER_BITS,
-                SPECIAL_REPEATED => {}
-                SPECIAL_BITS => bits = cursor.u64("the bits of a special")?,
-                _ => {
-                    return Err(CodecError {
-                        expected: "a special of a known kind",
-                    });
-                }
-            }
-            let index = usize::try_from(place >> 2)
-                .ok()
-                .and_then(|gap| next.checked_add(gap))
-                .filter(|index| *index < VALUES_MAX)
-                .ok_or(CodecError {
-                    expected: "specials within their page",
-                })?;
-            special(index, bits);
-            next = index + 1;
-        }
-        Ok(cursor)
     }
 }
