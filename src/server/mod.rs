@@ -672,14 +672,14 @@ impl Server {
                 );
             }
         }
-        for damage in &report.segment_damage {
+        for damage in &report.block_damage {
             error!(
                 at = %damage.at,
                 bytes = damage.bytes,
                 "A file of sealed samples is damaged: what is behind the damage is left out"
             );
         }
-        for damage in &report.segments_restored {
+        for damage in &report.blocks_restored {
             warn!(
                 at = %damage.at,
                 "A file of sealed samples is damaged; the write-ahead log still has all of it, which is served from there"

@@ -168,13 +168,13 @@ static METRICS: &[Metric] = &[
         name: "prometheus_tsdb_storage_blocks_bytes",
         help: "The number of bytes that are currently used for local storage by all blocks.",
         kind: Kind::Gauge,
-        value: |stats| stats.segment_bytes as f64,
+        value: |stats| stats.block_bytes as f64,
     },
     Metric {
-        name: "narthex_storage_segment_files",
+        name: "narthex_storage_blocks",
         help: "Files of sealed samples.",
         kind: Kind::Gauge,
-        value: |stats| stats.segment_files as f64,
+        value: |stats| stats.blocks as f64,
     },
     Metric {
         name: "narthex_storage_label_pairs",

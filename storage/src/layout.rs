@@ -10,7 +10,7 @@ use std::{
 use crate::{Fs, OpenError, TimeRange, Timestamp, error::IoError};
 
 /// The format that this build writes and reads.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 /// The paths of a store.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Layout {
     root: PathBuf,
     ours: PathBuf,
     pub(crate) wal: PathBuf,
-    pub(crate) head: PathBuf,
+    pub(crate) blocks: PathBuf,
 }
 
 /// Data of a Prometheus server beside ours.
@@ -38,7 +38,7 @@ impl Layout {
         Self {
             root: root.to_owned(),
             wal: ours.join("wal"),
-            head: ours.join("head"),
+            blocks: ours.join("blocks"),
             ours,
         }
     }
@@ -60,7 +60,7 @@ impl Layout {
         fs.create_dir_all(&self.ours)?;
         self.check_version(fs)?;
         fs.create_dir_all(&self.wal)?;
-        fs.create_dir_all(&self.head)?;
+        fs.create_dir_all(&self.blocks)?;
         fs.sync_dir(&self.ours)?;
         Ok(guard)
     }

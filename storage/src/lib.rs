@@ -37,7 +37,7 @@ mod layout;
 mod mmap;
 mod model;
 mod querier;
-mod segment;
+mod read;
 #[cfg(test)]
 mod test_support;
 mod vfs;

@@ -15,11 +15,14 @@
 
 use std::{
     fmt::Debug,
-    path::Path,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use crate::{Labels, Matcher, ReadError, TimeRange, Timestamp};
+use crate::{
+    Corruption, Labels, Matcher, PageStats, ReadError, TimeRange, Timestamp,
+    block::{Block, PageRef},
+    codec::ValuePage,
+};
 
 /// Something that can be read at a snapshot.
 pub trait Queryable: Send + Sync {
@@ -167,7 +170,8 @@ pub struct Run<'a> {
     len: u32,
     may_be_stale: bool,
     body: Body<'a>,
-    times: Times<'a>,
+    times: &'a [Timestamp],
+    statistics: Option<&'a PageStats>,
 }
 
 /// Where values come from; private so that storage can add encodings unseen.
@@ -175,24 +179,35 @@ pub struct Run<'a> {
 pub(crate) enum Body<'a> {
     /// Plain values.
     Floats(&'a [f64]),
-    /// An encoded value page, of which `skip..skip + len` belongs to the run.
+    /// The same value at every time.
+    Constant(f64),
+    /// An encoded value page, of which what comes after `skip` values belongs to the run.
     Page {
-        /// The page's checked bytes.
-        page: crate::codec::ValuePage<'a>,
-        /// Values at its start that are not part of the run.
+        values: ValuePage<'a>,
         skip: u32,
-        /// The file that holds it, for errors.
-        file: &'a Path,
-        /// Where in the file it begins, in bytes.
-        offset: u64,
+        /// Where the page is from, for errors.
+        block: &'a Block,
+        page: &'a PageRef,
     },
 }
 
-/// Where timestamps come from.
-#[derive(Debug)]
-pub(crate) enum Times<'a> {
-    /// Plain timestamps, as many as values.
-    Plain(&'a [Timestamp]),
+impl Body<'_> {
+    /// Decodes as many values as `out` takes, which are not more than there are.
+    pub(crate) fn decode(&self, out: &mut [f64]) -> Result<(), Corruption> {
+        match self {
+            Self::Floats(values) => out.copy_from_slice(&values[..out.len()]),
+            Self::Constant(value) => out.fill(*value),
+            Self::Page {
+                values,
+                skip,
+                block,
+                page,
+            } => values
+                .decode_range(*skip as usize, out)
+                .map_err(|error| block.page_damaged(page, error))?,
+        }
+        Ok(())
+    }
 }
 
 impl<'a> Run<'a> {
@@ -210,30 +225,30 @@ impl<'a> Run<'a> {
             len: u32::try_from(values.len()).expect("a run holds fewer than 2^32 samples"),
             may_be_stale: true,
             body: Body::Floats(values),
-            times: Times::Plain(times),
+            times,
+            statistics: None,
         }
     }
 
-    /// A run over an encoded page, which lies in `file` at `offset`; `times` are those of the run
-    /// alone.
-    pub(crate) fn page(
+    /// A run of sealed values, as many as `times`. `statistics` are of exactly these.
+    pub(crate) fn sealed(
         times: &'a [Timestamp],
-        page: crate::codec::ValuePage<'a>,
-        skip: u32,
+        body: Body<'a>,
         may_be_stale: bool,
-        (file, offset): (&'a Path, u64),
+        statistics: Option<&'a PageStats>,
     ) -> Self {
         Self {
             len: u32::try_from(times.len()).expect("a page holds fewer than 2^32 samples"),
             may_be_stale,
-            body: Body::Page {
-                page,
-                skip,
-                file,
-                offset,
-            },
-            times: Times::Plain(times),
+            body,
+            times,
+            statistics,
         }
+    }
+
+    /// Statistics of exactly the run's values, staleness markers excluded; `None` where nobody counted.
+    pub fn statistics(&self) -> Option<&PageStats> {
+        self.statistics
     }
 
     /// The number of samples.
@@ -259,19 +274,7 @@ impl<'a> Run<'a> {
     /// # Panics
     /// When `out` is shorter than the run.
     pub fn values(&self, out: &mut [f64]) -> Result<(), ReadError> {
-        let out = &mut out[..self.len()];
-        match &self.body {
-            Body::Floats(values) => out.copy_from_slice(values),
-            Body::Page {
-                page,
-                skip,
-                file,
-                offset,
-            } => page
-                .decode_range(*skip as usize, out)
-                .map_err(|error| error.at(file, *offset))?,
-        }
-        Ok(())
+        Ok(self.body.decode(&mut out[..self.len()])?)
     }
 
     /// Writes all timestamps into the first [`Run::len`] places of `out`.
@@ -282,9 +285,7 @@ impl<'a> Run<'a> {
     /// # Panics
     /// When `out` is shorter than the run.
     pub fn times(&self, out: &mut [Timestamp]) -> Result<(), ReadError> {
-        match &self.times {
-            Times::Plain(times) => out[..self.len()].copy_from_slice(times),
-        }
+        out[..self.len()].copy_from_slice(self.times);
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! A file system that fails at every operation in turn, and what a store finds afterwards.
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
+mod backup;
 mod support;
 
 use std::{path::Path, sync::Arc, time::Duration};

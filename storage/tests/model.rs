@@ -34,7 +34,7 @@ fn open(path: &Path, clock: &Arc<SetClock>) -> Db {
     let clock: Arc<dyn Clock> = Arc::<SetClock>::clone(clock);
     let (db, report) = Db::open(&DbOptions::new(path, Arc::new(RealFs), clock)).unwrap();
     assert_eq!(report.wal_damage, []);
-    assert_eq!(report.segment_damage, []);
+    assert_eq!(report.block_damage, []);
     db
 }
 

@@ -17,11 +17,12 @@ use std::{
 };
 
 use crate::{
-    AppendError, Appendable, Appender, Clock, Fs, OpenError, Querier, Queryable, ReadError,
+    AppendError, Appendable, Appender, Clock, Fs, IoError, OpenError, Querier, Queryable, ReadError,
     TargetAppender, TargetKey, TimeRange, Timestamp,
-    head::{Found, Head, HeadAppender, HeadQuerier, HeadTargetAppender, Known, Replay},
+    head::{Head, HeadAppender, HeadTargetAppender, Known, Replay},
     index::CardinalityLists,
     layout::{self, ForeignData, Layout},
+    read::{Catalog, Found, Sealed, StoreQuerier, Superseded},
     wal::{self, ClosedSegment, Damage, Wal},
 };
 
@@ -29,15 +30,21 @@ use crate::{
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 /// … or at this age, if it is not empty.
 const SEGMENT_AGE_MAX: Duration = Duration::from_hours(1);
-/// What is sealed stays in the log so long: a sealed file that turns out damaged comes back from there.
-const SEGMENT_KEPT_FOR: Duration = Duration::from_mins(10);
+/// What a seal or a merge makes superfluous, in the log and among the blocks, stays so long: a copy of
+/// the folder that took no longer, in any order of its files, has everything; and a block that turns out
+/// damaged comes back from the log.
+const SUPERSEDED_KEPT_FOR: Duration = Duration::from_mins(10);
 
 /// What is in memory is sealed when it spans this time, in milliseconds, …
-const SEAL_SPAN_MS: i64 = 3_600_000;
-/// … but not so soon after the last seal, …
+const SEAL_SPAN_MS: i64 = 600_000;
+/// … but not so soon after the last seal; …
 const SEAL_PAUSE: Duration = Duration::from_mins(1);
-/// … unless so many samples came since.
-const SEAL_SAMPLES: u64 = 4_000_000;
+/// … when it takes so many bytes a series …
+const SEAL_BYTES_PER_SERIES: u64 = 160;
+/// … and so many altogether; …
+const SEAL_BYTES_MIN: u64 = 16 << 20;
+/// … or when so many series were created.
+const SEAL_CREATED: usize = 100_000;
 
 /// When the log is made durable; see `docs/wal.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,13 +103,13 @@ impl DbOptions {
 pub struct OpenReport {
     /// Log segments that were read.
     pub wal_segments: u64,
-    /// Files of sealed samples that were mapped.
-    pub segment_files: u64,
-    /// Files, or their ends, that are left out because they are damaged; they stay where they are.
-    pub segment_damage: Vec<Damage>,
-    /// Damaged files, newer than every good one, whose samples the log gave back whole; they stay where
-    /// they are until the next seal.
-    pub segments_restored: Vec<Damage>,
+    /// Blocks of sealed samples that were mapped.
+    pub blocks: u64,
+    /// Blocks that are left out because they are damaged; they stay where they are.
+    pub block_damage: Vec<Damage>,
+    /// Damaged blocks all of whose samples are served nevertheless, from the log or from other blocks; they
+    /// stay where they are.
+    pub blocks_restored: Vec<Damage>,
     /// Parts of the log that were not applied, oldest first.
     pub wal_damage: Vec<Damage>,
     /// Data of a Prometheus server in the same data path, which is neither read nor touched.
@@ -114,10 +121,10 @@ pub struct OpenReport {
 pub struct DbStats {
     /// Series there are.
     pub series: u64,
-    /// Distinct label pairs of the series in the newest block, and of those created since.
+    /// Distinct label pairs there are.
     pub label_pairs: u64,
-    /// Pages of samples: those in files, and in memory each series' share of a block of rows and each
-    /// series' samples without a row, which become pages when they are sealed.
+    /// Stretches of samples that are only in memory and become pages when they are sealed: each series'
+    /// share of a block of rows, and each series' samples without a row.
     pub pages: u64,
     /// The oldest sample's time, in milliseconds; `None` in an empty store.
     pub min_time: Option<Timestamp>,
@@ -143,10 +150,12 @@ pub struct DbStats {
     pub series_limit: u64,
     /// Label sets refused.
     pub refused_invalid_labels: u64,
-    /// Files of sealed samples.
-    pub segment_files: u64,
+    /// Blocks of sealed samples that are served.
+    pub blocks: u64,
     /// Their bytes, all mapped.
-    pub segment_bytes: u64,
+    pub block_bytes: u64,
+    /// Bytes of blocks that others replaced and that wait for their removal.
+    pub superseded_bytes: u64,
     /// Bytes of the log.
     pub wal_bytes: u64,
     /// The number of the log segment that is written.
@@ -159,29 +168,54 @@ pub struct DbStats {
     pub wal_truncations: u64,
 }
 
-/// When the last seal was.
+/// What maintenance has done and has yet to do.
 #[derive(Debug)]
 struct Maintenance {
-    /// On the monotonic clock.
+    /// When the last seal was tried, on the monotonic clock.
     sealed_at: Duration,
-    /// Samples appended by then.
-    appended: u64,
     /// When what was sealed, oldest first; those that the log still has.
     seals: VecDeque<(Duration, u64)>,
     /// Up to this commit the log is not needed any more.
     settled: u64,
+    /// Files that others replaced, and since when, oldest first.
+    superseded: VecDeque<(Duration, Superseded)>,
 }
 
 impl Maintenance {
     /// Forgets the seals that are old enough; the log is then not needed up to the last of them.
     fn settle(&mut self, now: Duration) -> u64 {
         while let Some((at, commit)) = self.seals.front().copied()
-            && now.saturating_sub(at) >= SEGMENT_KEPT_FOR
+            && now.saturating_sub(at) >= SUPERSEDED_KEPT_FOR
         {
             self.settled = commit;
             self.seals.pop_front();
         }
         self.settled
+    }
+
+    /// Notes blocks that others replaced now.
+    #[allow(dead_code, reason = "wired by compaction")]
+    fn supersede(&mut self, now: Duration, blocks: &[Sealed]) {
+        let files = blocks.iter().map(|block| Superseded {
+            path: block.path().to_owned(),
+            bytes: block.bytes(),
+        });
+        self.superseded.extend(files.map(|file| (now, file)));
+    }
+
+    /// Removes the files that were replaced long enough ago.
+    fn remove_superseded(&mut self, now: Duration, fs: &dyn Fs) -> Result<(), IoError> {
+        while let Some((since, file)) = self.superseded.front()
+            && now.saturating_sub(*since) >= SUPERSEDED_KEPT_FOR
+        {
+            fs.remove_file(&file.path)?;
+            self.superseded.pop_front();
+        }
+        Ok(())
+    }
+
+    fn superseded_bytes(&self) -> u64 {
+        self.superseded.iter().map(|(_, file)| file.bytes).sum()
     }
 }
 
@@ -201,8 +235,8 @@ pub struct Db {
     maintenance: Mutex<Maintenance>,
     fs: Arc<dyn Fs>,
     clock: Arc<dyn Clock>,
-    /// The folder of sealed files.
-    segments: PathBuf,
+    /// The folder of blocks.
+    blocks: PathBuf,
     /// Held for the life of the store.
     _lock: Option<Box<dyn std::fmt::Debug + Send + Sync>>,
 }
@@ -217,13 +251,24 @@ impl Db {
         let layout = Layout::new(&options.path);
         let foreign = layout::foreign_data(&**fs, &options.path)?;
         let lock = layout.prepare(&**fs, options.lock)?;
-        let mut replay = Replay::new(Known::default());
-        let found = Found::open(&**fs, &layout.head)?;
+        let found = Found::open(&**fs, &layout.blocks)?;
         let log_has_rest = match found.in_doubt() {
             Some((after, last)) => wal::holds_commits(&**fs, &layout.wal, after, last)?,
             None => false,
         };
-        let (catalog, left_out) = found.tell(&mut replay, log_has_rest);
+        let (sealed, left_out) = found.settle(log_has_rest);
+        let known = Known::new(found.blocks.last().map(Arc::clone));
+        let mut replay = Replay::new(known.clone());
+        replay.is_sealed(sealed);
+        replay.begin_ids_at(found.free_id());
+        for block in &found.blocks {
+            replay.saw_range(block.range());
+        }
+        let catalog = Catalog {
+            sealed,
+            blocks: found.blocks.into_iter().map(Sealed::new).collect(),
+            known,
+        };
         let mut closed = Vec::new();
         let segments = wal::read_folder(&**fs, &layout.wal, catalog.sealed, |segment, record| {
             replay.apply(segment, record)
@@ -232,9 +277,9 @@ impl Db {
         let mut report = OpenReport {
             foreign,
             wal_segments: segments.len() as u64,
-            segment_files: catalog.files.len() as u64,
-            segment_damage: left_out.damage,
-            segments_restored: left_out.restored,
+            blocks: catalog.blocks.len() as u64,
+            block_damage: left_out.lost,
+            blocks_restored: left_out.restored,
             ..OpenReport::default()
         };
         for segment in segments {
@@ -260,7 +305,7 @@ impl Db {
             SEGMENT_BYTES_MAX,
         )?;
         let now = clock.monotonic();
-        let sealed = catalog.sealed;
+        let superseded = found.superseded.into_iter().map(|file| (now, file));
         let db = Self {
             head: Arc::new(Head::new(
                 replay,
@@ -276,55 +321,97 @@ impl Db {
             wal_corruptions: report.wal_damage.len() as u64,
             maintenance: Mutex::new(Maintenance {
                 sealed_at: now,
-                appended: 0,
                 seals: VecDeque::from([(now, sealed)]),
                 settled: 0,
+                superseded: superseded.collect(),
             }),
             fs: Arc::clone(fs),
             clock: Arc::clone(clock),
-            segments: layout.head.clone(),
+            blocks: layout.blocks.clone(),
             _lock: lock,
         };
         Ok((db, report))
     }
 
-    /// Seals what spans an hour, retention, the log's housekeeping, and another try for what a full disk did not take. To be
-    /// called every few seconds; cheap when there is nothing to do.
+    /// Seals when it is due, retention, the removal of what was replaced, the log's housekeeping, and
+    /// another try for what a full disk did not take. To be called every few seconds; cheap when there is
+    /// nothing to do.
     ///
     /// # Errors
     /// [`AppendError`] when the file system refused; the next call tries again.
     pub fn maintain(&self) -> Result<(), AppendError> {
-        let mut maintenance = self
-            .maintenance
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut maintenance = self.maintenance();
         self.head.flush_backlog()?;
         let now = self.clock.monotonic();
-        let appended = self.head.counters.samples_appended.load(Ordering::Relaxed);
-        let is_due = now.saturating_sub(maintenance.sealed_at) >= SEAL_PAUSE
-            || appended - maintenance.appended >= SEAL_SAMPLES;
-        if is_due && self.head.unsealed_span_ms() >= SEAL_SPAN_MS {
-            maintenance.sealed_at = now;
-            maintenance.appended = appended;
-            match self.head.seal(&*self.fs, &self.segments) {
-                Ok(()) => maintenance
-                    .seals
-                    .push_back((now, self.head.catalog().sealed)),
-                Err(OpenError::Io(error)) => return Err(AppendError::Io(error)),
-                Err(_) => return Err(AppendError::Poisoned),
-            }
+        if self.seal_is_due(now.saturating_sub(maintenance.sealed_at)) {
+            self.seal(&mut maintenance)?;
         }
         self.head.prune();
-        let retention = *self.retention();
-        let range = self.head.time_range();
-        let cutoff = range.and_then(|(_, newest)| Some(newest.saturating_sub(retention.time_ms?)));
-        self.head
-            .retain(&*self.fs, cutoff, retention.size_bytes)
-            .map_err(AppendError::Io)?;
-        self.head.collect_series();
+        self.retain(&maintenance)?;
+        maintenance.remove_superseded(now, &*self.fs)?;
         self.head
             .maintain_wal(SEGMENT_AGE_MAX, maintenance.settle(now))
             .map_err(AppendError::Io)
+    }
+
+    fn maintenance(&self) -> MutexGuard<'_, Maintenance> {
+        self.maintenance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seal_is_due(&self, since_last: Duration) -> bool {
+        let known = &self.head.catalog().known;
+        let bytes_max = SEAL_BYTES_MIN.max(SEAL_BYTES_PER_SERIES * known.len() as u64);
+        let is_long = since_last >= SEAL_PAUSE && self.head.unsealed_span_ms() >= SEAL_SPAN_MS;
+        is_long || self.head.memory() >= bytes_max || known.delta().len() >= SEAL_CREATED
+    }
+
+    /// Seals everything there is; answers whether there was anything.
+    fn seal(&self, maintenance: &mut Maintenance) -> Result<bool, AppendError> {
+        let now = self.clock.monotonic();
+        maintenance.sealed_at = now;
+        match self.head.seal(&*self.fs, &self.blocks) {
+            Ok(is_new) => {
+                if is_new {
+                    let sealed = self.head.catalog().sealed;
+                    maintenance.seals.push_back((now, sealed));
+                }
+                Ok(is_new)
+            }
+            Err(OpenError::Io(error)) => Err(AppendError::Io(error)),
+            Err(_) => Err(AppendError::Poisoned),
+        }
+    }
+
+    /// Removes whole blocks, oldest first: those wholly before the retention time, and as many as it takes
+    /// to come down to the retention size with the log and what waits for its removal. The newest block
+    /// stays: it says which series there are.
+    fn retain(&self, maintenance: &Maintenance) -> Result<(), IoError> {
+        let retention = *self.retention();
+        let newest = self.head.time_range().map(|(_, newest)| newest);
+        let cutoff = newest.and_then(|newest| Some(newest.saturating_sub(retention.time_ms?)));
+        let catalog = self.head.catalog();
+        let mut bytes = self.head.wal_size().0 + maintenance.superseded_bytes();
+        bytes += catalog.blocks.iter().map(|block| block.bytes()).sum::<u64>();
+        let mut removed = Vec::new();
+        let but_newest = catalog.blocks.len().saturating_sub(1);
+        for block in &catalog.blocks[..but_newest] {
+            let is_old = cutoff.is_some_and(|cutoff| block.range().max < cutoff);
+            let is_much = retention.size_bytes.is_some_and(|max| bytes > max);
+            if !is_old && !is_much {
+                break;
+            }
+            bytes -= block.bytes();
+            removed.push(block.name());
+        }
+        if removed.is_empty() {
+            return Ok(());
+        }
+        for block in self.head.replace_blocks(&removed, Vec::new()) {
+            self.fs.remove_file(block.path())?;
+        }
+        Ok(())
     }
 
     /// Changes what [`DbOptions::retention_time_ms`] and [`DbOptions::retention_size_bytes`] said; the
@@ -366,7 +453,7 @@ impl Db {
         DbStats {
             series: catalog.known.len() as u64,
             label_pairs: catalog.known.pairs_len() as u64,
-            pages: self.head.pages(&catalog),
+            pages: self.head.pages(),
             min_time: range.map(|(min, _)| min),
             max_time: range.map(|(_, max)| max),
             samples_appended: get(&counters.samples_appended),
@@ -379,8 +466,9 @@ impl Db {
             refused_series_limit: get(&counters.series_limit),
             series_limit: self.head.series_max().unwrap_or(0) as u64,
             refused_invalid_labels: get(&counters.invalid_labels),
-            segment_files: catalog.files.len() as u64,
-            segment_bytes: catalog.files.iter().map(|file| file.segment.len()).sum(),
+            blocks: catalog.blocks.len() as u64,
+            block_bytes: catalog.blocks.iter().map(|block| block.bytes()).sum(),
+            superseded_bytes: self.maintenance().superseded_bytes(),
             wal_bytes,
             wal_segment,
             wal_write_failures: get(&counters.wal_write_failures),
@@ -397,7 +485,7 @@ impl Db {
 
 impl Queryable for Db {
     fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, ReadError> {
-        Ok(Box::new(HeadQuerier::new(&self.head, range)))
+        Ok(Box::new(StoreQuerier::new(&self.head, range)))
     }
 }
 

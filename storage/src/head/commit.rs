@@ -760,7 +760,8 @@ impl Head {
             return newest;
         }
         match self.catalog().newest_sample(id) {
-            Some(sealed) if sealed.0 > newest.0 => sealed,
+            Ok(Some(sealed)) if sealed.0 > newest.0 => sealed,
+            // Queries tell of damage; a sample is judged by what can be read.
             _ => newest,
         }
     }

@@ -7,10 +7,8 @@
 
 mod append;
 mod bits;
-mod catalog;
 mod commit;
-mod read;
-#[allow(dead_code)]
+mod pages;
 mod registry;
 mod replay;
 mod row;
@@ -27,17 +25,18 @@ use std::{
     },
 };
 
-use crate::{Labels, Refusal, TargetKey, Timestamp, wal::Wal};
+use crate::{Labels, Refusal, TargetKey, Timestamp, read::Catalog, wal::Wal};
 
 pub(crate) use append::{HeadAppender, HeadTargetAppender};
-pub(crate) use catalog::{Catalog, Found};
-pub(crate) use read::HeadQuerier;
 pub(crate) use registry::Known;
 pub(crate) use replay::Replay;
+pub(crate) use row::RowBlock;
+pub(crate) use series::{SoloSample, Sources};
+pub(crate) use target::Target;
 
 use roaring::RoaringBitmap;
 use states::States;
-use target::{Target, TargetWriter};
+use target::TargetWriter;
 
 type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -96,8 +95,6 @@ struct Queriers {
     next: u64,
     /// Serial number to the last sealed commit of its catalog.
     live: BTreeMap<u64, u64>,
-    /// Series are to be collected once all queriers up to this one have ended.
-    collect_after: Option<u64>,
 }
 
 /// What the commit lock guards.
@@ -259,10 +256,10 @@ impl Head {
         Ok((id, true))
     }
 
-    /// Pages of the files in `catalog`, and the stretches in memory that become pages.
-    pub(crate) fn pages(&self, catalog: &Catalog) -> u64 {
-        let files = catalog.files.iter();
-        let sealed: u64 = files.map(|file| file.segment.pages_len()).sum();
+    /// The stretches in memory that become pages: each series' share of a block of rows, and each
+    /// series' samples without a row.
+    pub(crate) fn pages(&self) -> u64 {
+        let sealed = self.catalog().sealed;
         let targets: Vec<Arc<Target>> = {
             let state = self.state();
             let writers = state.targets.iter();
@@ -272,12 +269,12 @@ impl Head {
         for target in targets {
             for block in target.blocks().iter() {
                 // A sealed block stays in memory for a while.
-                if block.first().is_some_and(|row| row.commit > catalog.sealed) {
+                if block.first().is_some_and(|row| row.commit > sealed) {
                     in_rows += block.series_len();
                 }
             }
         }
-        sealed + in_rows + self.states.solo_series_len()
+        in_rows + self.states.solo_series_len()
     }
 
     /// What is sealed now.
@@ -291,6 +288,26 @@ impl Head {
         let mut catalog = Catalog::clone(&self.catalog());
         change(&mut catalog);
         *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
+    }
+
+    /// A querier's serial number, the newest commit it sees, and its catalog. What the catalog does not
+    /// have stays in memory until [`Head::forget_querier`].
+    pub(crate) fn register_querier(&self) -> (u64, u64, Arc<Catalog>) {
+        let mut queriers = self.queriers.lock().unwrap_or_else(PoisonError::into_inner);
+        queriers.next += 1;
+        let serial = queriers.next;
+        let visible = self.visible();
+        // Read after `visible` and registered under the same lock that pruning looks through.
+        let catalog = self.catalog();
+        let visible = visible.max(catalog.sealed);
+        queriers.live.insert(serial, catalog.sealed);
+        (serial, visible, catalog)
+    }
+
+    /// Says that a querier has ended.
+    pub(crate) fn forget_querier(&self, serial: u64) {
+        let mut queriers = self.queriers.lock().unwrap_or_else(PoisonError::into_inner);
+        queriers.live.remove(&serial);
     }
 
     /// The last sealed commit of the oldest catalog that a live querier holds.

@@ -14,7 +14,7 @@ use super::{
     target::TargetWriter,
 };
 use crate::{
-    Labels, Sample, TargetKey, Timestamp,
+    Labels, Sample, TargetKey, TimeRange, Timestamp,
     wal::{Record, RowRecord},
 };
 
@@ -143,11 +143,6 @@ impl Replay {
         }
     }
 
-    /// The series, those of the log included.
-    pub(crate) fn known(&self) -> Known {
-        self.parts.known.clone()
-    }
-
     /// Says that a series has this number. Equal labels keep the number that they have; a number that
     /// another series has, or that is larger than any that was given out, is replaced by a free one.
     pub(crate) fn define(&mut self, id: u32, labels: &Labels) {
@@ -188,9 +183,14 @@ impl Replay {
     }
 
     /// Says that there are sealed samples in this time.
-    pub(crate) fn saw(&mut self, time: Timestamp) {
-        self.parts.newest = self.parts.newest.max(time);
-        self.parts.oldest = self.parts.oldest.min(time);
+    pub(crate) fn saw_range(&mut self, range: TimeRange) {
+        self.parts.newest = self.parts.newest.max(range.max);
+        self.parts.oldest = self.parts.oldest.min(range.min);
+    }
+
+    /// Says that every number below this one was given out.
+    pub(crate) fn begin_ids_at(&mut self, id: u32) {
+        self.parts.next_id = self.parts.next_id.max(id);
     }
 
     /// The last commit seen.
@@ -211,7 +211,15 @@ impl Replay {
                 }
                 Ok(())
             }
+            // What is sealed may be of series that are forgotten since.
+            Record::Solo { commit, .. } if commit <= self.sealed => Ok(()),
             Record::Solo { commit, samples } => self.solo(commit, samples),
+            Record::Row(row) if row.commit <= self.sealed => {
+                if self.row(&row).is_err() {
+                    self.targets.remove(&row.target);
+                }
+                Ok(())
+            }
             Record::Row(row) => self.row(&row),
         }
     }

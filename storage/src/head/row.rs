@@ -5,9 +5,12 @@
 //! (under the commit lock) and any number of readers, who see `len` rows and skip those whose commit
 //! is later than their snapshot. In one block a series has one column, and a column one series.
 
-use std::sync::{
-    Arc, OnceLock, PoisonError, RwLock,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+use std::{
+    ops::Range,
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
 use super::bits;
@@ -68,6 +71,18 @@ impl Row {
 
     pub(crate) fn has(&self, column: u32) -> bool {
         bits::contains(&self.present, column)
+    }
+
+    /// Which of the 64 columns of a word are stored here, and their bits in order.
+    pub(crate) fn stored_in(&self, word: usize) -> (u64, &[u64]) {
+        let words = self.words as usize;
+        if word >= words {
+            return (0, &[]);
+        }
+        let bitmap = self.slab[word];
+        let before = self.slab[words + word / 2] >> (word % 2 * 32) & 0xffff_ffff;
+        let start = words + words.div_ceil(2) + before as usize;
+        (bitmap, &self.slab[start..start + bitmap.count_ones() as usize])
     }
 
     /// The bits stored here for the column, if any are.
@@ -131,8 +146,15 @@ impl RowBlock {
     }
 
     pub(crate) fn rows(&self) -> impl DoubleEndedIterator<Item = &Row> + Clone {
-        let len = self.len.load(Ordering::Acquire) as usize;
-        self.slots[..len]
+        self.rows_in(0..self.len.load(Ordering::Acquire) as usize)
+    }
+
+    /// Some of the rows that were there when they were counted.
+    pub(crate) fn rows_in(
+        &self,
+        rows: Range<usize>,
+    ) -> impl DoubleEndedIterator<Item = &Row> + Clone {
+        self.slots[rows]
             .iter()
             .map(|slot| slot.get().expect("slots below len are written"))
     }

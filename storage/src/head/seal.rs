@@ -1,148 +1,32 @@
-//! What leaves memory: everything up to a commit goes into a file, the file into the catalog, and
+//! What leaves memory: everything up to a commit goes into a block, the block into the catalog, and
 //! then, once no querier holds an older catalog, the rows and solo samples out of memory.
 //!
-//! A querier reads the files of its catalog and, from memory, the commits after it: no sample is
+//! A querier reads the blocks of its catalog and, from memory, the commits after it: no sample is
 //! read twice or missed, whenever the seal happens.
+//!
+//! The block lists, besides the series with a page in it, those that may get a sample: which are in a
+//! column of a target, or have a sample that a new one is judged by. The others are forgotten: if
+//! their labels come back, they get a new number.
 
 use std::{
     path::Path,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use super::{
-    Head, Known,
-    catalog::{Catalog, SealedFile, UNFINISHED, file_name},
-    row::{NO_SERIES, Row},
-    series::SoloSample,
-    target::Target,
-};
+use super::{Head, State, pages::Pages, target::Target};
 use crate::{
     Fs, OpenError, Timestamp,
-    codec::VALUES_MAX,
+    block::{Block, BlockName, BlockWriter, IndexBuilder},
     error::IoError,
-    segment::{FrameBuilder, Segment, SegmentWriter},
+    read::Sealed,
 };
 
-type BTreeMap<K, V> = std::collections::BTreeMap<K, V>;
-
-/// Writes pages into frames of a file.
-struct Sink<'a> {
-    head: &'a Head,
-    writer: SegmentWriter,
-    frame: FrameBuilder,
-}
-
-impl Sink<'_> {
-    fn page(
-        &mut self,
-        series: u32,
-        times: &[Timestamp],
-        first: usize,
-        values: &[f64],
-    ) -> Result<(), IoError> {
-        if self.frame.is_full() {
-            self.flush()?;
-        }
-        let column = self.frame.add_times(times);
-        self.frame.add_page(series, column, first, values);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), IoError> {
-        let frame = std::mem::take(&mut self.frame);
-        if frame.is_empty() {
-            return Ok(());
-        }
-        let head = self.head;
-        self.writer.append_frame(frame, |id| {
-            let labels = head.catalog().known.labels(id);
-            labels.expect("a series with samples is known")
-        })?;
-        Ok(())
-    }
-
-    /// The rows of a target in `before < commit <= cut`.
-    fn target(&mut self, target: &Target, before: u64, cut: u64) -> Result<(), IoError> {
-        let blocks = target.blocks();
-        let mut times = Vec::new();
-        let mut rows: Vec<Vec<&Row>> = Vec::new();
-        let mut places: BTreeMap<u32, Vec<(usize, u32)>> = BTreeMap::new();
-        for block in blocks.iter() {
-            let sealed = block
-                .rows()
-                .filter(|row| row.commit > before && row.commit <= cut);
-            let block_rows: Vec<&Row> = sealed.collect();
-            if block_rows.is_empty() {
-                continue;
-            }
-            for (column, series) in block.columns().iter().copied().enumerate() {
-                if series != NO_SERIES {
-                    let place = (rows.len(), column as u32);
-                    places.entry(series).or_default().push(place);
-                }
-            }
-            times.extend(block_rows.iter().map(|row| row.time));
-            rows.push(block_rows);
-        }
-        let starts: Vec<usize> = rows
-            .iter()
-            .scan(0, |next, rows| {
-                let start = *next;
-                *next += rows.len();
-                Some(start)
-            })
-            .collect();
-        let mut samples: Vec<(usize, f64)> = Vec::new();
-        for (series, places) in &places {
-            samples.clear();
-            for (block, column) in places {
-                let mut bits = 0;
-                for (index, row) in rows[*block].iter().enumerate() {
-                    if let Some(stored) = row.stored(*column) {
-                        bits = stored;
-                    }
-                    if row.has(*column) {
-                        samples.push((starts[*block] + index, f64::from_bits(bits)));
-                    }
-                }
-            }
-            self.column(*series, &times, &samples)?;
-        }
-        Ok(())
-    }
-
-    /// One series' samples in rows, by the index of their row.
-    fn column(
-        &mut self,
-        series: u32,
-        times: &[Timestamp],
-        samples: &[(usize, f64)],
-    ) -> Result<(), IoError> {
-        let chunks = samples.chunk_by(|a, b| a.0 / VALUES_MAX == b.0 / VALUES_MAX);
-        for chunk in chunks {
-            let values: Vec<f64> = chunk.iter().map(|(_, value)| *value).collect();
-            let (first, last) = (chunk[0].0, chunk[chunk.len() - 1].0);
-            if last - first + 1 == chunk.len() {
-                let start = first / VALUES_MAX * VALUES_MAX;
-                let end = times.len().min(start + VALUES_MAX);
-                self.page(series, &times[start..end], first - start, &values)?;
-            } else {
-                let own: Vec<Timestamp> = chunk.iter().map(|(row, _)| times[*row]).collect();
-                self.page(series, &own, 0, &values)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn solo(&mut self, series: u32, samples: &[SoloSample]) -> Result<(), IoError> {
-        for chunk in samples.chunks(VALUES_MAX) {
-            let times: Vec<Timestamp> = chunk.iter().map(|sample| sample.time).collect();
-            let values: Vec<f64> = chunk.iter().map(|sample| sample.value).collect();
-            self.page(series, &times, 0, &values)?;
-        }
-        Ok(())
-    }
+/// The commits that a seal takes: after `before`, up to `cut`.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    before: u64,
+    cut: u64,
 }
 
 impl Head {
@@ -156,15 +40,24 @@ impl Head {
         newest.saturating_sub(oldest)
     }
 
-    /// Writes everything that is only in memory and in the log into a file of `folder`, durably.
-    pub(crate) fn seal(&self, fs: &dyn Fs, folder: &Path) -> Result<(), OpenError> {
+    /// Writes everything that is only in memory and in the log into a block of `folder`, durably.
+    /// Answers whether there was anything.
+    ///
+    /// The caller sees to it that only one thread at a time does this.
+    ///
+    /// # Errors
+    /// [`OpenError`]: everything is as before.
+    pub(crate) fn seal(&self, fs: &dyn Fs, folder: &Path) -> Result<bool, OpenError> {
         let before = self.catalog().sealed;
         let (cut, targets, oldest) = {
             let mut state = self.state();
             // What waits for the disk is not in the log yet; it must not be sealed before it is.
             if !state.wal.backlog.is_empty() || state.sequence == before {
-                return Ok(());
+                return Ok(false);
             }
+            let cut = state.sequence;
+            // A segment of the log ends here, so that the block makes it superfluous as a whole.
+            state.wal.rotate(cut)?;
             for writer in &mut state.targets {
                 writer.roll();
             }
@@ -174,68 +67,86 @@ impl Head {
                 .map(|writer| Arc::clone(&writer.target))
                 .collect();
             let oldest = self.unsealed_oldest.swap(Timestamp::MAX, Ordering::Relaxed);
-            (state.sequence, targets, oldest)
+            (cut, targets, oldest)
         };
-        let sealed = self.write_file(fs, folder, &targets, before, cut);
-        if sealed.is_err() {
+        let written = self.write_block(fs, folder, &targets, Cut { before, cut });
+        if written.is_err() {
             self.unsealed_oldest.fetch_min(oldest, Ordering::Relaxed);
         }
-        let file = sealed?;
+        let (block, mut forgotten) = written?;
+        let state = self.state();
+        // What was taken up since goes on, and what an appender may know by its number.
+        let (in_use, forgotten): (Vec<u32>, Vec<u32>) =
+            if self.appenders.load(Ordering::Relaxed) > 0 {
+                (std::mem::take(&mut forgotten), Vec::new())
+            } else {
+                forgotten.into_iter().partition(|id| self.is_held(&state, *id))
+            };
         self.change_catalog(|catalog| {
             catalog.sealed = cut;
-            catalog.files.push(Arc::new(file));
+            catalog.known = catalog.known.advance(Arc::clone(&block), &in_use);
+            catalog.blocks.push(Sealed::new(block));
         });
-        Ok(())
+        self.states.forget(&forgotten);
+        self.counters
+            .series_removed
+            .fetch_add(forgotten.len() as u64, Ordering::Relaxed);
+        Ok(true)
     }
 
-    fn write_file(
+    /// The block, and the series that it does not list any more.
+    fn write_block(
         &self,
         fs: &dyn Fs,
         folder: &Path,
         targets: &[Arc<Target>],
-        before: u64,
-        cut: u64,
-    ) -> Result<SealedFile, OpenError> {
-        let unfinished = folder.join(UNFINISHED);
-        if fs
-            .list(folder)?
-            .iter()
-            .any(|entry| entry.name == UNFINISHED)
-        {
-            fs.remove_file(&unfinished)?;
-        }
-        let mut sink = Sink {
-            head: self,
-            writer: SegmentWriter::create(fs, &unfinished)?,
-            frame: FrameBuilder::default(),
-        };
+        cut: Cut,
+    ) -> Result<(Arc<Block>, Vec<u32>), OpenError> {
+        let name = free_name(fs, folder, cut)?;
+        let writer = BlockWriter::create(fs, folder, name, 0)?;
+        let solo = self.states.solo_series();
+        let shared = self.states.shared_series();
+        let mixed = solo.iter().chain(&shared).copied();
+        let mut pages = Pages::new(writer, cut.before, cut.cut, mixed);
         for target in targets {
-            sink.target(target, before, cut)?;
+            pages.target(target)?;
         }
-        for id in self.states.solo_series() {
-            let solo = self.states.sources(id).solo.unwrap_or_default();
-            let sealed: Vec<SoloSample> = solo
-                .iter()
-                .filter(|sample| sample.commit > before && sample.commit <= cut)
-                .copied()
-                .collect();
-            sink.solo(id, &sealed)?;
+        for id in solo {
+            if let Some(samples) = self.states.sources(id).solo {
+                pages.solo(id, &samples);
+            }
         }
-        sink.flush()?;
-        sink.writer.sync()?;
-        let len = sink.writer.len();
-        let path = folder.join(file_name(cut));
-        fs.rename(&unfinished, &path)?;
-        fs.sync_dir(folder)?;
-        match Segment::open(fs, &path, len)? {
-            (segment, None) => Ok(SealedFile::new(path, segment)),
-            (_, Some(tail)) => Err(OpenError::Corruption(crate::Corruption {
-                file: path,
-                offset: tail.offset,
-                expected: tail.reason.to_owned(),
-                found: "other bytes than were written".to_owned(),
-            })),
-        }
+        let (writer, with_page) = pages.finish()?;
+        let catalog = self.catalog();
+        let bounds = self.bounds();
+        let oldest_accepted = bounds
+            .valid_from
+            .min(bounds.newest.saturating_sub(bounds.window_ms));
+        let mut index = IndexBuilder::new(true);
+        let forgotten = catalog.known.in_label_order(
+            &mut |id| {
+                with_page.contains(id)
+                    || self.is_held(&self.state(), id)
+                    || match catalog.newest_sample(id) {
+                        Ok(newest) => newest.is_some_and(|(time, _)| time >= oldest_accepted),
+                        // Nobody knows what it had, so nobody forgets it.
+                        Err(_) => true,
+                    }
+            },
+            &mut index,
+        )?;
+        let written = writer.finish(index)?;
+        let block = Block::open(fs, &written.path, written.bytes)?;
+        Ok((Arc::new(block), forgotten))
+    }
+
+    /// Whether a target has, or had in a block of rows that is still there, a column of the series, or it
+    /// has samples without a row.
+    fn is_held(&self, state: &State, id: u32) -> bool {
+        let places = self.states.places(id);
+        let mut places = places.iter();
+        places.any(|place| state.targets[place.target as usize].needs(id, place.column))
+            || self.states.sources(id).solo.is_some()
     }
 
     /// Drops from memory what is sealed in every live querier's catalog.
@@ -263,96 +174,24 @@ impl Head {
         });
     }
 
-    /// Removes whole files, oldest first: those wholly before `cutoff`, and as many as it takes to
-    /// come down to `bytes_max` with the log.
-    pub(crate) fn retain(
-        &self,
-        fs: &dyn Fs,
-        cutoff: Option<Timestamp>,
-        bytes_max: Option<u64>,
-    ) -> Result<(), IoError> {
-        let mut catalog = Catalog::clone(&self.catalog());
-        let mut bytes = self.wal_size().0;
-        bytes += catalog
-            .files
-            .iter()
-            .map(|file| file.segment.len())
-            .sum::<u64>();
+    /// Takes blocks out of the catalog and puts others in, in one step; answers those taken out. A name
+    /// that is not there is passed over.
+    pub(crate) fn replace_blocks(&self, remove: &[BlockName], add: Vec<Arc<Block>>) -> Vec<Sealed> {
         let mut removed = Vec::new();
-        while let Some(oldest) = catalog.files.first() {
-            let too_old = cutoff.is_some_and(|cutoff| oldest.range().max < cutoff);
-            let too_much = bytes_max.is_some_and(|max| bytes > max);
-            if !too_old && !too_much {
-                break;
-            }
-            bytes -= oldest.segment.len();
-            removed.push(catalog.files.remove(0));
-        }
-        if removed.is_empty() {
-            return Ok(());
-        }
-        let oldest = catalog
-            .files
-            .iter()
-            .map(|file| file.range().min)
-            .fold(self.unsealed_oldest.load(Ordering::Relaxed), Timestamp::min);
-        self.oldest.store(oldest, Ordering::Relaxed);
-        self.change_catalog(|now| *now = catalog);
-        for file in &removed {
-            fs.remove_file(&file.path)?;
-        }
-        let mut queriers = self.queriers.lock().unwrap_or_else(PoisonError::into_inner);
-        queriers.collect_after = Some(queriers.next);
-        Ok(())
-    }
-
-    /// Forgets series without samples, once every querier from before the last removal has ended.
-    pub(crate) fn collect_series(&self) {
-        {
-            let mut queriers = self.queriers.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(after) = queriers.collect_after else {
-                return;
-            };
-            if queriers
-                .live
-                .keys()
-                .next()
-                .is_some_and(|serial| *serial <= after)
-            {
-                return;
-            }
-            queriers.collect_after = None;
-        }
-        let state = self.state();
-        if self.appenders.load(Ordering::Relaxed) > 0 {
-            let mut queriers = self.queriers.lock().unwrap_or_else(PoisonError::into_inner);
-            queriers.collect_after = Some(0);
-            return;
-        }
-        let catalog = self.catalog();
-        let is_sealed = |id| catalog.files.iter().any(|file| file.series.contains(id));
-        let is_held = |id: u32| {
-            let places = self.states.places(id);
-            let mut places = places.iter();
-            places.any(|place| state.targets[place.target as usize].needs(id, place.column))
-                || self.states.sources(id).solo.is_some()
-        };
-        let mut empty = Vec::new();
         self.change_catalog(|catalog| {
-            let left = Known::default();
-            for (id, labels) in catalog.known.delta().iter() {
-                if is_sealed(id) || is_held(id) {
-                    left.insert(id, &labels);
-                } else {
-                    empty.push(id);
-                }
-            }
-            catalog.known = left;
+            let blocks = std::mem::take(&mut catalog.blocks);
+            let (out, kept) = blocks
+                .into_iter()
+                .partition(|sealed| remove.contains(&sealed.name()));
+            removed = out;
+            catalog.blocks = kept;
+            catalog.blocks.extend(add.into_iter().map(Sealed::new));
+            catalog.blocks.sort_by_key(|sealed| sealed.name());
+            let ranges = catalog.blocks.iter().map(|sealed| sealed.range().min);
+            let unsealed = self.unsealed_oldest.load(Ordering::Relaxed);
+            self.oldest.store(ranges.fold(unsealed, Timestamp::min), Ordering::Relaxed);
         });
-        self.states.forget(&empty);
-        self.counters
-            .series_removed
-            .fetch_add(empty.len() as u64, Ordering::Relaxed);
+        removed
     }
 
     /// Begins a new log segment when due and removes those that hold nothing beyond commit `settled`.
@@ -370,4 +209,21 @@ impl Head {
             .fetch_add(removed, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// A name for these commits that no file has: a damaged file may have the first.
+fn free_name(fs: &dyn Fs, folder: &Path, cut: Cut) -> Result<BlockName, IoError> {
+    let mut name = BlockName {
+        first: cut.before + 1,
+        last: cut.cut,
+        generation: 0,
+    };
+    for entry in fs.list(folder)? {
+        if let Ok(other) = entry.name.parse::<BlockName>()
+            && (other.first, other.last) == (name.first, name.last)
+        {
+            name.generation = name.generation.max(other.generation + 1);
+        }
+    }
+    Ok(name)
 }

@@ -192,7 +192,6 @@ impl States {
     }
 
     /// The series that are in the rows of several targets, ascending.
-    #[allow(dead_code)]
     pub(crate) fn shared_series(&self) -> Vec<u32> {
         self.sides(|side| side.places.are_many())
     }
@@ -222,7 +221,6 @@ impl States {
     }
 
     /// Whether anything is, or was, in memory for the series.
-    #[allow(dead_code)]
     pub(super) fn has(&self, id: u32) -> bool {
         self.word(id) != 0
     }

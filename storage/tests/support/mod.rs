@@ -62,6 +62,25 @@ impl FaultyFs {
         file.map_or_else(|| error(path, io::ErrorKind::NotFound), Ok)
     }
 
+    /// The paths of all files, ascending.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        self.state().live.keys().cloned().collect()
+    }
+
+    /// Copies a file as it is now into another file system; `false` when it is gone.
+    pub(crate) fn copy_to(&self, other: &Self, path: &Path) -> bool {
+        let Ok(file) = self.file(path) else {
+            return false;
+        };
+        let content = file.lock().unwrap().0.clone();
+        let len = content.len();
+        let copy: File = Arc::new(Mutex::new((content, len)));
+        let mut state = other.state();
+        state.live.insert(path.to_owned(), Arc::clone(&copy));
+        state.durable.insert(path.to_owned(), copy);
+        true
+    }
+
     /// What is left after the process was killed, or after the power was cut.
     pub(crate) fn after_crash(&self, power_cut: bool) -> Self {
         let state = self.state();

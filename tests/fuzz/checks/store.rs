@@ -67,7 +67,7 @@ pub(super) fn check_sealed_file(bytes: &[u8]) -> bool {
     if *mode != 0 {
         correct_checksums(&mut file);
     }
-    let fs = store_with("narthex/head/00000000000000000009", &file);
+    let fs = store_with("narthex/blocks/00000000000000000001-00000000000000000009-0.nx", &file);
     let (contents, report) = open(&fs);
     if let Ok(contents) = &contents {
         for (labels, samples) in contents {
@@ -76,18 +76,18 @@ pub(super) fn check_sealed_file(bytes: &[u8]) -> bool {
     }
     let (again, second) = open(&fs);
     assert_eq!(
-        (&again, &second.segment_damage),
-        (&contents, &report.segment_damage),
+        (&again, &second.block_damage),
+        (&contents, &report.block_damage),
         "opened again"
     );
-    report.segment_damage.is_empty() && contents.is_ok()
+    report.block_damage.is_empty() && contents.is_ok()
 }
 
 /// A store's files in memory, one of them with this content.
 fn store_with(path: &str, content: &[u8]) -> MemoryFs {
     let fs = MemoryFs::default();
     let root = Path::new("/data");
-    for (path, content) in [("narthex/format", &b"1\n"[..]), (path, content)] {
+    for (path, content) in [("narthex/format", &b"2\n"[..]), (path, content)] {
         let path = root.join(path);
         let folder = path.parent().expect("files lie in folders");
         fs.create_dir_all(folder).expect("memory takes it");

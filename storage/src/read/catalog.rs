@@ -1,0 +1,226 @@
+//! What is sealed, and which series the store knows: one list, replaced as a whole.
+//!
+//! A querier holds the catalog of its snapshot, and with it the maps of the blocks; a block that is
+//! removed meanwhile stays readable.
+
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
+
+use roaring::RoaringBitmap;
+
+use crate::{
+    Corruption, Matcher, TimeRange, Timestamp,
+    block::{Block, FrameBuffer, PageRef},
+    head::Known,
+    querier::Body,
+};
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct Catalog {
+    /// Everything up to this commit is, or was, in a block.
+    pub(crate) sealed: u64,
+    /// Ascending by their commits.
+    pub(crate) blocks: Vec<Sealed>,
+    /// The series that may get samples.
+    pub(crate) known: Known,
+}
+
+/// A block that is served.
+#[derive(Debug, Clone)]
+pub(crate) struct Sealed {
+    pub(crate) block: Arc<Block>,
+    /// Samples of it that are deleted.
+    pub(crate) deleted: Arc<[Deletion]>,
+    /// The ordinals that have a page.
+    with_pages: Arc<OnceLock<RoaringBitmap>>,
+}
+
+/// Samples of one block that do not count any more.
+#[derive(Debug, Clone)]
+pub(crate) struct Deletion {
+    /// Ordinals of the block.
+    pub(crate) series: RoaringBitmap,
+    /// Inclusive on both ends.
+    pub(crate) range: TimeRange,
+}
+
+impl std::ops::Deref for Sealed {
+    type Target = Block;
+
+    fn deref(&self) -> &Block {
+        &self.block
+    }
+}
+
+impl Sealed {
+    pub(crate) fn new(block: Arc<Block>) -> Self {
+        Self {
+            block,
+            deleted: Arc::new([]),
+            with_pages: Arc::default(),
+        }
+    }
+
+    /// The same block with these deletions.
+    #[allow(dead_code, reason = "wired by deletion")]
+    pub(crate) fn with_deleted(&self, deleted: Arc<[Deletion]>) -> Self {
+        Self {
+            deleted,
+            ..self.clone()
+        }
+    }
+
+    /// The ordinals that have a page, looked up once.
+    pub(super) fn with_pages(&self) -> Result<&RoaringBitmap, Corruption> {
+        if let Some(found) = self.with_pages.get() {
+            return Ok(found);
+        }
+        let mut found = RoaringBitmap::new();
+        for ordinal in 0..self.index().len() {
+            if let Some(page) = self.pages(ordinal)?.next() {
+                page?;
+                found.insert(ordinal);
+            }
+        }
+        Ok(self.with_pages.get_or_init(|| found))
+    }
+
+    /// The times in which samples of a series are deleted.
+    pub(super) fn deleted_of(&self, ordinal: u32) -> impl Iterator<Item = TimeRange> + '_ {
+        let hit = move |deletion: &&Deletion| deletion.series.contains(ordinal);
+        self.deleted.iter().filter(hit).map(|deletion| deletion.range)
+    }
+
+    /// Whether a series has a sample in the range, as far as its pages' time columns tell.
+    pub(super) fn has_sample(&self, ordinal: u32, range: TimeRange) -> Result<bool, Corruption> {
+        let own = self.range();
+        let is_within = range.min <= own.min && own.max <= range.max;
+        let deleted: Vec<TimeRange> = self.deleted_of(ordinal).collect();
+        if is_within && deleted.is_empty() {
+            if let Some(found) = self.with_pages.get() {
+                return Ok(found.contains(ordinal));
+            }
+            return Ok(self.pages(ordinal)?.next().transpose()?.is_some());
+        }
+        let (mut times, mut buffer) = (Vec::new(), FrameBuffer::default());
+        for page in self.pages(ordinal)? {
+            let page = page?;
+            if !self.times_range(page.times)?.0.overlaps(&range) {
+                continue;
+            }
+            if deleted.is_empty() {
+                return Ok(true);
+            }
+            times.clear();
+            self.times(page.times, &mut buffer, &mut times)?;
+            let all = page.first as usize..(page.first + page.span) as usize;
+            if !kept(&times, all, &deleted).is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The ordinals that pass every matcher and have a sample in the range.
+    pub(super) fn with_samples(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<RoaringBitmap, Corruption> {
+        let selected = self.index().select(matchers).map_err(|error| self.index_damaged(error))?;
+        let own = self.range();
+        if self.deleted.is_empty() && range.min <= own.min && own.max <= range.max {
+            return Ok(selected & self.with_pages()?);
+        }
+        let mut found = RoaringBitmap::new();
+        for ordinal in selected {
+            if self.has_sample(ordinal, range)? {
+                found.insert(ordinal);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The values of a page, after so many.
+    pub(super) fn body<'a>(
+        &'a self,
+        page: &'a PageRef,
+        skip: u32,
+        buffer: &'a mut FrameBuffer,
+    ) -> Result<Body<'a>, Corruption> {
+        if let Some(value) = page.constant {
+            return Ok(Body::Constant(value));
+        }
+        Ok(Body::Page {
+            values: self.values(page, buffer)?,
+            skip,
+            block: &self.block,
+            page,
+        })
+    }
+}
+
+impl Catalog {
+    /// Time and bits of a series' newest sample in a block.
+    pub(crate) fn newest_sample(&self, id: u32) -> Result<Option<(Timestamp, u64)>, Corruption> {
+        let Some(labels) = self.known.labels(id) else {
+            return Ok(None);
+        };
+        let mut newest: Option<(Timestamp, u64)> = None;
+        let mut times = Vec::new();
+        let mut buffer = FrameBuffer::default();
+        for sealed in self.blocks.iter().rev() {
+            if newest.is_some_and(|(time, _)| sealed.range().max <= time) {
+                continue;
+            }
+            let index = sealed.index();
+            let found = index.find(&labels).map_err(|error| sealed.index_damaged(error))?;
+            let Some(ordinal) = found.filter(|ordinal| index.id(*ordinal) == id) else {
+                continue;
+            };
+            for page in sealed.pages(ordinal)? {
+                let page = page?;
+                let (range, _) = sealed.times_range(page.times)?;
+                if newest.is_some_and(|(time, _)| range.max <= time) {
+                    continue;
+                }
+                times.clear();
+                sealed.times(page.times, &mut buffer, &mut times)?;
+                let last = page.first + page.span - 1;
+                let time = times[last as usize];
+                if newest.is_none_or(|(known, _)| time > known) {
+                    let mut value = [0.0];
+                    let body = sealed.body(&page, page.len - 1, &mut buffer)?;
+                    body.decode(&mut value)?;
+                    newest = Some((time, value[0].to_bits()));
+                }
+            }
+        }
+        Ok(newest)
+    }
+}
+
+/// The parts of `all` whose times are in none of the ranges.
+pub(super) fn kept(
+    times: &[Timestamp],
+    all: Range<usize>,
+    deleted: &[TimeRange],
+) -> Vec<Range<usize>> {
+    let mut parts = vec![all];
+    for range in deleted {
+        let mut left = Vec::new();
+        for part in parts {
+            let inside = &times[part.clone()];
+            let from = part.start + inside.partition_point(|time| *time < range.min);
+            let to = part.start + inside.partition_point(|time| *time <= range.max);
+            left.push(part.start..from.min(to));
+            left.push(to.max(from)..part.end);
+        }
+        parts = left;
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
+}

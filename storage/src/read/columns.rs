@@ -1,0 +1,145 @@
+//! The lists of timestamps that several series of a scan share.
+
+use super::{HashMap, selection::StoreSelection};
+use crate::{Budget, ReadError, TimeRange, Timestamp, block::FrameBuffer};
+
+/// A part of a shared list of timestamps: `first .. first + len` of the column in a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Stretch {
+    pub(super) slot: u32,
+    pub(super) first: u32,
+    pub(super) len: u32,
+}
+
+/// A time column of a block, or the times of a block of rows.
+#[derive(Debug, Default)]
+pub(super) struct Column {
+    /// Ascending; none when nothing of the column lies in the scan's range.
+    pub(super) times: Vec<Timestamp>,
+    /// The part in the scan's range.
+    pub(super) start: u32,
+    pub(super) end: u32,
+    /// For rows: how many of the block come before the first of the column.
+    pub(super) skip: u32,
+}
+
+impl Column {
+    fn cut(times: Vec<Timestamp>, skip: u32, range: TimeRange) -> Self {
+        Self {
+            start: times.partition_point(|time| *time < range.min) as u32,
+            end: times.partition_point(|time| *time <= range.max) as u32,
+            times,
+            skip,
+        }
+    }
+
+    pub(super) fn is_outside(&self) -> bool {
+        self.start >= self.end
+    }
+}
+
+/// Columns by the order of their first use, which is their slot. Their memory is charged to the
+/// budget and given back at the end.
+#[derive(Debug)]
+pub(super) struct Columns<'a> {
+    selection: &'a StoreSelection,
+    range: TimeRange,
+    budget: &'a Budget,
+    charged: u64,
+    /// Of each block the frame of time columns that was read last.
+    frames: Vec<FrameBuffer>,
+    columns: Vec<Column>,
+    slot_of: HashMap<(u32, u32), u32>,
+}
+
+/// In the place of a block's number: rows.
+const ROWS: u32 = u32::MAX;
+
+impl<'a> Columns<'a> {
+    pub(super) fn new(
+        selection: &'a StoreSelection,
+        range: TimeRange,
+        budget: &'a Budget,
+    ) -> Self {
+        Self {
+            selection,
+            range,
+            budget,
+            charged: 0,
+            frames: selection.blocks.iter().map(|_| FrameBuffer::default()).collect(),
+            columns: Vec::new(),
+            slot_of: HashMap::default(),
+        }
+    }
+
+    pub(super) fn range(&self) -> TimeRange {
+        self.range
+    }
+
+    /// Takes the memory of so many timestamps from the budget until the scan ends.
+    pub(super) fn charge(&mut self, timestamps: usize) -> Result<(), ReadError> {
+        let bytes = timestamps as u64 * 8;
+        self.budget.charge(bytes)?;
+        self.charged += bytes;
+        Ok(())
+    }
+
+    pub(super) fn get(&self, slot: u32) -> &Column {
+        &self.columns[slot as usize]
+    }
+
+    pub(super) fn times(&self, stretch: Stretch) -> &[Timestamp] {
+        let first = stretch.first as usize;
+        &self.columns[stretch.slot as usize].times[first..first + stretch.len as usize]
+    }
+
+    /// The slot of a block's time column, decoded if anything of it lies in the range.
+    pub(super) fn of_block(&mut self, block: u32, column: u32) -> Result<u32, ReadError> {
+        if let Some(slot) = self.slot_of.get(&(block, column)) {
+            return Ok(*slot);
+        }
+        let sealed = &self.selection.blocks[block as usize];
+        let (range, count) = sealed.times_range(column)?;
+        let mut times = Vec::new();
+        if range.overlaps(&self.range) {
+            self.charge(count as usize)?;
+            sealed.times(column, &mut self.frames[block as usize], &mut times)?;
+        }
+        Ok(self.add((block, column), Column::cut(times, 0, self.range)))
+    }
+
+    /// The slot of the times of a block of rows: of those that the snapshot sees in memory.
+    pub(super) fn of_rows(&mut self, rows: u32) -> Result<u32, ReadError> {
+        if let Some(slot) = self.slot_of.get(&(ROWS, rows)) {
+            return Ok(*slot);
+        }
+        let memory = &self.selection.memory;
+        let block = memory.block(rows);
+        let mut skip = 0;
+        let mut times = Vec::new();
+        for row in block.rows() {
+            if row.commit <= memory.sealed {
+                skip += 1;
+            } else if row.commit <= memory.visible {
+                times.push(row.time);
+            } else {
+                break;
+            }
+        }
+        self.charge(times.len())?;
+        Ok(self.add((ROWS, rows), Column::cut(times, skip, self.range)))
+    }
+
+    fn add(&mut self, key: (u32, u32), column: Column) -> u32 {
+        let slot = self.columns.len() as u32;
+        self.columns.push(column);
+        self.slot_of.insert(key, slot);
+        slot
+    }
+}
+
+impl Drop for Columns<'_> {
+    fn drop(&mut self) {
+        self.budget.release(self.charged);
+    }
+}

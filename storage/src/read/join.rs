@@ -1,0 +1,224 @@
+//! From matchers to a selection: the series of every block in the range and of memory, joined.
+//!
+//! A series has one id for life, so blocks and memory are joined by id. Labels that were forgotten and
+//! came back have two ids; what has equal labels is one series of the answer.
+//!
+//! With a limit, of each source only the first so many series with samples are taken, in label order:
+//! a series that is among the first of all is among the first of each source that has it.
+
+use std::sync::Arc;
+
+use super::{
+    HashMap,
+    catalog::{Catalog, Sealed},
+    memory::{Memory, RowPlace},
+    selection::{Grouped, PagePlace, StoreSelection},
+};
+use crate::{
+    Budget, Labels, ReadError, Select, SelectedSeries, TimeRange, Wants,
+    block::LabelsReader,
+    head::{Head, SoloSample},
+};
+
+/// How many series are joined between two looks at the budget.
+const CHECK_EVERY: usize = 4_096;
+
+/// Where the labels of a series are.
+#[derive(Debug, Clone, Copy)]
+enum Named {
+    /// In the selection's block with this index.
+    Block { block: u32, ordinal: u32 },
+    /// In the base of what the store knows.
+    Base(u32),
+    /// Among the series created since.
+    New(u32),
+}
+
+/// See the module.
+pub(super) struct Join<'a> {
+    head: &'a Head,
+    catalog: &'a Catalog,
+    range: TimeRange,
+    limit: usize,
+    wants: Wants,
+    budget: &'a Budget,
+    memory: Memory,
+    entry_of: HashMap<u32, u32>,
+    named: Vec<Named>,
+    pages: Vec<(u32, PagePlace)>,
+    rows: Vec<(u32, RowPlace)>,
+    solo: Vec<(u32, Arc<[SoloSample]>)>,
+}
+
+impl<'a> Join<'a> {
+    /// Over a snapshot of everything up to commit `visible`.
+    pub(super) fn new(
+        head: &'a Head,
+        catalog: &'a Catalog,
+        visible: u64,
+        range: TimeRange,
+        request: &Select<'_>,
+        budget: &'a Budget,
+    ) -> Self {
+        Self {
+            head,
+            catalog,
+            range,
+            limit: request.limit.unwrap_or(usize::MAX),
+            wants: request.wants,
+            budget,
+            memory: Memory::new(catalog.sealed, visible, range),
+            entry_of: HashMap::default(),
+            named: Vec::new(),
+            pages: Vec::new(),
+            rows: Vec::new(),
+            solo: Vec::new(),
+        }
+    }
+
+    /// The series that pass every matcher and have samples.
+    pub(super) fn select(mut self, request: &Select<'_>) -> Result<StoreSelection, ReadError> {
+        let in_range = self.catalog.blocks.iter();
+        let blocks: Vec<_> = in_range
+            .filter(|block| block.range().overlaps(&self.range))
+            .cloned()
+            .collect();
+        if !self.memory.is_empty() {
+            self.from_memory(request)?;
+        }
+        for (number, sealed) in blocks.iter().enumerate() {
+            let index = sealed.index();
+            let found = index.select(request.matchers).map_err(|error| sealed.index_damaged(error))?;
+            let mut taken = 0;
+            for (count, ordinal) in found.iter().enumerate() {
+                if count % CHECK_EVERY == 0 {
+                    self.budget.check()?;
+                }
+                if taken >= self.limit {
+                    break;
+                }
+                let id = index.id(ordinal);
+                let known = self.entry_of.get(&id).copied();
+                if (known.is_none() || self.limit != usize::MAX)
+                    && !sealed.has_sample(ordinal, self.range)?
+                {
+                    continue;
+                }
+                taken += 1;
+                let block = number as u32;
+                let entry = self.entry(id, Named::Block { block, ordinal });
+                if self.wants != Wants::Labels {
+                    self.pages.push((entry, PagePlace { block, ordinal }));
+                }
+            }
+        }
+        let (series, place_of) = self.in_label_order(&blocks)?;
+        let len = series.len();
+        Ok(StoreSelection {
+            series,
+            pages: Grouped::new(len, self.pages, &place_of),
+            rows: Grouped::new(len, self.rows, &place_of),
+            solo: Grouped::new(len, self.solo, &place_of),
+            blocks,
+            memory: self.memory,
+            range: self.range,
+        })
+    }
+
+    fn entry(&mut self, id: u32, named: Named) -> u32 {
+        *self.entry_of.entry(id).or_insert_with(|| {
+            self.named.push(named);
+            self.named.len() as u32 - 1
+        })
+    }
+
+    /// The series with samples that are only in memory.
+    fn from_memory(&mut self, request: &Select<'_>) -> Result<(), ReadError> {
+        let known = &self.catalog.known;
+        if let Some(base) = known.base() {
+            let index = base.block().index();
+            let found = index.select(request.matchers).map_err(|error| base.block().index_damaged(error))?;
+            let mut taken = 0;
+            for (count, ordinal) in found.iter().enumerate() {
+                if count % CHECK_EVERY == 0 {
+                    self.budget.check()?;
+                }
+                if taken >= self.limit {
+                    break;
+                }
+                taken += usize::from(self.locate(index.id(ordinal), Named::Base(ordinal)));
+            }
+        }
+        let created = known.delta().select(request.matchers);
+        for id in created {
+            self.locate(id, Named::New(id));
+        }
+        Ok(())
+    }
+
+    /// Notes where the samples of a series are in memory; answers whether there are any.
+    fn locate(&mut self, id: u32, named: Named) -> bool {
+        let sources = self.head.states.sources(id);
+        let before = self.rows.len();
+        let next = self.named.len() as u32;
+        let rows = &mut self.rows;
+        let (found, solo) = self.memory.locate(id, &sources, &mut |place| rows.push((next, place)));
+        if !found {
+            return false;
+        }
+        let entry = self.entry(id, named);
+        debug_assert_eq!(entry, next, "memory is joined first, and knows an id once");
+        if self.wants == Wants::Labels {
+            self.rows.truncate(before);
+        } else if let Some(solo) = solo {
+            self.solo.push((entry, solo));
+        }
+        true
+    }
+
+    /// The series of the answer, and the place of each entry in it; none beyond the limit.
+    fn in_label_order(
+        &self,
+        blocks: &[Sealed],
+    ) -> Result<(Vec<SelectedSeries>, Vec<Option<u32>>), ReadError> {
+        let mut readers: Vec<LabelsReader<'_>> =
+            blocks.iter().map(|block| block.index().labels()).collect();
+        let base = self.catalog.known.base();
+        let mut base_reader = base.map(|base| (base.block(), base.block().index().labels()));
+        let mut labelled: Vec<(Labels, u32)> = Vec::with_capacity(self.named.len());
+        for (entry, named) in self.named.iter().enumerate() {
+            if entry % CHECK_EVERY == 0 {
+                self.budget.check()?;
+            }
+            let labels = match *named {
+                Named::Block { block, ordinal } => {
+                    let read = readers[block as usize].get(ordinal);
+                    read.map_err(|error| blocks[block as usize].index_damaged(error))?
+                }
+                Named::Base(ordinal) => {
+                    let (block, reader) = base_reader.as_mut().expect("named by it");
+                    reader.get(ordinal).map_err(|error| block.index_damaged(error))?
+                }
+                Named::New(id) => {
+                    let labels = self.catalog.known.delta().labels(id);
+                    labels.expect("a delta forgets nothing")
+                }
+            };
+            labelled.push((labels, entry as u32));
+        }
+        // Each source is in label order already, which this sort makes use of.
+        labelled.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut series: Vec<SelectedSeries> = Vec::new();
+        let mut place_of = vec![None; labelled.len()];
+        for (labels, entry) in labelled {
+            if series.last().is_none_or(|last| last.labels != labels) {
+                if series.len() >= self.limit {
+                    break;
+                }
+                series.push(SelectedSeries { labels });
+            }
+            place_of[entry as usize] = Some(series.len() as u32 - 1);
+        }
+        Ok((series, place_of))
+    }
+}

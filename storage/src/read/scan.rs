@@ -1,0 +1,450 @@
+//! One worker's way through a selection.
+//!
+//! A series is a list of *pieces*: pages of blocks, stretches of rows, pushed samples, in the order of
+//! their commits. Pieces that share no time are handed out as they are, ascending in time; those that
+//! do are merged, and of two samples at one time the one of the earlier piece stays.
+//!
+//! A series is aligned when every piece is a stretch of a shared column: a block's time column, or
+//! the times of a block of rows. The list of its stretches names its axis.
+
+use std::{ops::Range, sync::Arc};
+
+use super::{
+    HashMap,
+    catalog::kept,
+    columns::{Columns, Stretch},
+    memory::RowPlace,
+    selection::{PagePlace, StoreSelection},
+};
+use crate::{
+    AxisId, Budget, ReadError, Run, Scan, Shape, TimeRange, Timestamp,
+    block::{FrameBuffer, PageRef},
+    head::SoloSample,
+};
+
+/// See the module.
+pub(super) struct StoreScan<'a> {
+    selection: &'a StoreSelection,
+    budget: &'a Budget,
+    columns: Columns<'a>,
+    /// Of each block the frame that was read last.
+    frames: Vec<FrameBuffer>,
+    /// The series' pieces, ascending in time once it is sought.
+    pieces: Vec<Piece>,
+    next_piece: usize,
+    own: Own,
+    /// The stretches of the pieces, in their order.
+    stretches: Vec<Stretch>,
+    axes: Vec<Axis>,
+    axis_of: HashMap<Arc<[Stretch]>, AxisId>,
+    positions: Vec<u32>,
+}
+
+/// Times and values of pieces that have none elsewhere.
+#[derive(Debug, Default)]
+struct Own {
+    times: Vec<Timestamp>,
+    values: Vec<f64>,
+}
+
+/// The times of several series.
+struct Axis {
+    stretches: Arc<[Stretch]>,
+    /// Strung together on first use, when there are several.
+    times: Vec<Timestamp>,
+}
+
+/// A run to hand out.
+#[derive(Debug, Clone)]
+struct Piece {
+    first: Timestamp,
+    last: Timestamp,
+    len: u32,
+    /// Its place in the order of commits.
+    rank: u32,
+    times: PieceTimes,
+    values: PieceValues,
+}
+
+#[derive(Debug, Clone)]
+enum PieceTimes {
+    /// A stretch of a shared column.
+    Shared(Stretch),
+    /// Where they begin in the scan's own.
+    Own(usize),
+}
+
+#[derive(Debug, Clone)]
+enum PieceValues {
+    /// A page of a block, and how many of its values come before the piece's.
+    Page {
+        block: u32,
+        page: PageRef,
+        skip: u32,
+    },
+    /// Where they begin in the scan's own.
+    Own(usize),
+}
+
+impl<'a> StoreScan<'a> {
+    pub(super) fn new(selection: &'a StoreSelection, range: TimeRange, budget: &'a Budget) -> Self {
+        let blocks = selection.blocks.iter();
+        Self {
+            selection,
+            budget,
+            columns: Columns::new(selection, range, budget),
+            frames: blocks.map(|_| FrameBuffer::default()).collect(),
+            pieces: Vec::new(),
+            next_piece: 0,
+            own: Own::default(),
+            stretches: Vec::new(),
+            axes: Vec::new(),
+            axis_of: HashMap::default(),
+            positions: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, times: PieceTimes, values: PieceValues, len: usize) {
+        let (first, last) = match &times {
+            PieceTimes::Shared(stretch) => ends(self.columns.times(*stretch)),
+            PieceTimes::Own(start) => ends(&self.own.times[*start..*start + len]),
+        };
+        self.pieces.push(Piece {
+            first,
+            last,
+            len: len as u32,
+            rank: self.pieces.len() as u32,
+            times,
+            values,
+        });
+    }
+
+    /// Adds the pages of a series in a block.
+    fn add_pages(&mut self, place: PagePlace) -> Result<(), ReadError> {
+        let selection = self.selection;
+        let sealed = &selection.blocks[place.block as usize];
+        let deleted: Vec<TimeRange> = sealed.deleted_of(place.ordinal).collect();
+        for page in sealed.pages(place.ordinal)? {
+            let page = page?;
+            let slot = self.columns.of_block(place.block, page.times)?;
+            let column = self.columns.get(slot);
+            if column.is_outside() {
+                continue;
+            }
+            if page.has_gaps() {
+                self.add_page_with_gaps(place.block, slot, page, &deleted)?;
+                continue;
+            }
+            let start = column.start.max(page.first);
+            let end = column.end.min(page.first + page.len);
+            if start >= end {
+                continue;
+            }
+            let all = start as usize..end as usize;
+            if deleted.is_empty() {
+                self.push_stretch(place.block, slot, page, all);
+            } else {
+                for kept in kept(&column.times, all, &deleted) {
+                    self.push_stretch(place.block, slot, page, kept);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the values of a page at these places of its column.
+    fn push_stretch(&mut self, block: u32, slot: u32, page: PageRef, places: Range<usize>) {
+        let stretch = Stretch {
+            slot,
+            first: places.start as u32,
+            len: places.len() as u32,
+        };
+        let values = PieceValues::Page {
+            block,
+            skip: stretch.first - page.first,
+            page,
+        };
+        self.push(PieceTimes::Shared(stretch), values, places.len());
+    }
+
+    fn add_page_with_gaps(
+        &mut self,
+        block: u32,
+        slot: u32,
+        page: PageRef,
+        deleted: &[TimeRange],
+    ) -> Result<(), ReadError> {
+        self.positions.clear();
+        let buffer = &mut self.frames[block as usize];
+        self.selection.blocks[block as usize].positions(&page, buffer, &mut self.positions)?;
+        let column = self.columns.get(slot);
+        let before = self.own.times.len();
+        let start = self.positions.partition_point(|at| *at < column.start);
+        let end = self.positions.partition_point(|at| *at < column.end);
+        let places = &self.positions[start..end];
+        self.own.times.extend(places.iter().map(|at| column.times[*at as usize]));
+        let ranges = kept(&self.own.times, before..self.own.times.len(), deleted);
+        for range in ranges {
+            let values = PieceValues::Page {
+                block,
+                skip: (start + range.start - before) as u32,
+                page,
+            };
+            self.push(PieceTimes::Own(range.start), values, range.len());
+        }
+        Ok(())
+    }
+
+    /// Adds a series' values in the rows of a target.
+    fn add_rows(&mut self, place: RowPlace) -> Result<(), ReadError> {
+        for (index, column) in self.selection.memory.columns(place) {
+            let slot = self.columns.of_rows(index)?;
+            let times = self.columns.get(slot);
+            if times.is_outside() {
+                continue;
+            }
+            let block = self.selection.memory.block(index);
+            let first = (times.skip + times.start) as usize;
+            let end = (times.skip + times.end) as usize;
+            // A row has only what differs from the row before; the last value before the first row
+            // may be in any earlier row of the block.
+            let mut bits = 0;
+            let mut earlier = block.rows_in(0..first).rev();
+            if let Some(stored) = earlier.find_map(|row| row.stored(column)) {
+                bits = stored;
+            }
+            let start = self.own.values.len();
+            let own_times = self.own.times.len();
+            // While no row lacks the column after one that has it, the times are a stretch.
+            let mut begins = None;
+            let mut has_gap = false;
+            let mut count = 0;
+            for (at, row) in (times.start..).zip(block.rows_in(first..end)) {
+                if let Some(stored) = row.stored(column) {
+                    bits = stored;
+                }
+                if !row.has(column) {
+                    continue;
+                }
+                let begin = *begins.get_or_insert(at);
+                if !has_gap && begin + count != at {
+                    has_gap = true;
+                    let before = begin as usize..(begin + count) as usize;
+                    self.own.times.extend_from_slice(&times.times[before]);
+                }
+                if has_gap {
+                    self.own.times.push(row.time);
+                }
+                self.own.values.push(f64::from_bits(bits));
+                count += 1;
+            }
+            let Some(first) = begins else {
+                continue;
+            };
+            let times = if has_gap {
+                PieceTimes::Own(own_times)
+            } else {
+                PieceTimes::Shared(Stretch {
+                    slot,
+                    first,
+                    len: count,
+                })
+            };
+            self.push(times, PieceValues::Own(start), count as usize);
+        }
+        Ok(())
+    }
+
+    /// Adds samples without a row.
+    fn add_solo(&mut self, solo: &[SoloSample]) {
+        let range = self.columns.range();
+        let start = (self.own.times.len(), self.own.values.len());
+        for sample in solo {
+            if self.selection.memory.sees(sample) && range.contains(sample.time) {
+                self.own.times.push(sample.time);
+                self.own.values.push(sample.value);
+            }
+        }
+        if self.own.times.len() > start.0 {
+            self.own.sort_from(start);
+            let len = self.own.times.len() - start.0;
+            self.push(PieceTimes::Own(start.0), PieceValues::Own(start.1), len);
+        }
+    }
+
+    /// Brings the pieces into the order of time and merges those that share some.
+    fn arrange(&mut self) -> Result<(), ReadError> {
+        if self.pieces.is_sorted_by(|a, b| a.last < b.first) {
+            return Ok(());
+        }
+        self.pieces.sort_by_key(|piece| piece.first);
+        let pieces = std::mem::take(&mut self.pieces);
+        let mut rest = &pieces[..];
+        while let Some(piece) = rest.first() {
+            let mut last = piece.last;
+            let mut together = 1;
+            while let Some(next) = rest.get(together)
+                && next.first <= last
+            {
+                last = last.max(next.last);
+                together += 1;
+            }
+            let (group, after) = rest.split_at(together);
+            rest = after;
+            if let [piece] = group {
+                self.pieces.push(piece.clone());
+            } else {
+                self.merge(group)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, group: &[Piece]) -> Result<(), ReadError> {
+        let mut group: Vec<&Piece> = group.iter().collect();
+        group.sort_by_key(|piece| piece.rank);
+        let start = (self.own.times.len(), self.own.values.len());
+        for piece in group {
+            let len = piece.len as usize;
+            match &piece.times {
+                PieceTimes::Shared(stretch) => {
+                    self.own.times.extend_from_slice(self.columns.times(*stretch));
+                }
+                PieceTimes::Own(first) => {
+                    self.own.times.extend_from_within(*first..*first + len);
+                }
+            }
+            let before = self.own.values.len();
+            match &piece.values {
+                PieceValues::Own(first) => {
+                    self.own.values.extend_from_within(*first..*first + len);
+                }
+                PieceValues::Page { block, page, skip } => {
+                    self.own.values.resize(before + len, 0.0);
+                    let sealed = &self.selection.blocks[*block as usize];
+                    let frame = &mut self.frames[*block as usize];
+                    let body = sealed.body(page, *skip, frame)?;
+                    body.decode(&mut self.own.values[before..])?;
+                }
+            }
+        }
+        self.own.sort_from(start);
+        let len = self.own.times.len() - start.0;
+        self.push(PieceTimes::Own(start.0), PieceValues::Own(start.1), len);
+        Ok(())
+    }
+
+    fn axis_for_stretches(&mut self) -> AxisId {
+        if let Some(axis) = self.axis_of.get(&self.stretches[..]) {
+            return *axis;
+        }
+        let axis = AxisId(self.axes.len() as u32);
+        let stretches: Arc<[Stretch]> = self.stretches[..].into();
+        self.axes.push(Axis {
+            stretches: Arc::clone(&stretches),
+            times: Vec::new(),
+        });
+        self.axis_of.insert(stretches, axis);
+        axis
+    }
+}
+
+impl Own {
+    /// Sorts the times and values from here on, of equal times the first stays.
+    fn sort_from(&mut self, (times_at, values_at): (usize, usize)) {
+        let times = &self.times[times_at..];
+        if times.is_sorted_by(|a, b| a < b) {
+            return;
+        }
+        let values = &self.values[values_at..];
+        let mut both: Vec<(Timestamp, f64)> =
+            times.iter().copied().zip(values.iter().copied()).collect();
+        both.sort_by_key(|(time, _)| *time);
+        both.dedup_by_key(|(time, _)| *time);
+        self.times.truncate(times_at);
+        self.values.truncate(values_at);
+        self.times.extend(both.iter().map(|(time, _)| *time));
+        self.values.extend(both.iter().map(|(_, value)| *value));
+    }
+}
+
+fn ends(times: &[Timestamp]) -> (Timestamp, Timestamp) {
+    let first = times.first().expect("a piece is not empty");
+    (*first, times[times.len() - 1])
+}
+
+impl Scan for StoreScan<'_> {
+    fn seek(&mut self, series: usize) -> Result<Shape, ReadError> {
+        self.budget.check()?;
+        self.pieces.clear();
+        self.next_piece = 0;
+        self.own.times.clear();
+        self.own.values.clear();
+        let selection = self.selection;
+        for place in selection.pages.of(series) {
+            self.add_pages(*place)?;
+        }
+        for place in selection.rows.of(series) {
+            self.add_rows(*place)?;
+        }
+        for solo in selection.solo.of(series) {
+            self.add_solo(solo);
+        }
+        self.arrange()?;
+        let len = self.pieces.iter().map(|piece| piece.len).sum();
+        if len == 0 {
+            return Ok(Shape::Empty);
+        }
+        self.stretches.clear();
+        for piece in &self.pieces {
+            let PieceTimes::Shared(stretch) = &piece.times else {
+                return Ok(Shape::Loose { len_max: len });
+            };
+            self.stretches.push(*stretch);
+        }
+        Ok(Shape::Aligned {
+            axis: self.axis_for_stretches(),
+            first: 0,
+            len,
+        })
+    }
+
+    fn next_run(&mut self) -> Result<Option<Run<'_>>, ReadError> {
+        let Some(piece) = self.pieces.get(self.next_piece) else {
+            return Ok(None);
+        };
+        self.next_piece += 1;
+        let len = piece.len as usize;
+        let times = match &piece.times {
+            PieceTimes::Shared(stretch) => self.columns.times(*stretch),
+            PieceTimes::Own(start) => &self.own.times[*start..*start + len],
+        };
+        match &piece.values {
+            PieceValues::Own(start) => {
+                Ok(Some(Run::floats(times, &self.own.values[*start..*start + len])))
+            }
+            PieceValues::Page { block, page, skip } => {
+                let sealed = &self.selection.blocks[*block as usize];
+                let body = sealed.body(page, *skip, &mut self.frames[*block as usize])?;
+                let is_whole = piece.len == page.len;
+                let statistics = is_whole.then_some(&page.stats);
+                Ok(Some(Run::sealed(times, body, page.may_be_stale, statistics)))
+            }
+        }
+    }
+
+    fn axis(&mut self, id: AxisId) -> Result<&[Timestamp], ReadError> {
+        let axis = &mut self.axes[id.0 as usize];
+        if let [only] = &*axis.stretches {
+            return Ok(self.columns.times(*only));
+        }
+        if axis.times.is_empty() {
+            let len: u32 = axis.stretches.iter().map(|stretch| stretch.len).sum();
+            self.columns.charge(len as usize)?;
+            for stretch in axis.stretches.iter() {
+                axis.times.extend_from_slice(self.columns.times(*stretch));
+            }
+        }
+        Ok(&axis.times)
+    }
+}
