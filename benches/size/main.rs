@@ -276,8 +276,8 @@ fn report(set: &str, store: &Store, accepted: u64, log_bytes: u64) -> anyhow::Re
     let stats = store.db.stats();
     println!(
         "{set}: blocks {:.3} bytes/sample in {} files",
-        each(stats.segment_bytes),
-        stats.segment_files
+        each(stats.block_bytes),
+        stats.blocks
     );
     let speed = store.speed();
     let million_a_second = |seconds: f64| speed.samples as f64 / seconds / 1e6;
@@ -305,8 +305,8 @@ fn report(set: &str, store: &Store, accepted: u64, log_bytes: u64) -> anyhow::Re
             each(peer.data),
             each(peer.index),
             peer.samples,
-            stats.segment_bytes as f64 / peer.data as f64,
-            stats.segment_bytes as f64 / (peer.data + peer.index) as f64,
+            stats.block_bytes as f64 / peer.data as f64,
+            stats.block_bytes as f64 / (peer.data + peer.index) as f64,
         );
     }
     Ok(())

@@ -115,8 +115,8 @@ fn main() {
         println!(
             "{} {samples} {resident} {anonymous} {} {} {} {:.1} {:.1}",
             day + 1,
-            stats.segment_bytes,
-            stats.segment_files,
+            stats.block_bytes,
+            stats.blocks,
             stats.wal_bytes,
             took.as_nanos() as f64 / samples as f64,
             reopening.as_secs_f64() * 1e3,
