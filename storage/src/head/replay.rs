@@ -33,6 +33,8 @@ pub(crate) struct Replay {
     targets: HashMap<u32, LoggedTarget>,
     /// Everything up to this commit is in a file.
     sealed: u64,
+    /// What a row brings to its block.
+    to_block: Vec<(u32, u64)>,
 }
 
 /// What a replay leaves.
@@ -58,20 +60,19 @@ struct LoggedTarget {
     columns: Columns,
     values: Vec<u64>,
     present: Bits,
+    /// The same, for rows.
+    shared: Arc<[u64]>,
     /// Its last row's.
     last_commit: u64,
 }
 
-impl LoggedTarget {
-    fn new(writer: u32) -> Self {
-        Self {
-            writer,
-            columns: Columns::default(),
-            values: Vec::new(),
-            present: Bits::default(),
-            last_commit: 0,
-        }
-    }
+/// What a row that can be applied brings.
+#[derive(Debug, Default)]
+struct Checked {
+    /// Column, and the series' number here.
+    bindings: Vec<(u32, u32)>,
+    /// The columns of a row that builds on nothing.
+    columns: Columns,
 }
 
 /// The log's column numbers in the order of their binding. Here columns go by their place in it, so that
@@ -140,6 +141,7 @@ impl Replay {
             renamed: HashMap::default(),
             targets: HashMap::default(),
             sealed: 0,
+            to_block: Vec::new(),
         }
     }
 
@@ -256,33 +258,40 @@ impl Replay {
     }
 
     /// Whether a row can be applied, before anything of it is.
-    fn check(&self, row: &RowRecord<'_>) -> Result<(), &'static str> {
+    fn check(&self, row: &RowRecord<'_>) -> Result<Checked, &'static str> {
         self.check_solo(row.solo)?;
+        let mut checked = Checked::default();
         if !row.has_row {
-            return Ok(());
+            return Ok(checked);
         }
-        let target = match row.reset {
-            Some(_) => None,
-            None => {
-                let target = self.targets.get(&row.target);
-                let target = target.filter(|target| target.last_commit == row.previous);
-                Some(target.ok_or("a row whose target's row before was read")?)
+        checked.bindings.reserve_exact(row.bindings.len());
+        for (column, id) in row.bindings {
+            checked.bindings.push((*column, self.series(*id)?));
+        }
+        let columns = if row.reset.is_some() {
+            for (column, _) in row.bindings {
+                checked.columns.bind(*column);
             }
+            &checked.columns
+        } else {
+            let target = self.targets.get(&row.target);
+            let target = target.filter(|target| target.last_commit == row.previous);
+            &target
+                .ok_or("a row whose target's row before was read")?
+                .columns
         };
-        for (_, id) in row.bindings {
-            self.series(*id)?;
-        }
         let is_bound = |column: u32| {
-            let place = |(candidate, _): &(u32, u32)| candidate.cmp(&column);
-            row.bindings.binary_search_by(place).is_ok()
-                || target.is_some_and(|target| target.columns.place(column).is_ok())
+            columns.place(column).is_ok() || {
+                let place = |(candidate, _): &(u32, u32)| candidate.cmp(&column);
+                row.bindings.binary_search_by(place).is_ok()
+            }
         };
         let mut present = row.present.unwrap_or_default().iter();
         let mut changed = row.changed.iter();
         if changed.all(|(column, _)| is_bound(*column))
             && present.all(|(first, count)| (*first..*first + *count).all(is_bound))
         {
-            Ok(())
+            Ok(checked)
         } else {
             Err("a column that is bound")
         }
@@ -290,10 +299,10 @@ impl Replay {
 
     fn row(&mut self, row: &RowRecord<'_>) -> Result<(), &'static str> {
         // A record is applied whole or not at all.
-        self.check(row)?;
+        let checked = self.check(row)?;
+        let parts = &mut self.parts;
         if let Some(key) = row.reset {
             let key = TargetKey(key.to_owned());
-            let parts = &mut self.parts;
             let writer = *parts.by_key.entry(key.clone()).or_insert_with(|| {
                 let index = parts.targets.len() as u32;
                 let writer = TargetWriter::new(index, key);
@@ -302,70 +311,91 @@ impl Replay {
                 index
             });
             parts.targets[writer as usize].dissolve();
-            self.targets.insert(row.target, LoggedTarget::new(writer));
+            self.targets.insert(
+                row.target,
+                LoggedTarget {
+                    writer,
+                    columns: checked.columns,
+                    values: Vec::new(),
+                    present: Bits::default(),
+                    shared: Arc::new([]),
+                    last_commit: 0,
+                },
+            );
         }
         if !row.has_row {
             return self.solo(row.commit, row.solo);
-        }
-        let mut bindings = Vec::with_capacity(row.bindings.len());
-        for (column, id) in row.bindings {
-            bindings.push((*column, self.series(*id)?));
         }
         let target = self
             .targets
             .get_mut(&row.target)
             .ok_or("a target that is defined")?;
-        let writer = &mut self.parts.targets[target.writer as usize];
+        let writer = &mut parts.targets[target.writer as usize];
         target.last_commit = row.commit;
-        for (column, id) in bindings {
+        for (column, id) in checked.bindings {
             let place = target.columns.bind(column);
-            if place as usize == target.values.len() {
-                target.values.push(0);
-            } else {
-                target.values[place as usize] = 0;
+            if target.values.len() <= place as usize {
+                target.values.resize(place as usize + 1, 0);
             }
-            writer.rebind(place, id, &self.parts.states);
+            target.values[place as usize] = 0;
+            writer.rebind(place, id, &parts.states);
         }
         if let Some(present) = row.present {
             target.present.clear();
             for (first, count) in present {
-                let end = first.checked_add(*count).ok_or("a column within limits")?;
-                for column in *first..end {
+                for column in *first..*first + *count {
                     target.present.insert(target.columns.place(column)?);
                 }
             }
+            target.shared = target.present.words().into();
         }
+        let is_sealed = row.commit <= self.sealed;
+        if is_sealed || writer.open.as_ref().is_none_or(|open| open.is_full()) {
+            writer.roll();
+        }
+        let is_whole = writer.open.is_none();
+        self.to_block.clear();
         for (column, change) in row.changed {
             let place = target.columns.place(*column)?;
             let value = &mut target.values[place as usize];
             *value = change.apply(*value);
-        }
-        self.parts.sequence = self.parts.sequence.max(row.commit);
-        if writer.open.as_ref().is_none_or(|open| open.is_full()) {
-            writer.roll();
-        }
-        let mut to_block = Vec::new();
-        for column in bits::ones(target.present.words()) {
-            let bits = target.values[column as usize];
-            if !writer.in_block.contains(column) || writer.stored[column as usize] != bits {
-                to_block.push((column, bits));
+            let differs =
+                !writer.in_block.contains(place) || writer.stored[place as usize] != *value;
+            if !is_whole && differs {
+                self.to_block.push((place, *value));
+                writer.in_block.insert(place);
             }
         }
+        if is_whole && !is_sealed {
+            let places = bits::ones(target.present.words());
+            let all = places.map(|place| (place, target.values[place as usize]));
+            self.to_block.extend(all);
+        } else if row.present.is_some() {
+            // What was there before in the log, but not since the block began.
+            for (index, word) in target.present.words().iter().enumerate() {
+                for place in bits::ones_in(index, word & !writer.in_block.word(index)) {
+                    self.to_block.push((place, target.values[place as usize]));
+                }
+            }
+        }
+        parts.sequence = parts.sequence.max(row.commit);
         writer.last_row_time = row.time;
-        for (column, bits) in &to_block {
-            writer.stored[*column as usize] = *bits;
-        }
-        if row.commit > self.sealed {
-            let present = target.present.words().into();
-            let to_rows = Row::new(row.commit, row.time, present, &to_block);
-            self.parts.rows_bytes += to_rows.bytes() as u64;
-            writer.open(&mut self.parts.next_block).push(to_rows);
-            for (column, _) in &to_block {
-                writer.in_block.insert(*column);
+        if !is_sealed {
+            if !self.to_block.is_sorted_by_key(|(place, _)| *place) {
+                self.to_block.sort_unstable_by_key(|(place, _)| *place);
             }
-            self.parts.newest = self.parts.newest.max(row.time);
-            self.parts.oldest = self.parts.oldest.min(row.time);
-            self.parts.unsealed_oldest = self.parts.unsealed_oldest.min(row.time);
+            let open = writer.open(&mut parts.next_block);
+            let present = Arc::clone(&target.shared);
+            let to_rows = Row::new(row.commit, row.time, present, &self.to_block);
+            parts.rows_bytes += to_rows.bytes() as u64;
+            open.push(to_rows);
+            for (place, bits) in &self.to_block {
+                writer.stored[*place as usize] = *bits;
+                writer.in_block.insert(*place);
+            }
+            parts.newest = parts.newest.max(row.time);
+            parts.oldest = parts.oldest.min(row.time);
+            parts.unsealed_oldest = parts.unsealed_oldest.min(row.time);
         }
         self.solo(row.commit, row.solo)
     }
