@@ -71,12 +71,9 @@ fn hash_of(labels: &Labels) -> u32 {
     (xxh3_64(labels.as_bytes()) >> 32) as u32
 }
 
+/// A hash whose upper half is kept, or an id: ids are dense, so they spread by themselves.
 const fn spread(hash: u32) -> u64 {
     (hash as u64) << 32
-}
-
-const fn hash_of_id(id: u32) -> u64 {
-    (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl Delta {
@@ -129,7 +126,7 @@ impl Delta {
     }
 
     fn place(&self, id: u32) -> Option<u32> {
-        (self.by_id).find(hash_of_id(id), |place| self.ids[place as usize] == id)
+        (self.by_id).find(spread(id), |place| self.ids[place as usize] == id)
     }
 
     /// Adds a series; one whose id is there already stays as it is.
@@ -159,9 +156,7 @@ impl Delta {
         self.hashes.push(hash);
         let (ids, hashes) = (&self.ids, &self.hashes);
         (self.by_labels).insert(spread(hash), place, |place| spread(hashes[place as usize]));
-        (self.by_id).insert(hash_of_id(id), place, |place| {
-            hash_of_id(ids[place as usize])
-        });
+        (self.by_id).insert(spread(id), place, |place| spread(ids[place as usize]));
     }
 
     /// Whether there is a series with this id.

@@ -38,7 +38,6 @@ const UNION: u64 = 3;
 #[derive(Debug, Default)]
 pub(super) struct PostingsWriter {
     entries: GroupsWriter,
-    entry: Vec<u8>,
     union: Vec<u8>,
 }
 
@@ -50,38 +49,53 @@ impl PostingsWriter {
             unreachable!("a pair has a series");
         };
         let len = ordinals.len() as u64;
-        let entry = &mut self.entry;
-        entry.clear();
+        let (out, _) = self.entries.entry();
         if u64::from(last - first) == len - 1 {
-            put_varint(len << 2 | RUN, entry);
-            put_varint(u64::from(*first), entry);
-        } else if ordinals.len() <= FEW_MAX {
-            put_varint(len << 2 | FEW, entry);
-            put_ascending(ordinals, entry);
+            put_varint(len << 2 | RUN, out);
+            put_varint(u64::from(*first), out);
+            return false;
+        }
+        if !union.is_empty() {
+            self.union.clear();
+            put_varint(union.len() as u64, &mut self.union);
+            put_ascending(union, &mut self.union);
+            // Reading pairs one by one costs time, which must be worth it.
+            if self.union.len() * 2 < bitmap_bytes(ordinals) {
+                put_varint(len << 2 | UNION, out);
+                out.extend_from_slice(&self.union);
+                return true;
+            }
+        }
+        if ordinals.len() <= FEW_MAX {
+            put_varint(len << 2 | FEW, out);
+            put_ascending(ordinals, out);
         } else {
             let ordinals = ordinals.iter().copied();
             let mut bitmap = RoaringBitmap::from_sorted_iter(ordinals).expect("ascending");
             bitmap.optimize();
-            put_varint(len << 2 | BITMAP, entry);
-            put_varint(bitmap.serialized_size() as u64, entry);
-            bitmap.serialize_into(&mut *entry).expect("memory takes it");
+            put_varint(len << 2 | BITMAP, out);
+            put_varint(bitmap.serialized_size() as u64, out);
+            bitmap.serialize_into(out).expect("memory takes it");
         }
-        self.union.clear();
-        if !union.is_empty() {
-            put_varint(len << 2 | UNION, &mut self.union);
-            put_varint(union.len() as u64, &mut self.union);
-            put_ascending(union, &mut self.union);
-        }
-        // Reading pairs one by one costs time, which must be worth it.
-        let is_union = !union.is_empty() && self.union.len() * 2 < self.entry.len();
-        let (out, _) = self.entries.entry();
-        out.extend_from_slice(if is_union { &self.union } else { &self.entry });
-        is_union
+        false
     }
 
     pub(super) fn finish(self) -> Vec<u8> {
         self.entries.finish()
     }
+}
+
+/// Bytes that the containers of a bitmap of these values take.
+fn bitmap_bytes(values: &[u32]) -> usize {
+    let containers = values.chunk_by(|a, b| a >> 16 == b >> 16);
+    let bytes = containers.map(|values| {
+        let steps = values
+            .windows(2)
+            .filter(|step| matches!(step, [a, b] if b - a > 1));
+        let runs = 1 + steps.count();
+        (values.len() * 2).min(8192).min(2 + runs * 4)
+    });
+    bytes.sum()
 }
 
 /// Appends at least one number: the first, and the steps less one.
@@ -360,7 +374,7 @@ mod tests {
         let scattered: Vec<u32> = (0..9).map(|index| index * 2).collect();
         assert!(!writer.push(&scattered, &[]));
         assert!(writer.push(&scattered, &[2]));
-        assert!(!writer.push(&[1, 2], &[2]), "a run is shorter");
+        assert!(!writer.push(&[1, 2], &[2]), "a run is as short");
         let entries = [
             &[3 << 2 | 1, 5][..],
             &[3 << 2, 1, 1, 0xa8, 0x02],
