@@ -3,10 +3,11 @@
 //! Counters and gauges that are integers or have few decimals are written as the difference of their
 //! digits; everything else as the bits that differ. Any bits come back exactly, whatever both values
 //! are. The codes are in `docs/wal.md`.
+#![deny(clippy::indexing_slicing)]
 
 use crate::{
     STALE_MARKER_BITS,
-    codec::{CodecError, Cursor},
+    codec::{CodecError, Cursor, unzigzag, zigzag},
 };
 
 /// Powers of ten that are exact, up to the longest fraction that is written as digits.
@@ -15,8 +16,12 @@ const POWERS: [f64; 13] = [
 ];
 /// Integers below this are exact.
 const INTEGER_END: u64 = 1 << 53;
-/// Below this a product with a power of ten is off by less than a half.
-const DIGITS_END: f64 = (1u64 << 50) as f64;
+/// With so many bits a product with a power of ten is off by less than a half.
+const DIGITS_BITS: i64 = 50;
+/// Most fractions are not longer.
+const SHORT_FRACTION: u8 = 3;
+/// The longest code: decimals, then eight bytes behind the first.
+const CODE_BYTES_MAX: usize = 10;
 
 const CODE_2: u8 = 128;
 const CODE_3: u8 = 192;
@@ -67,16 +72,9 @@ impl Change {
             return Self::Stale;
         }
         let xor = Self::Xor(base ^ bits);
-        // The longest fraction that fits says whether any shorter one is exact.
-        let size = value.abs();
-        let Some(longest) = POWERS.iter().rposition(|power| size * power < DIGITS_END) else {
+        let Some((mut scaled, mut decimals)) = fraction(bits) else {
             return xor;
         };
-        let mut decimals = longest as u8;
-        let mut scaled = digits(bits, decimals);
-        if value_of(scaled, decimals) != bits {
-            return xor;
-        }
         while decimals > 1 && scaled % 10 == 0 {
             scaled /= 10;
             decimals -= 1;
@@ -138,17 +136,13 @@ impl Change {
                 put_digits(zigzag(difference), out);
             }
             Self::Xor(bits) => {
-                let leading = bits.leading_zeros() as usize / 8;
-                let trailing = bits.trailing_zeros() as usize / 8;
-                let bytes = bits.to_le_bytes();
-                if leading >= trailing.min(7) {
-                    let leading = leading.min(7);
-                    out.push(CODE_LEADING + leading as u8);
-                    out.extend(bytes.iter().take(8 - leading));
+                let leading = (bits.leading_zeros() / 8).min(7);
+                let trailing = (bits.trailing_zeros() / 8).min(7);
+                if leading >= trailing {
+                    put(out, CODE_LEADING + leading as u8, bits, 8 - leading);
                 } else {
-                    let trailing = trailing.min(7);
-                    out.push(CODE_TRAILING + trailing as u8 - 1);
-                    out.extend(bytes.iter().skip(trailing));
+                    let code = CODE_TRAILING + trailing as u8 - 1;
+                    put(out, code, bits >> (8 * trailing), 8 - trailing);
                 }
             }
             Self::Stale => out.push(CODE_STALE),
@@ -157,31 +151,79 @@ impl Change {
 
     /// Reads what [`Change::encode`] wrote.
     pub(super) fn decode(input: &mut Cursor<'_>) -> Result<Self, CodecError> {
-        let code = input.u8(EXPECTED)?;
-        match code {
-            0..CODE_DECIMALS => Ok(Self::Step {
-                decimals: 0,
-                difference: digits_after(code, input)?,
-            }),
+        let error = CodecError { expected: EXPECTED };
+        let rest = input.rest();
+        let window = rest.first_chunk::<CODE_BYTES_MAX>().copied();
+        let window = window.unwrap_or_else(|| {
+            let mut last = [0; CODE_BYTES_MAX];
+            for (to, from) in last.iter_mut().zip(rest) {
+                *to = *from;
+            }
+            last
+        });
+        let (change, len) = Self::from_window(window).ok_or(error)?;
+        input.take(len, EXPECTED)?;
+        Ok(change)
+    }
+
+    /// The change at the start of the bytes and its length.
+    fn from_window(window: [u8; CODE_BYTES_MAX]) -> Option<(Self, usize)> {
+        let [code, b1, b2, b3, b4, b5, b6, b7, b8, b9] = window;
+        let rest = u64::from_le_bytes([b1, b2, b3, b4, b5, b6, b7, b8]);
+        if code < CODE_DECIMALS {
+            let (difference, len) = digits_after(code, rest)?;
+            let decimals = 0;
+            return Some((
+                Self::Step {
+                    decimals,
+                    difference,
+                },
+                len,
+            ));
+        }
+        Some(match code {
             CODE_DECIMALS..=CODE_DECIMALS_LAST => {
-                let first = input.u8(EXPECTED)?;
-                Ok(Self::Step {
-                    decimals: code - CODE_DECIMALS + 1,
-                    difference: digits_after(first, input)?,
-                })
+                let rest = u64::from_le_bytes([b2, b3, b4, b5, b6, b7, b8, b9]);
+                let (difference, len) = digits_after(b1, rest)?;
+                let decimals = code - CODE_DECIMALS + 1;
+                (
+                    Self::Step {
+                        decimals,
+                        difference,
+                    },
+                    1 + len,
+                )
             }
             CODE_LEADING..=CODE_LEADING_LAST => {
-                let len = 8 - usize::from(code - CODE_LEADING);
-                Ok(Self::Xor(little_endian(input.take(len, EXPECTED)?)))
+                let left_out = u32::from(code - CODE_LEADING);
+                let bits = rest << (8 * left_out) >> (8 * left_out);
+                (Self::Xor(bits), 9 - left_out as usize)
             }
             CODE_TRAILING..=CODE_TRAILING_LAST => {
-                let left_out = usize::from(code - CODE_TRAILING) + 1;
-                let bits = little_endian(input.take(8 - left_out, EXPECTED)?);
-                Ok(Self::Xor(bits << (8 * left_out)))
+                let left_out = u32::from(code - CODE_TRAILING) + 1;
+                (Self::Xor(rest << (8 * left_out)), 9 - left_out as usize)
             }
-            CODE_STALE => Ok(Self::Stale),
-            _ => Err(CodecError { expected: EXPECTED }),
-        }
+            CODE_STALE => (Self::Stale, 1),
+            _ => return None,
+        })
+    }
+}
+
+/// The value as an integer of its last decimal, and how many decimals that are; `None` when it has more
+/// digits than a number with so few bits.
+fn fraction(bits: u64) -> Option<(i64, u8)> {
+    let exact = |decimals: u8| {
+        let scaled = digits(bits, decimals);
+        (value_of(scaled, decimals) == bits).then_some((scaled, decimals))
+    };
+    // Below two to the power of this.
+    let power = (bits >> 52 & 0x7ff) as i64 - 1022;
+    // As many decimals as keep the product exact: 77/256 is just below the logarithm of two.
+    let longest = ((DIGITS_BITS - power) * 77 >> 8).clamp(0, POWERS.len() as i64 - 1) as u8;
+    match longest {
+        0 => None,
+        1..=SHORT_FRACTION => exact(longest),
+        _ => exact(SHORT_FRACTION).or_else(|| exact(longest)),
     }
 }
 
@@ -212,59 +254,59 @@ fn zero_bytes(bits: u64) -> usize {
 }
 
 fn put_digits(number: u64, out: &mut Vec<u8>) {
-    let bytes = number.to_le_bytes();
-    match 64 - number.leading_zeros() {
-        0..=7 => out.push(number as u8),
-        8..=14 => out.extend([CODE_2 | (number >> 8) as u8, number as u8]),
-        15..=20 => {
-            out.push(CODE_3 | (number >> 16) as u8);
-            out.extend(bytes.iter().take(2));
+    let bits = u64::BITS - number.leading_zeros();
+    let (code, bytes) = match bits {
+        0..=7 => (number as u8, 0),
+        8..=14 => (CODE_2 | (number >> 8) as u8, 1),
+        15..=20 => (CODE_3 | (number >> 16) as u8, 2),
+        21..=27 => (CODE_4 | (number >> 24) as u8, 3),
+        _ => {
+            let bytes = bits.div_ceil(8);
+            (CODE_WIDE + bytes as u8 - 4, bytes)
         }
-        21..=27 => {
-            out.push(CODE_4 | (number >> 24) as u8);
-            out.extend(bytes.iter().take(3));
-        }
-        bits => {
-            let len = bits.div_ceil(8) as u8;
-            out.push(CODE_WIDE + len - 4);
-            out.extend(bytes.iter().take(usize::from(len)));
-        }
-    }
-}
-
-/// The number whose first byte is `code`.
-fn digits_after(code: u8, input: &mut Cursor<'_>) -> Result<i64, CodecError> {
-    let high = u64::from(code);
-    let number = match code {
-        0..CODE_2 => high,
-        CODE_2..CODE_3 => (high & 63) << 8 | u64::from(input.u8(EXPECTED)?),
-        CODE_3..CODE_4 => {
-            let low = u16::from_le_bytes(input.array(EXPECTED)?);
-            (high & 15) << 16 | u64::from(low)
-        }
-        CODE_4..CODE_WIDE => {
-            let low = little_endian(input.take(3, EXPECTED)?);
-            (high & 7) << 24 | low
-        }
-        CODE_WIDE..=CODE_WIDE_LAST => {
-            little_endian(input.take(usize::from(code - CODE_WIDE) + 4, EXPECTED)?)
-        }
-        _ => return Err(CodecError { expected: EXPECTED }),
     };
-    Ok((number >> 1) as i64 ^ -((number & 1) as i64))
+    put(out, code, number, bytes);
 }
 
-/// At most eight bytes, the lowest first.
-fn little_endian(bytes: &[u8]) -> u64 {
-    let mut number = 0;
-    for (index, byte) in bytes.iter().enumerate() {
-        number |= u64::from(*byte) << (8 * index);
+/// Appends a code and the lowest bytes of `rest`.
+fn put(out: &mut Vec<u8>, code: u8, rest: u64, bytes: u32) {
+    let [b0, b1, b2, b3, b4, b5, b6, b7] = rest.to_le_bytes();
+    let end = out.len() + 1 + bytes as usize;
+    // A copy of a fixed length costs less than one of a few bytes.
+    out.extend_from_slice(&[code, b0, b1, b2, b3, b4, b5, b6, b7]);
+    out.truncate(end);
+}
+
+/// By the first byte: how many bytes follow it, and which bits of it belong to the number. Nine bytes:
+/// no number begins so.
+static DIGITS: [(u8, u8); 256] = {
+    let mut digits = [(9, 0); 256];
+    let mut code = 0;
+    while code < digits.len() {
+        digits[code] = match code as u8 {
+            0..CODE_2 => (0, 127),
+            CODE_2..CODE_3 => (1, 63),
+            CODE_3..CODE_4 => (2, 15),
+            CODE_4..CODE_WIDE => (3, 7),
+            CODE_WIDE..=CODE_WIDE_LAST => (code as u8 - CODE_WIDE + 4, 0),
+            _ => (9, 0),
+        };
+        code += 1;
     }
-    number
-}
+    digits
+};
 
-fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
+/// The number whose first byte is `code` and the next ones `rest`, and its length. Without branches,
+/// as lengths follow no pattern.
+fn digits_after(code: u8, rest: u64) -> Option<(i64, usize)> {
+    let (bytes, high) = DIGITS.get(usize::from(code)).copied()?;
+    if bytes > 8 {
+        return None;
+    }
+    let shift = 8 * u32::from(bytes);
+    let low = rest & !(u64::MAX.checked_shl(shift).unwrap_or(0));
+    let number = u64::from(code & high).wrapping_shl(shift) | low;
+    Some((unzigzag(number), 1 + usize::from(bytes)))
 }
 
 #[cfg(test)]
