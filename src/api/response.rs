@@ -41,6 +41,14 @@ impl Success {
         success
     }
 
+    /// Says no more than that it went well: 204 without a body.
+    pub(crate) fn without_content() -> Self {
+        Self {
+            body: Vec::new(),
+            ..Self::new()
+        }
+    }
+
     /// Says that `limit` cut something off.
     pub(crate) fn truncated(&mut self) {
         self.warnings
@@ -63,6 +71,11 @@ impl Success {
 /// The answer of an endpoint.
 pub(crate) fn respond(answer: Answer) -> Response<Body> {
     let (status, body) = match answer {
+        Ok(success) if success.body.is_empty() => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            return response;
+        }
         Ok(success) => (StatusCode::OK, success.finish()),
         Err(error) => {
             let mut body = b"{\"status\":\"error\",\"errorType\":".to_vec();

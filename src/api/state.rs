@@ -12,7 +12,7 @@ use std::{
 
 use narthex_query::Engine;
 use narthex_rules::GroupStatus;
-use narthex_storage::{Appendable, Labels, Queryable, Regex, Timestamp};
+use narthex_storage::{Appendable, Labels, Matcher, Queryable, Regex, TimeRange, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use url::Url;
 
@@ -97,6 +97,31 @@ pub struct Store {
     pub appendable: Arc<dyn Appendable>,
     /// Sizes for `/api/v1/status/tsdb`.
     pub head: Arc<dyn Fn() -> HeadStatistics + Send + Sync>,
+    /// For the admin endpoints.
+    pub admin: Arc<dyn StoreAdmin>,
+}
+
+/// What an operator may do to the store. Each call blocks, and may take long.
+pub trait StoreAdmin: Send + Sync {
+    /// Makes a copy of the store beside it that opens by itself, and answers with its name;
+    /// `skip_head`: only of what is in files already.
+    ///
+    /// # Errors
+    /// What went wrong; nothing is left then.
+    fn snapshot(&self, skip_head: bool) -> anyhow::Result<String>;
+
+    /// Deletes the samples in `range`, inclusive on both ends, of the series that pass all matchers of
+    /// one of the selectors.
+    ///
+    /// # Errors
+    /// What went wrong; nothing is deleted then.
+    fn delete_series(&self, selectors: &[Vec<Matcher>], range: TimeRange) -> anyhow::Result<()>;
+
+    /// Writes the files anew that hold deleted samples.
+    ///
+    /// # Errors
+    /// What went wrong; what is not written anew goes on as it was.
+    fn clean_tombstones(&self) -> anyhow::Result<()>;
 }
 
 impl Debug for Store {

@@ -11,16 +11,16 @@ use http::{HeaderMap, Request, StatusCode};
 use narthex_query::{Engine, EngineOptions, testscript::MemoryStore as Samples};
 use narthex_rules::GroupStatus;
 use narthex_storage::{
-    AppendError, Appendable, Appender, Budget, Commit, Labels, Querier, Queryable, ReadError,
-    Refusal, Regex, Sample, Select, SeriesRef, TargetAppender, TargetKey, TimeRange, Timestamp,
-    Wants,
+    AppendError, Appendable, Appender, Budget, Commit, Labels, Matcher, Querier, Queryable,
+    ReadError, Refusal, Regex, Sample, Select, SeriesRef, TargetAppender, TargetKey, TimeRange,
+    Timestamp, Wants,
 };
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
 use super::{
     Configuration, Control, Gate, HeadStatistics, HttpMetrics, Readiness, Settings, State, Store,
-    TargetPool, WithMetadata,
+    StoreAdmin, TargetPool, WithMetadata,
 };
 use crate::{clock::SetClock, notifier::AlertmanagerReport, self_metrics::Registry};
 
@@ -164,6 +164,44 @@ pub(crate) struct Site {
     pub(crate) store: MemoryStore,
     pub(crate) clock: SetClock,
     pub(crate) control: mpsc::Receiver<Control>,
+    /// What the admin endpoints asked of the store, one line a call.
+    pub(crate) admin: Arc<Mutex<Vec<String>>>,
+}
+
+/// Notes what it is asked for; fails when a selector names `broken`.
+struct AdminLog(Arc<Mutex<Vec<String>>>);
+
+impl AdminLog {
+    fn note(&self, line: String) -> anyhow::Result<()> {
+        let broken = line.contains("broken");
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.push(line);
+        anyhow::ensure!(!broken, "the disk is full");
+        Ok(())
+    }
+}
+
+impl StoreAdmin for AdminLog {
+    fn snapshot(&self, skip_head: bool) -> anyhow::Result<String> {
+        self.note(format!("snapshot skip_head={skip_head}"))?;
+        Ok("20261121T053148Z-00112233aabbccdd".to_owned())
+    }
+
+    fn delete_series(&self, selectors: &[Vec<Matcher>], range: TimeRange) -> anyhow::Result<()> {
+        let shown = |matcher: &Matcher| {
+            let (name, op, value) = (matcher.name(), matcher.op().as_str(), matcher.value());
+            format!("{name}{op}{value}")
+        };
+        let selectors: Vec<Vec<String>> = selectors
+            .iter()
+            .map(|matchers| matchers.iter().map(shown).collect())
+            .collect();
+        self.note(format!("delete {selectors:?} {range:?}"))
+    }
+
+    fn clean_tombstones(&self) -> anyhow::Result<()> {
+        self.note("clean".to_owned())
+    }
 }
 
 /// An answer, its body as text.
@@ -250,6 +288,7 @@ impl Site {
             1.0,
         );
         let open = OnceLock::new();
+        let admin = Arc::new(Mutex::default());
         let opened = open.set(Store {
             queryable: Arc::new(store.clone()),
             appendable: Arc::new(store.clone()),
@@ -258,6 +297,7 @@ impl Site {
                 chunks: 2,
                 range: Some((NOW - 1_000, NOW)),
             }),
+            admin: Arc::new(AdminLog(Arc::clone(&admin))),
         });
         assert!(opened.is_ok());
         let (sender, control) = mpsc::channel(1);
@@ -296,6 +336,7 @@ impl Site {
             store,
             clock,
             control,
+            admin,
         }
     }
 

@@ -59,8 +59,6 @@ const AGENT: &str = "agent mode is not built yet: run the server, it needs no mo
 const OTLP: &str = "the OTLP receiver is not built yet: send remote write to /api/v1/write (--web.enable-remote-write-receiver)";
 const WEB_CONFIG: &str = "TLS and authentication of the server are not built yet: put a reverse proxy in front and listen on 127.0.0.1";
 
-const ADMIN: &str = "the admin endpoints (snapshot, delete_series, clean_tombstones) are not built yet and answer with an error";
-
 const fn flag(
     name: &'static str,
     kind: Kind,
@@ -99,7 +97,7 @@ pub(crate) static FLAGS: &[Flag] = &[
     flag("web.route-prefix", Text, "", Works, "Prefix of all routes. Defaults to the path of --web.external-url."),
     flag("web.user-assets", Text, "", NoEffect, "Path to static assets served at /user."),
     flag("web.enable-lifecycle", Switch, "false", Works, "Enable shutdown and reload via HTTP request."),
-    flag("web.enable-admin-api", Switch, "false", Partly(ADMIN), "Enable API endpoints for admin control actions."),
+    flag("web.enable-admin-api", Switch, "false", Works, "Enable API endpoints for admin control actions."),
     flag("web.enable-remote-write-receiver", Switch, "false", Works, "Enable the API endpoint that accepts remote write requests."),
     flag("web.remote-write-receiver.accepted-protobuf-messages", List, "prometheus.WriteRequest,io.prometheus.write.v2.Request", Partly( "only prometheus.WriteRequest (remote write 1.0) is built; io.prometheus.write.v2.Request is answered with 415", ), "Remote write messages to accept."),
     flag("web.enable-otlp-receiver", Switch, "false", NotBuilt(OTLP), "Enable the API endpoint that accepts OTLP metrics."),

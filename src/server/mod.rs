@@ -15,10 +15,12 @@ mod listen;
 mod reload;
 mod request_line;
 mod rules;
+mod store_admin;
 mod store_metrics;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::{
     collections::BTreeMap,
@@ -33,11 +35,8 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use narthex_query::{Engine, EngineOptions, Features, format_duration, parser::ParserOptions};
 use narthex_rules::{ManagerOptions, UpdateSettings};
-use narthex_storage::{AppendError, Db, DbOptions, Fs, OpenReport, Regex, Timestamp, WalFsync};
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    task::JoinHandle,
-};
+use narthex_storage::{Db, DbOptions, Fs, OpenReport, Regex, Timestamp, WalFsync};
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 pub use listen::bind;
@@ -45,6 +44,7 @@ pub use reload::ConfigSource;
 pub use rules::RuleOptions;
 
 use store_metrics::RetentionLimits;
+use upkeep::Upkeep;
 
 use crate::{
     api::{Configuration, Control, Gate, HttpMetrics, Readiness, Settings, State, Store},
@@ -62,9 +62,6 @@ use rules::Rules;
 
 /// How long a stop waits for requests that are being answered.
 const STOP_GRACE: Duration = Duration::from_secs(5);
-
-/// How often the store is given time to seal, to drop what is past retention and to cut its log.
-const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The longest wait for the first scrape of the built-in configuration.
 const FIRST_SELF_SCRAPE: Duration = Duration::from_secs(1);
@@ -365,8 +362,7 @@ impl Server {
         let checksum = self.checksum().await?;
         let loaded = self.load().await?;
         let store = self.open_store(&loaded.config).await?;
-        let maintenance =
-            Maintenance::start(Arc::clone(&store), Arc::clone(&self.clock), self.control());
+        let upkeep = Upkeep::start(&store, &self.clock, self.control())?;
         let outcome = self.serve(&store, loaded, checksum).await;
         // Stop, in the reverse order of the start.
         self.state.readiness.set_stopping();
@@ -389,7 +385,7 @@ impl Server {
         if !answered {
             warn!("Some requests were still running and were cut");
         }
-        let upkeep = maintenance.stop().await;
+        let upkeep = upkeep.stop().await;
         tokio::task::spawn_blocking(move || store.close())
             .await?
             .context("close the store")?;
@@ -423,6 +419,7 @@ impl Server {
             queryable: Arc::clone(&store) as _,
             appendable: Arc::clone(&store) as _,
             head,
+            admin: Arc::clone(&store) as _,
         };
         assert!(
             self.state.store.set(opened).is_ok(),
@@ -756,51 +753,4 @@ fn register_build_info(registry: &Registry) {
         )
         .with(&[env!("CARGO_PKG_VERSION")])
         .set(1.0);
-}
-
-/// The store's upkeep, at a fixed pace on the blocking pool.
-struct Maintenance {
-    stop: watch::Sender<bool>,
-    task: JoinHandle<Result<()>>,
-}
-
-impl Maintenance {
-    /// A store that has failed for good makes it ask the server to quit.
-    fn start(store: Arc<Db>, clock: Arc<dyn AsyncClock>, control: mpsc::Sender<Control>) -> Self {
-        let (stop, mut stopped) = watch::channel(false);
-        let task = tokio::spawn(async move {
-            loop {
-                let next = clock.sleep_until(clock.monotonic() + MAINTENANCE_INTERVAL);
-                tokio::select! {
-                    () = next => {}
-                    _ = stopped.wait_for(|stop| *stop) => return Ok(()),
-                }
-                let store = Arc::clone(&store);
-                let upkeep = tokio::task::spawn_blocking(move || store.maintain()).await;
-                let failure = match upkeep {
-                    Ok(Ok(())) => continue,
-                    Ok(Err(problem @ AppendError::Poisoned)) => anyhow!(problem),
-                    Err(panic) => anyhow!(panic),
-                    Ok(Err(problem)) => {
-                        // A full disk, for example: the next round tries again.
-                        error!(
-                            err = format!("{:#}", anyhow!(problem)),
-                            "The store's upkeep failed"
-                        );
-                        continue;
-                    }
-                };
-                // The server may be stopping already.
-                let _stopping = control.send(Control::Quit).await;
-                return Err(failure.context("the store failed for good"));
-            }
-        });
-        Self { stop, task }
-    }
-
-    /// Waits for the run that is under way; says whether the store has failed for good.
-    async fn stop(self) -> Result<()> {
-        self.stop.send_replace(true);
-        self.task.await?
-    }
 }

@@ -171,10 +171,46 @@ static METRICS: &[Metric] = &[
         value: |stats| stats.block_bytes as f64,
     },
     Metric {
-        name: "narthex_storage_blocks",
-        help: "Files of sealed samples.",
+        name: "prometheus_tsdb_blocks_loaded",
+        help: "Number of currently loaded data blocks",
         kind: Kind::Gauge,
         value: |stats| stats.blocks as f64,
+    },
+    Metric {
+        name: "prometheus_tsdb_compactions_total",
+        help: "Total number of compactions that were executed for the partition.",
+        kind: Kind::Counter,
+        value: |stats| stats.compactions as f64,
+    },
+    Metric {
+        name: "prometheus_tsdb_compactions_failed_total",
+        help: "Total number of compactions that failed for the partition.",
+        kind: Kind::Counter,
+        value: |stats| stats.compactions_failed as f64,
+    },
+    Metric {
+        name: "prometheus_tsdb_time_retentions_total",
+        help: "The number of times that blocks were deleted because the maximum time limit was exceeded.",
+        kind: Kind::Counter,
+        value: |stats| stats.time_retentions as f64,
+    },
+    Metric {
+        name: "prometheus_tsdb_size_retentions_total",
+        help: "The number of times that blocks were deleted because the maximum number of bytes was exceeded.",
+        kind: Kind::Counter,
+        value: |stats| stats.size_retentions as f64,
+    },
+    Metric {
+        name: "narthex_storage_superseded_bytes",
+        help: "Bytes of blocks that others replaced, kept for ten minutes for whoever copies the directory.",
+        kind: Kind::Gauge,
+        value: |stats| stats.superseded_bytes as f64,
+    },
+    Metric {
+        name: "narthex_storage_tombstones",
+        help: "Deletions that blocks may still hold samples of.",
+        kind: Kind::Gauge,
+        value: |stats| stats.tombstones as f64,
     },
     Metric {
         name: "narthex_storage_label_pairs",

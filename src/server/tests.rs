@@ -113,7 +113,7 @@ async fn on_set_time_it_scrapes_itself_within_two_seconds_of_readiness_and_keeps
 struct Running {
     address: SocketAddr,
     control: mpsc::Sender<Control>,
-    task: JoinHandle<Result<()>>,
+    task: tokio::task::JoinHandle<Result<()>>,
     folder: tempfile::TempDir,
 }
 

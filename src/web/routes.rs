@@ -176,17 +176,17 @@ const ROUTES: &[Route] = &[
     api(
         "/api/v1/admin/tsdb/snapshot",
         Methods::PostPut,
-        Endpoint::AdminTsdb,
+        Endpoint::Snapshot,
     ),
     api(
         "/api/v1/admin/tsdb/delete_series",
         Methods::PostPut,
-        Endpoint::AdminTsdb,
+        Endpoint::DeleteSeries,
     ),
     api(
         "/api/v1/admin/tsdb/clean_tombstones",
         Methods::PostPut,
-        Endpoint::AdminTsdb,
+        Endpoint::CleanTombstones,
     ),
     site("/api/v1/write", Methods::Post, Handler::RemoteWrite),
     site("/-/healthy", Methods::GetHead, Handler::Healthy),

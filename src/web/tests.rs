@@ -4,11 +4,11 @@
 use std::{io::Read as _, time::Duration};
 
 use http::Request;
-use narthex_storage::Labels;
+use narthex_storage::{Labels, TimeRange};
 
 use super::*;
 use crate::api::{
-    ActiveTarget, DroppedTarget, TargetHealth, TargetMetadata, TargetPool,
+    ActiveTarget, DroppedTarget, Instant, TargetHealth, TargetMetadata, TargetPool,
     test_support::{NOW, Reply, Site},
 };
 
@@ -562,24 +562,135 @@ async fn rules_and_alertmanagers_are_empty_in_their_shapes() {
     }
 }
 
+/// Every answer was recorded from Prometheus 3.5.3.
 #[tokio::test]
-async fn admin_requests_are_refused_by_name() {
-    let path = "/api/v1/admin/tsdb/snapshot";
-    for (enabled, message) in [
-        (false, "admin APIs disabled"),
-        (true, "snapshots and deletes are not built yet"),
-    ] {
-        let reply = Site::with(|settings| settings.enable_admin_api = enabled)
-            .call("POST", path)
-            .await;
+async fn admin_requests_are_refused_as_prometheus_refuses_them() {
+    let disabled = site();
+    for path in ["snapshot", "delete_series?start=x", "clean_tombstones"] {
+        let path = format!("/api/v1/admin/tsdb/{path}");
+        for method in ["POST", "PUT"] {
+            let reply = disabled.call(method, &path).await;
+            assert_eq!(
+                (reply.status.as_u16(), reply.text()),
+                (500, failed("unavailable", "admin APIs disabled").as_str())
+            );
+        }
+        let reply = disabled.call("GET", &path).await;
         assert_eq!(
-            (reply.status.as_u16(), reply.text()),
-            (500, failed("unavailable", message).as_str())
+            (reply.status.as_u16(), reply.text(), reply.header("allow")),
+            (405, "Method Not Allowed\n", "OPTIONS, POST, PUT")
         );
     }
-    let reply = site().call("GET", path).await;
-    assert_eq!(reply.status, 405);
-    assert_eq!(reply.header("allow"), "OPTIONS, POST, PUT");
+    let site = Site::with(|settings| settings.enable_admin_api = true);
+    for (path, message) in [
+        ("delete_series", "no match[] parameter provided"),
+        (
+            "delete_series?start=abc&end=1",
+            "no match[] parameter provided",
+        ),
+        (
+            "delete_series?match[]=a&x=%zz",
+            r#"error parsing form values: invalid URL escape \"%zz\""#,
+        ),
+        (
+            "delete_series?match[]=%7B&start=abc",
+            r#"invalid parameter \"start\": invalid time value for 'start': cannot parse \"abc\" to a valid timestamp"#,
+        ),
+        (
+            "delete_series?match[]=%7B&start=5&end=abc",
+            r#"invalid parameter \"end\": invalid time value for 'end': cannot parse \"abc\" to a valid timestamp"#,
+        ),
+        (
+            "delete_series?match[]=a&match[]=%7B",
+            r#"invalid parameter \"match[]\": 1:2: parse error: unexpected end of input inside braces"#,
+        ),
+        (
+            "delete_series?match[]=rate(a[5m])",
+            r#"invalid parameter \"match[]\": 1:5: parse error: unexpected \"(\""#,
+        ),
+        (
+            "delete_series?match[]=",
+            r#"invalid parameter \"match[]\": unknown position: parse error: unexpected end of input"#,
+        ),
+        (
+            "snapshot?skip_head=maybe",
+            r#"invalid parameter \"skip_head\": unable to parse boolean: strconv.ParseBool: parsing \"maybe\": invalid syntax"#,
+        ),
+    ] {
+        let path = format!("/api/v1/admin/tsdb/{path}");
+        let reply = site.call("POST", &path).await;
+        assert_eq!(
+            (reply.status.as_u16(), reply.text()),
+            (400, failed("bad_data", message).as_str()),
+            "{path}"
+        );
+    }
+    assert_eq!(*site.admin.lock().unwrap(), [""; 0], "nothing was done");
+}
+
+#[tokio::test]
+async fn admin_requests_reach_the_store() {
+    let site = Site::with(|settings| settings.enable_admin_api = true);
+    let name = r#"{"status":"success","data":{"name":"20261121T053148Z-00112233aabbccdd"}}"#;
+    for (path, status, body) in [
+        ("snapshot", 200, name),
+        ("snapshot?skip_head=", 200, name),
+        ("snapshot?skip_head=T", 200, name),
+        ("snapshot?skip_head=%zz", 200, name),
+        (
+            "delete_series?match[]=up&match[]=%7Ba%3D~%22x%22%7D&start=1.5",
+            204,
+            "",
+        ),
+        (
+            "delete_series?match[]=%7B%7D&end=2020-01-01T00:00:00Z",
+            204,
+            "",
+        ),
+        ("delete_series?match[]=up&start=10&end=5", 204, ""),
+        ("clean_tombstones?x=%zz", 204, ""),
+        (
+            "delete_series?match[]=broken",
+            500,
+            r#"{"status":"error","errorType":"internal","error":"the disk is full"}"#,
+        ),
+    ] {
+        let reply = site
+            .call("PUT", &format!("/api/v1/admin/tsdb/{path}"))
+            .await;
+        assert_eq!(
+            (reply.status.as_u16(), reply.text(), reply.header("vary")),
+            (status, body, "Origin"),
+            "{path}"
+        );
+        let content_type = if status == 204 {
+            ""
+        } else {
+            "application/json"
+        };
+        assert_eq!(reply.header("content-type"), content_type);
+    }
+    let all = TimeRange::new(Instant::MIN.milliseconds(), Instant::MAX.milliseconds());
+    assert_eq!(
+        *site.admin.lock().unwrap(),
+        [
+            "snapshot skip_head=false".to_owned(),
+            "snapshot skip_head=false".to_owned(),
+            "snapshot skip_head=true".to_owned(),
+            "snapshot skip_head=false".to_owned(),
+            format!(
+                "delete {:?} {:?}",
+                [vec!["__name__=up"], vec!["a=~x"]],
+                TimeRange::new(1_500, Instant::MAX.milliseconds())
+            ),
+            format!(
+                "delete [[]] {:?}",
+                TimeRange::new(Instant::MIN.milliseconds(), 1_577_836_800_000)
+            ),
+            "clean".to_owned(),
+            format!("delete [[\"__name__=broken\"]] {all:?}"),
+        ]
+    );
 }
 
 #[tokio::test]

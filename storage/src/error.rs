@@ -101,6 +101,40 @@ pub enum AppendError {
     Closed,
 }
 
+/// Why an operation on the whole store came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError {
+    /// So many deletions wait to be applied to the files that no other is taken.
+    #[error(
+        "{limit} deletions wait to be applied to the files: clean the tombstones, or wait for compaction"
+    )]
+    TooManyTombstones {
+        /// How many may wait.
+        limit: usize,
+    },
+    /// What is in memory could not be sealed first.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// A file is damaged.
+    #[error("the store is damaged")]
+    Corruption(#[from] Corruption),
+    /// The file system refused.
+    #[error("the file system refused")]
+    Io(#[from] IoError),
+}
+
+impl From<OpenError> for OperationError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Corruption(at) => Self::Corruption(at),
+            OpenError::Io(error) => Self::Io(error),
+            OpenError::Locked { .. } | OpenError::Version { .. } => {
+                unreachable!("one file has neither a lock nor the version of the store")
+            }
+        }
+    }
+}
+
 /// Why one sample was not kept; the rest of its commit is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {

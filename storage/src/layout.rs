@@ -15,8 +15,10 @@ const FORMAT_VERSION: u32 = 2;
 /// The paths of a store.
 #[derive(Debug)]
 pub(crate) struct Layout {
-    root: PathBuf,
-    ours: PathBuf,
+    /// The data path.
+    pub(crate) root: PathBuf,
+    /// The store's own folder.
+    pub(crate) ours: PathBuf,
     pub(crate) wal: PathBuf,
     pub(crate) blocks: PathBuf,
 }

@@ -49,7 +49,7 @@ pub use appender::{
 pub use clock::{Clock, SystemClock};
 pub use codec::{PageStats, StatFlags};
 pub use db::{Db, DbOptions, DbStats, OpenReport, WalFsync};
-pub use error::{AppendError, Corruption, IoError, OpenError, ReadError, Refusal};
+pub use error::{AppendError, Corruption, IoError, OpenError, OperationError, ReadError, Refusal};
 pub use index::{Cardinality, CardinalityLists};
 pub use layout::ForeignData;
 pub use mmap::Mapped;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
 mod backup;
+mod operations;
 mod support;
 
 use std::{path::Path, sync::Arc, time::Duration};

@@ -1,5 +1,6 @@
 //! The endpoints, one file a family.
 
+pub(crate) mod admin;
 pub(crate) mod metadata;
 pub(crate) mod query;
 pub(crate) mod rules;
@@ -17,11 +18,12 @@ use super::{Answer, ApiError, ErrorType, Params, State, Success};
 /// An endpoint of `/api/v1` that answers with an envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Endpoint {
-    AdminTsdb,
     Alertmanagers,
     Alerts,
     BuildInfo,
+    CleanTombstones,
     Config,
+    DeleteSeries,
     DropSeries,
     Flags,
     FormatQuery,
@@ -36,6 +38,7 @@ pub(crate) enum Endpoint {
     RuntimeInfo,
     ScrapePools,
     Series,
+    Snapshot,
     Targets,
     TargetsMetadata,
     TsdbStatus,
@@ -47,7 +50,7 @@ impl Endpoint {
     pub(crate) const fn reads_multipart(self) -> bool {
         !matches!(
             self,
-            Self::Series | Self::DropSeries | Self::Rules | Self::Targets
+            Self::DeleteSeries | Self::DropSeries | Self::Rules | Self::Series | Self::Targets
         )
     }
 }
@@ -66,11 +69,12 @@ pub(crate) struct Call {
 /// Answers a call.
 pub(crate) async fn answer(endpoint: Endpoint, call: Call) -> Answer {
     match endpoint {
-        Endpoint::AdminTsdb => admin(&call),
         Endpoint::Alertmanagers => Ok(rules::alertmanagers(&call)),
         Endpoint::Alerts => rules::alerts(call).await,
         Endpoint::BuildInfo => Ok(status::build_info()),
+        Endpoint::CleanTombstones => admin::clean_tombstones(call).await,
         Endpoint::Config => Ok(status::config(&call)),
+        Endpoint::DeleteSeries => admin::delete_series(call).await,
         // Prometheus has the route and this very answer, seen in 3.5.3.
         Endpoint::DropSeries => Err(ApiError::new(ErrorType::Internal, "not implemented")),
         Endpoint::Flags => Ok(status::flags(&call)),
@@ -86,6 +90,7 @@ pub(crate) async fn answer(endpoint: Endpoint, call: Call) -> Answer {
         Endpoint::RuntimeInfo => Ok(status::runtime_info(&call)),
         Endpoint::ScrapePools => Ok(targets::scrape_pools(&call)),
         Endpoint::Series => series::series(call).await,
+        Endpoint::Snapshot => admin::snapshot(call).await,
         Endpoint::Targets => Ok(targets::targets(&call)),
         Endpoint::TargetsMetadata => metadata::targets_metadata(&call),
         Endpoint::TsdbStatus => status::tsdb(call).await,
@@ -93,22 +98,12 @@ pub(crate) async fn answer(endpoint: Endpoint, call: Call) -> Answer {
     }
 }
 
-fn admin(call: &Call) -> Answer {
-    let message = if call.state.settings.enable_admin_api {
-        "snapshots and deletes are not built yet"
-    } else {
-        "admin APIs disabled"
-    };
-    Err(ApiError::new(ErrorType::Unavailable, message))
-}
-
 /// The selectors of `match[]`, each a list of matchers of which at least one refuses the empty text.
 fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
     params
         .all("match[]")
         .map(|text| {
-            let matchers =
-                parse_selector(text).map_err(|error| ApiError::bad_data(error.to_string()))?;
+            let matchers = matchers(text)?;
             if matchers.iter().all(|matcher| matcher.matches("")) {
                 return Err(ApiError::bad_data(
                     "match[] must contain at least one non-empty matcher",
@@ -117,4 +112,9 @@ fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
             Ok(matchers)
         })
         .collect()
+}
+
+/// The matchers of a selector.
+fn matchers(text: &str) -> Result<Vec<Matcher>, ApiError> {
+    parse_selector(text).map_err(|error| ApiError::bad_data(error.to_string()))
 }

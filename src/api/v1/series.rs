@@ -102,7 +102,7 @@ fn push_label_sets<'a>(out: &mut Vec<u8>, sets: impl Iterator<Item = &'a Labels>
 }
 
 /// `start` and `end`, both inclusive; everything when they are missing.
-fn time_range(params: &Params) -> Result<TimeRange, ApiError> {
+pub(super) fn time_range(params: &Params) -> Result<TimeRange, ApiError> {
     let start = params.time_or("start", Instant::MIN)?;
     let end = params.time_or("end", Instant::MAX)?;
     Ok(TimeRange::new(start.milliseconds(), end.milliseconds()))

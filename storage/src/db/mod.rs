@@ -4,27 +4,36 @@
 //! touches anything else there. It starts no thread: whoever owns it calls [`Db::maintain`] every few
 //! seconds.
 
-#[cfg_attr(not(test), allow(dead_code, reason = "wired by compaction"))]
+mod compact;
+mod delete;
 mod plan;
-#[cfg_attr(not(test), allow(dead_code, reason = "wired by deletion"))]
+mod retention;
+mod snapshot;
 mod tombstones;
 
 use std::{
     collections::VecDeque,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use crate::{
-    AppendError, Appendable, Appender, Clock, Fs, IoError, OpenError, Querier, Queryable, ReadError,
-    TargetAppender, TargetKey, TimeRange, Timestamp,
+    AppendError, Appendable, Appender, Clock, Fs, OpenError, OperationError, Querier, Queryable,
+    ReadError, TargetAppender, TargetKey, TimeRange, Timestamp,
     head::{Head, HeadAppender, HeadTargetAppender, Known, Replay},
     index::CardinalityLists,
     layout::{self, ForeignData, Layout},
-    read::{Catalog, Found, Sealed, StoreQuerier, Superseded},
+    read::{Catalog, Found, Sealed, StoreQuerier},
     wal::{self, ClosedSegment, Damage, Wal},
 };
+
+use compact::Compacting;
+use delete::Deletions;
+use retention::SupersededFiles;
 
 /// A log segment is closed at this size, in bytes.
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
@@ -156,6 +165,16 @@ pub struct DbStats {
     pub block_bytes: u64,
     /// Bytes of blocks that others replaced and that wait for their removal.
     pub superseded_bytes: u64,
+    /// Merges and rewrites of blocks that were begun, …
+    pub compactions: u64,
+    /// … and those that came to nothing.
+    pub compactions_failed: u64,
+    /// Times that blocks were removed because they were too old, …
+    pub time_retentions: u64,
+    /// … and because the store was too large.
+    pub size_retentions: u64,
+    /// Deletions that blocks still hold samples of, or did until ten minutes ago.
+    pub tombstones: u64,
     /// Bytes of the log.
     pub wal_bytes: u64,
     /// The number of the log segment that is written.
@@ -177,8 +196,10 @@ struct Maintenance {
     seals: VecDeque<(Duration, u64)>,
     /// Up to this commit the log is not needed any more.
     settled: u64,
-    /// Files that others replaced, and since when, oldest first.
-    superseded: VecDeque<(Duration, Superseded)>,
+    /// Files that are to go.
+    superseded: SupersededFiles,
+    /// What is deleted and still in blocks.
+    deletions: Deletions,
 }
 
 impl Maintenance {
@@ -192,31 +213,17 @@ impl Maintenance {
         }
         self.settled
     }
+}
 
-    /// Notes blocks that others replaced now.
-    #[allow(dead_code, reason = "wired by compaction")]
-    fn supersede(&mut self, now: Duration, blocks: &[Sealed]) {
-        let files = blocks.iter().map(|block| Superseded {
-            path: block.path().to_owned(),
-            bytes: block.bytes(),
-        });
-        self.superseded.extend(files.map(|file| (now, file)));
-    }
-
-    /// Removes the files that were replaced long enough ago.
-    fn remove_superseded(&mut self, now: Duration, fs: &dyn Fs) -> Result<(), IoError> {
-        while let Some((since, file)) = self.superseded.front()
-            && now.saturating_sub(*since) >= SUPERSEDED_KEPT_FOR
-        {
-            fs.remove_file(&file.path)?;
-            self.superseded.pop_front();
-        }
-        Ok(())
-    }
-
-    fn superseded_bytes(&self) -> u64 {
-        self.superseded.iter().map(|(_, file)| file.bytes).sum()
-    }
+/// Counts since the store was opened, and sizes that are kept beside their lock.
+#[derive(Debug, Default)]
+struct Counters {
+    compactions: AtomicU64,
+    compactions_failed: AtomicU64,
+    time_retentions: AtomicU64,
+    size_retentions: AtomicU64,
+    superseded_bytes: AtomicU64,
+    tombstones: AtomicU64,
 }
 
 /// What [`DbOptions`] calls retention.
@@ -235,8 +242,10 @@ pub struct Db {
     maintenance: Mutex<Maintenance>,
     fs: Arc<dyn Fs>,
     clock: Arc<dyn Clock>,
-    /// The folder of blocks.
-    blocks: PathBuf,
+    layout: Layout,
+    /// Only one compaction runs at a time.
+    compacting: Mutex<Compacting>,
+    counters: Counters,
     /// Held for the life of the store.
     _lock: Option<Box<dyn std::fmt::Debug + Send + Sync>>,
 }
@@ -251,6 +260,7 @@ impl Db {
         let layout = Layout::new(&options.path);
         let foreign = layout::foreign_data(&**fs, &options.path)?;
         let lock = layout.prepare(&**fs, options.lock)?;
+        let tombstones = tombstones::load(&**fs, &layout.ours)?;
         let found = Found::open(&**fs, &layout.blocks)?;
         let log_has_rest = match found.in_doubt() {
             Some((after, last)) => wal::holds_commits(&**fs, &layout.wal, after, last)?,
@@ -305,7 +315,14 @@ impl Db {
             SEGMENT_BYTES_MAX,
         )?;
         let now = clock.monotonic();
-        let superseded = found.superseded.into_iter().map(|file| (now, file));
+        let counters = Counters::default();
+        let mut superseded = SupersededFiles::default();
+        for file in found.superseded {
+            superseded.add(now, file);
+        }
+        counters
+            .superseded_bytes
+            .store(superseded.bytes(), Ordering::Relaxed);
         let db = Self {
             head: Arc::new(Head::new(
                 replay,
@@ -323,13 +340,17 @@ impl Db {
                 sealed_at: now,
                 seals: VecDeque::from([(now, sealed)]),
                 settled: 0,
-                superseded: superseded.collect(),
+                superseded,
+                deletions: Deletions::new(tombstones),
             }),
             fs: Arc::clone(fs),
             clock: Arc::clone(clock),
-            blocks: layout.blocks.clone(),
+            layout,
+            compacting: Mutex::default(),
+            counters,
             _lock: lock,
         };
+        db.begin_deletions()?;
         Ok((db, report))
     }
 
@@ -347,8 +368,9 @@ impl Db {
             self.seal(&mut maintenance)?;
         }
         self.head.prune();
-        self.retain(&maintenance)?;
-        maintenance.remove_superseded(now, &*self.fs)?;
+        self.retain(&mut maintenance)?;
+        self.remove_superseded(&mut maintenance, now)?;
+        self.drop_idle_tombstones(&mut maintenance.deletions, now)?;
         self.head
             .maintain_wal(SEGMENT_AGE_MAX, maintenance.settle(now))
             .map_err(AppendError::Io)
@@ -371,7 +393,7 @@ impl Db {
     fn seal(&self, maintenance: &mut Maintenance) -> Result<bool, AppendError> {
         let now = self.clock.monotonic();
         maintenance.sealed_at = now;
-        match self.head.seal(&*self.fs, &self.blocks) {
+        match self.head.seal(&*self.fs, &self.layout.blocks) {
             Ok(is_new) => {
                 if is_new {
                     let sealed = self.head.catalog().sealed;
@@ -382,36 +404,6 @@ impl Db {
             Err(OpenError::Io(error)) => Err(AppendError::Io(error)),
             Err(_) => Err(AppendError::Poisoned),
         }
-    }
-
-    /// Removes whole blocks, oldest first: those wholly before the retention time, and as many as it takes
-    /// to come down to the retention size with the log and what waits for its removal. The newest block
-    /// stays: it says which series there are.
-    fn retain(&self, maintenance: &Maintenance) -> Result<(), IoError> {
-        let retention = *self.retention();
-        let newest = self.head.time_range().map(|(_, newest)| newest);
-        let cutoff = newest.and_then(|newest| Some(newest.saturating_sub(retention.time_ms?)));
-        let catalog = self.head.catalog();
-        let mut bytes = self.head.wal_size().0 + maintenance.superseded_bytes();
-        bytes += catalog.blocks.iter().map(|block| block.bytes()).sum::<u64>();
-        let mut removed = Vec::new();
-        let but_newest = catalog.blocks.len().saturating_sub(1);
-        for block in &catalog.blocks[..but_newest] {
-            let is_old = cutoff.is_some_and(|cutoff| block.range().max < cutoff);
-            let is_much = retention.size_bytes.is_some_and(|max| bytes > max);
-            if !is_old && !is_much {
-                break;
-            }
-            bytes -= block.bytes();
-            removed.push(block.name());
-        }
-        if removed.is_empty() {
-            return Ok(());
-        }
-        for block in self.head.replace_blocks(&removed, Vec::new()) {
-            self.fs.remove_file(block.path())?;
-        }
-        Ok(())
     }
 
     /// Changes what [`DbOptions::retention_time_ms`] and [`DbOptions::retention_size_bytes`] said; the
@@ -435,6 +427,14 @@ impl Db {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Seals what is in memory, all of it.
+    fn seal_all(&self, maintenance: &mut Maintenance) -> Result<(), OperationError> {
+        // What waits for the disk is not sealed.
+        self.head.flush_backlog()?;
+        self.seal(maintenance)?;
+        Ok(())
+    }
+
     /// Makes the log durable and refuses every later commit; reading goes on.
     ///
     /// # Errors
@@ -449,7 +449,7 @@ impl Db {
         let (wal_bytes, wal_segment) = self.head.wal_size();
         let range = self.head.time_range();
         let catalog = self.head.catalog();
-        let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         DbStats {
             series: catalog.known.len() as u64,
             label_pairs: catalog.known.pairs_len() as u64,
@@ -468,7 +468,12 @@ impl Db {
             refused_invalid_labels: get(&counters.invalid_labels),
             blocks: catalog.blocks.len() as u64,
             block_bytes: catalog.blocks.iter().map(|block| block.bytes()).sum(),
-            superseded_bytes: self.maintenance().superseded_bytes(),
+            superseded_bytes: get(&self.counters.superseded_bytes),
+            compactions: get(&self.counters.compactions),
+            compactions_failed: get(&self.counters.compactions_failed),
+            time_retentions: get(&self.counters.time_retentions),
+            size_retentions: get(&self.counters.size_retentions),
+            tombstones: get(&self.counters.tombstones),
             wal_bytes,
             wal_segment,
             wal_write_failures: get(&counters.wal_write_failures),

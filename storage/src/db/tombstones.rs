@@ -21,8 +21,6 @@ const UNFINISHED: &str = "tombstones.tmp";
 
 /// The file begins so.
 const MAGIC: [u8; 8] = *b"NXTOMB1\n";
-/// Magic and checksum.
-const HEADER_BYTES: usize = 12;
 
 /// So many deletions may wait to be applied for good; see [`crate::OperationError::TooManyTombstones`].
 pub(crate) const TOMBSTONES_MAX: usize = 1_000;
@@ -174,6 +172,9 @@ fn text<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, CodecError> {
 mod tests {
     use super::*;
     use crate::MemoryFs;
+
+    /// Magic and checksum.
+    const HEADER_BYTES: usize = 12;
 
     fn example() -> Vec<Tombstone> {
         vec![

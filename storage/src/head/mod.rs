@@ -283,7 +283,7 @@ impl Head {
     }
 
     /// Replaces the catalog while no series is created.
-    fn change_catalog(&self, change: impl FnOnce(&mut Catalog)) {
+    pub(crate) fn change_catalog(&self, change: impl FnOnce(&mut Catalog)) {
         let _creating = self.next_id.lock().unwrap_or_else(PoisonError::into_inner);
         let mut catalog = Catalog::clone(&self.catalog());
         change(&mut catalog);

@@ -65,7 +65,6 @@ impl Sealed {
     }
 
     /// The same block with these deletions.
-    #[allow(dead_code, reason = "wired by deletion")]
     pub(crate) fn with_deleted(&self, deleted: Arc<[Deletion]>) -> Self {
         Self {
             deleted,

@@ -22,7 +22,6 @@ mod querier;
 mod scan;
 mod selection;
 
-#[allow(unused_imports, reason = "wired by deletion")]
 pub(crate) use catalog::{Catalog, Deletion, Sealed};
 pub(crate) use open::{Found, Superseded};
 pub(crate) use querier::StoreQuerier;

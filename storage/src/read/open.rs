@@ -8,7 +8,7 @@
 //! the log if the log still has all of it.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -34,7 +34,7 @@ pub(crate) struct Found {
 /// A file that waits for its removal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Superseded {
-    pub(crate) path: PathBuf,
+    pub(crate) name: BlockName,
     pub(crate) bytes: u64,
 }
 
@@ -101,9 +101,8 @@ impl Found {
         let names: Vec<BlockName> = good.iter().map(|(name, _)| *name).collect();
         for (name, block) in good {
             if names.iter().any(|other| other.supersedes(&name)) {
-                let path = block.path().to_owned();
                 let bytes = block.bytes();
-                found.superseded.push(Superseded { path, bytes });
+                found.superseded.push(Superseded { name, bytes });
             } else {
                 found.blocks.push(block);
             }

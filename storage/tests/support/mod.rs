@@ -26,8 +26,35 @@ pub(crate) struct State {
     /// Folders whose new name is not durable yet.
     moved: Vec<(PathBuf, PathBuf)>,
     operations: usize,
+    pub(crate) hook: Hook,
     pub(crate) fail_at: Option<usize>,
     pub(crate) is_full: bool,
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// What is to be done before a file with such an ending is created.
+#[derive(Default)]
+pub(crate) struct Hook(Option<(&'static str, Work)>);
+
+impl Hook {
+    /// Does `work` once, before the next file is created whose name ends so.
+    pub(crate) fn new(ending: &'static str, work: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some((ending, Box::new(work))))
+    }
+
+    fn take(&mut self, path: &Path) -> Option<Work> {
+        let is_due = |(ending, _): &mut (&'static str, Work)| {
+            path.as_os_str().to_string_lossy().ends_with(*ending)
+        };
+        self.0.take_if(is_due).map(|(_, work)| work)
+    }
+}
+
+impl Debug for Hook {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Hook")
+    }
 }
 
 /// See the module. Clones share it.
@@ -120,6 +147,10 @@ impl Fs for FaultyFs {
         self.change(path)
     }
     fn create(&self, path: &Path) -> Result<Box<dyn AppendFile>, IoError> {
+        let hook = self.state().hook.take(path);
+        if let Some(work) = hook {
+            work();
+        }
         self.change(path)?;
         let file = File::default();
         let before = self.state().live.insert(path.to_owned(), Arc::clone(&file));

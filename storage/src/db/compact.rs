@@ -1,0 +1,187 @@
+//! Compaction: merging blocks, and writing blocks anew without what was deleted.
+//!
+//! Both write beside what is in force, and hold no lock meanwhile: commits, seals and queries go on. Only
+//! the exchange of the blocks is under the maintenance lock, and only when everything that was read is
+//! still in force. What was read stays on disk for ten minutes under its name.
+
+use std::{
+    path::Path,
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
+};
+
+use super::{
+    Db, delete,
+    plan::{Plan, Planned, plan},
+};
+use crate::{
+    Fs, OperationError,
+    block::{Block, BlockName, MergeError, MergeInput, merge},
+    error::IoError,
+    read::{Sealed, Superseded},
+};
+
+/// What only one compaction at a time looks at.
+#[derive(Debug, Default)]
+pub(super) struct Compacting {
+    /// Blocks that turned out damaged: they are served as far as they go, and not merged.
+    damaged: Vec<BlockName>,
+}
+
+impl Db {
+    /// Merges the blocks that are due, one merge a call, in memory that does not grow with their samples;
+    /// answers whether there was one. Meant for a thread of its own, which calls it until there is none,
+    /// and again every few seconds.
+    ///
+    /// # Errors
+    /// [`OperationError`]; everything stays as it was then. Blocks that turned out damaged are not merged
+    /// again until the store is opened anew.
+    pub fn compact(&self) -> Result<bool, OperationError> {
+        let mut compacting = self.compacting();
+        let (inputs, level) = {
+            let retention_ms = self.retention().time_ms;
+            let blocks = self.head.catalog().blocks.clone();
+            let good = |block: &Planned| !compacting.damaged.contains(&block.name);
+            let planned: Vec<Planned> = blocks.iter().map(planned).filter(good).collect();
+            let Some(Plan { inputs, level }) = plan(&planned, retention_ms) else {
+                return Ok(false);
+            };
+            let names = &planned[inputs];
+            let is_input = |block: &Sealed| names.iter().any(|input| input.name == block.name());
+            let inputs: Vec<Sealed> = blocks.into_iter().filter(is_input).collect();
+            (inputs, level)
+        };
+        self.rewrite(&mut compacting, &inputs, level)?;
+        Ok(true)
+    }
+
+    /// Writes anew the blocks that hold deleted samples, without them. The newest seal is left to
+    /// compaction. Waits for a compaction that runs.
+    ///
+    /// # Errors
+    /// [`OperationError`]; what was not written anew by then goes on as it was.
+    pub fn clean_tombstones(&self) -> Result<(), OperationError> {
+        let mut compacting = self.compacting();
+        let blocks = self.head.catalog().blocks.clone();
+        let newest = blocks.iter().rposition(|block| block.level() == 0);
+        for (index, block) in blocks.iter().enumerate() {
+            if Some(index) == newest || compacting.damaged.contains(&block.name()) {
+                continue;
+            }
+            let mut has_deleted = false;
+            for deletion in &*block.deleted {
+                has_deleted = has_deleted || delete::has_deleted(block, deletion)?;
+            }
+            if has_deleted {
+                self.rewrite(&mut compacting, std::slice::from_ref(block), block.level())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn compacting(&self) -> MutexGuard<'_, Compacting> {
+        let compacting = self.compacting.lock();
+        compacting.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces `inputs`, adjacent blocks, by one of `level`.
+    fn rewrite(
+        &self,
+        compacting: &mut Compacting,
+        inputs: &[Sealed],
+        level: u8,
+    ) -> Result<(), OperationError> {
+        let counters = &self.counters;
+        counters.compactions.fetch_add(1, Ordering::Relaxed);
+        let outcome = self.try_rewrite(inputs, level);
+        if let Err(problem) = &outcome {
+            counters.compactions_failed.fetch_add(1, Ordering::Relaxed);
+            if let OperationError::Corruption(at) = problem {
+                let damaged = inputs.iter().filter(|input| input.path() == at.file);
+                compacting.damaged.extend(damaged.map(|input| input.name()));
+            }
+        }
+        outcome
+    }
+
+    fn try_rewrite(&self, inputs: &[Sealed], level: u8) -> Result<(), OperationError> {
+        let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else {
+            return Ok(());
+        };
+        let fs = &*self.fs;
+        let folder = &self.layout.blocks;
+        let name = BlockName {
+            first: first.name().first,
+            last: last.name().last,
+            generation: next_generation(fs, folder, first.name().first, last.name().last)?,
+        };
+        let sources: Vec<MergeInput<'_>> = inputs
+            .iter()
+            .map(|input| MergeInput {
+                block: &input.block,
+                deleted: input
+                    .deleted
+                    .iter()
+                    .map(|deletion| (&deletion.series, deletion.range))
+                    .collect(),
+            })
+            .collect();
+        let written = merge(fs, folder, name, level, &sources, &mut || true);
+        let written = written.map_err(|problem| match problem {
+            MergeError::Corruption(at) => OperationError::Corruption(at),
+            MergeError::Io(error) => OperationError::Io(error),
+            MergeError::Stopped => unreachable!("nothing stops a merge"),
+        })?;
+        let output = match Block::open(fs, &written.path, written.bytes) {
+            Ok(block) => Sealed::new(Arc::new(block)),
+            Err(problem) => {
+                // It is not in force, and must not be when the store is opened again.
+                fs.remove_file(&written.path)?;
+                return Err(problem.into());
+            }
+        };
+        let mut maintenance = self.maintenance();
+        let mut blocks = self.head.catalog().blocks.clone();
+        let is_input = |block: &Sealed| inputs.iter().any(|input| input.name() == block.name());
+        let at = blocks.iter().position(is_input);
+        let (Some(at), true) = (
+            at,
+            blocks.iter().filter(|block| is_input(block)).count() == inputs.len(),
+        ) else {
+            // Retention was faster.
+            drop(maintenance);
+            fs.remove_file(&written.path)?;
+            return Ok(());
+        };
+        // Also what was deleted while this ran.
+        let output = output.with_deleted(maintenance.deletions.of(&output)?);
+        blocks.splice(at..at + inputs.len(), [output]);
+        self.head.change_catalog(|catalog| catalog.blocks = blocks);
+        maintenance.deletions.blocks_changed();
+        let now = self.clock.monotonic();
+        for input in inputs {
+            let file = Superseded {
+                name: input.name(),
+                bytes: input.bytes(),
+            };
+            maintenance.superseded.add(now, file);
+        }
+        Ok(())
+    }
+}
+
+fn planned(block: &Sealed) -> Planned {
+    Planned {
+        name: block.name(),
+        level: block.level(),
+        range: block.range(),
+    }
+}
+
+/// One more than the highest generation of a file with these commits, damaged ones included.
+fn next_generation(fs: &dyn Fs, folder: &Path, first: u64, last: u64) -> Result<u32, IoError> {
+    let entries = fs.list(folder)?;
+    let names = entries.iter().filter_map(|entry| entry.name.parse().ok());
+    let same = names.filter(|name: &BlockName| name.first == first && name.last == last);
+    let highest = same.map(|name| name.generation).max();
+    Ok(highest.map_or(0, |generation| generation.saturating_add(1)))
+}
