@@ -13,6 +13,7 @@
 //! | the value | 1 to 10, see [`put_constant`] | `CONSTANT` |
 //! | frame, less that of the latest place; offset | zigzag, varint | neither `CONSTANT` nor `BEHIND` |
 //! | bytes, statistics | varint, 3 to 15 | not `CONSTANT` |
+#![deny(clippy::indexing_slicing)]
 
 use super::{
     frames::Place,

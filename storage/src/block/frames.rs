@@ -3,6 +3,7 @@
 //! An *item* (one of those three) lies whole in one frame. A frame is written as it is, or from level
 //! 1 on compressed where that saves enough, and is checked by its checksum before the first of its
 //! items is handed out.
+#![deny(clippy::indexing_slicing)]
 
 use std::{
     fmt,
@@ -237,7 +238,7 @@ struct Frame {
 #[derive(Debug)]
 pub(super) struct Frames {
     table: Range<usize>,
-    frames_end: u64,
+    end: u64,
     /// A bit a frame: its checksum held.
     checked: Vec<AtomicU64>,
     /// Distinguishes open blocks in a [`FrameBuffer`].
@@ -248,7 +249,7 @@ pub(super) struct Frames {
 pub(super) type Damage = (CodecError, u64);
 
 impl Frames {
-    pub(super) fn open(table: Range<usize>, frames_end: u64) -> Result<Self, CodecError> {
+    pub(super) fn open(table: Range<usize>, end: u64) -> Result<Self, CodecError> {
         static SERIAL: AtomicU64 = AtomicU64::new(0);
         if !table.len().is_multiple_of(FRAME_ENTRY_BYTES) {
             return Err(CodecError {
@@ -258,7 +259,7 @@ impl Frames {
         let words = (table.len() / FRAME_ENTRY_BYTES).div_ceil(64);
         Ok(Self {
             table,
-            frames_end,
+            end,
             checked: (0..words).map(|_| AtomicU64::new(0)).collect(),
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
         })
@@ -297,7 +298,7 @@ impl Frames {
         let frame = read(&mut cursor).map_err(|error: CodecError| (error, at as u64))?;
         let end = frame.offset.checked_add(u64::from(frame.stored));
         let is_valid = frame.offset >= HEADER_BYTES as u64
-            && end.is_some_and(|end| end <= self.frames_end)
+            && end.is_some_and(|end| end <= self.end)
             && frame.raw as usize <= FRAME_BYTES_MAX
             && (frame.is_compressed || frame.raw == frame.stored);
         if is_valid {

@@ -1,4 +1,5 @@
 //! Where things are in a block file: header, footer, kinds of sections. All numbers are little endian.
+#![deny(clippy::indexing_slicing)]
 
 use std::ops::Range;
 

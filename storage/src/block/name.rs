@@ -1,4 +1,5 @@
 //! The name of a block: what it holds.
+#![deny(clippy::indexing_slicing)]
 
 use std::{fmt, str::FromStr};
 

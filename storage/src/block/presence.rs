@@ -8,6 +8,7 @@
 //! | 1 | a bit for each timestamp, lowest first, zeros up to a whole byte |
 //!
 //! Equal patterns are stored once: what a target did not answer, many of its series miss.
+#![deny(clippy::indexing_slicing)]
 
 use super::frames::{FramesWriter, Place, Stream};
 use super::recent::Recent;

@@ -1,4 +1,5 @@
 //! Reads a mapped block.
+#![deny(clippy::indexing_slicing)]
 
 use std::{
     path::{Path, PathBuf},
@@ -136,6 +137,12 @@ impl Block {
     fn section(&self, kind: SectionKind) -> &[u8] {
         let range = self.footer.section(kind);
         self.map.get(range).unwrap_or_default()
+    }
+
+    /// How long a section is.
+    #[cfg(test)]
+    pub(super) fn section_bytes(&self, kind: SectionKind) -> usize {
+        self.section(kind).len()
     }
 
     fn damaged(&self, (error, offset): Damage) -> Corruption {

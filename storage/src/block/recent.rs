@@ -1,4 +1,5 @@
 //! What was written lately, so that equal bytes are stored once.
+#![deny(clippy::indexing_slicing)]
 
 use std::{collections::HashMap, hash::BuildHasher};
 

@@ -1,4 +1,5 @@
 //! Time columns of a block: each list of timestamps once, however many series share it.
+#![deny(clippy::indexing_slicing)]
 
 use std::ops::Range;
 

@@ -1,4 +1,5 @@
 //! Writes a block: pages as they come, then directory and index, under a temporary name.
+#![deny(clippy::indexing_slicing)]
 
 use std::path::{Path, PathBuf};
 

@@ -36,7 +36,7 @@ struct Compiled {
 
 enum Matching {
     Set(literals::Set),
-    Glob(literals::Glob),
+    Globs(literals::Globs),
     Automaton {
         /// Every match begins with it.
         prefix: String,
@@ -62,8 +62,8 @@ impl Regex {
         let hir = syntax::parse(pattern, syntax::LoneDot::AnyChar)?.hir;
         let matching = if let Some(set) = literals::set(&hir) {
             Matching::Set(set)
-        } else if let Some(glob) = literals::Glob::new(&hir) {
-            Matching::Glob(glob)
+        } else if let Some(globs) = literals::Globs::new(&hir) {
+            Matching::Globs(globs)
         } else {
             Matching::Automaton {
                 prefix: literals::prefix(&hir),
@@ -88,7 +88,7 @@ impl Regex {
     pub fn is_match(&self, text: &str) -> bool {
         match &self.0.matching {
             Matching::Set(texts) => texts.contains(text),
-            Matching::Glob(glob) => glob.is_match(text),
+            Matching::Globs(globs) => globs.is_match(text),
             Matching::Automaton { prefix, automaton } => {
                 text.starts_with(prefix.as_str())
                     && automaton.is_match(Input::new(text).anchored(Anchored::Yes))
@@ -109,7 +109,7 @@ impl Regex {
     pub(crate) fn prefix(&self) -> &str {
         match &self.0.matching {
             Matching::Set(_) => "",
-            Matching::Glob(glob) => glob.prefix(),
+            Matching::Globs(globs) => globs.prefix(),
             Matching::Automaton { prefix, .. } => prefix,
         }
     }
@@ -254,7 +254,7 @@ mod tests {
                 texts.sort_unstable();
                 format!("{texts:?}")
             }
-            Matching::Glob(_) => "glob".to_owned(),
+            Matching::Globs(globs) => format!("globs after {:?}", globs.prefix()),
             Matching::Automaton { prefix, .. } => format!("automaton after {prefix:?}"),
         }
     }
@@ -281,10 +281,14 @@ mod tests {
                 r#"["0X", "0x", "1X", "1x", "2X", "2x", "3X", "3x", "4X", "4x", "5X", "5x", "6X", "6x", "7X", "7x", "8X", "8x", "9X", "9x"]"#,
             ),
             ("a^b", r#"automaton after "a""#),
-            (".*", "glob"),
-            ("foo.*", "glob"),
-            (".*foo.*(.*)bar", "glob"),
-            ("foo.+", r#"automaton after "foo""#),
+            (".*", r#"globs after """#),
+            ("foo.*", r#"globs after "foo""#),
+            (".*foo.*(.*)bar", r#"globs after """#),
+            ("foo.+", r#"globs after "foo""#),
+            ("(foo|fob).*|for", r#"globs after "fo""#),
+            ("é.*|è.+", r#"globs after """#),
+            ("[a-f]x.{2,}", r#"globs after """#),
+            ("[a-z].*", r#"automaton after """#),
             ("(?-s).*", r#"automaton after """#),
             ("[a-z][a-z][a-z]", r#"automaton after """#),
         ] {
@@ -303,6 +307,15 @@ mod tests {
             ("ab.*bc", "abc", false),
             (".*b.*b", "ab", false),
             (".*b.*b", "abab", true),
+            ("a.+", "a", false),
+            ("a.+", "aé", true),
+            ("a.+b.+", "abb", false),
+            ("a.+b.+", "aébb", true),
+            ("a.+.{2,}b", "aéab", false),
+            ("a.+.{2,}b", "aéaéb", true),
+            ("a.*|.+b|c", "ca", false),
+            ("a.*|.+b|c", "cb", true),
+            ("a.*|.+b|c", "c", true),
             ("(?m)a$.^b", "a\nb", true),
             ("a$", "a\n", false),
             (r"\d", "٣", false),
@@ -399,7 +412,7 @@ mod tests {
         /// Sets and globs are short cuts: the automaton must agree.
         #[test]
         fn short_cuts_agree_with_the_automaton(
-            pattern in r"(\(|\)|a|b|\||\.\*|\?|\^|\$|\[ab\]|\.){0,10}",
+            pattern in r"(\(|\)|a|b|\||\.\*|\.\+|\?|\^|\$|\[ab\]|\.){0,10}",
             text in "[ab\n]{0,6}",
         ) {
             if let Ok(regex) = Regex::new(&pattern) {

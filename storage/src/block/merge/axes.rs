@@ -3,6 +3,7 @@
 //! A target has a time column in each block; put one behind the other they are an *axis*. Pages of
 //! the merged block are cut at positions of the axis, the same for all series on it, so that they go
 //! on sharing their time columns.
+#![deny(clippy::indexing_slicing)]
 
 use std::collections::HashMap;
 

@@ -10,6 +10,7 @@
 //! **What always holds.** Every sample of the inputs that is not deleted is in the output, bit for
 //! bit; of samples of a series at one time that of the oldest input is. Memory: the samples of one
 //! series, the directory that is being written, some 20 bytes a time column and the label texts.
+#![deny(clippy::indexing_slicing)]
 
 mod axes;
 #[cfg(test)]

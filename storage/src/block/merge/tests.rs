@@ -361,3 +361,49 @@ proptest! {
         prop_assert_eq!(dump(&output).unwrap(), expected);
     }
 }
+
+/// A block of 1000 series of 10 targets, of which the first `constants` of every 10 never change.
+fn synthetic(fs: &MemoryFs, commit: u64, rows: i64, constants: u32) -> Block {
+    let name = name(commit, commit);
+    let mut writer = BlockWriter::create(fs, Path::new(FOLDER), name, 0).unwrap();
+    let rows = (commit as i64 - 1) * rows..commit as i64 * rows;
+    for target in 0..10 {
+        let times = rows.clone().map(|row| row * 15_000 + target * 37 + row * row % 5);
+        let times: Vec<Timestamp> = times.collect();
+        let times = writer.times(&times).unwrap();
+        for series in 0..100 {
+            // Of a target every tenth series in label order.
+            let id = series * 10 + target as u32;
+            let value = |row: i64| match series % 10 {
+                kind if kind < constants => f64::from(series),
+                _ => (row * i64::from(id) + row * row % 11) as f64,
+            };
+            let values: Vec<f64> = rows.clone().map(value).collect();
+            writer
+                .page(id, times, Positions::From(0), &values)
+                .unwrap();
+        }
+    }
+    open(fs, &writer.finish(index(0..1000)).unwrap())
+}
+
+#[test]
+fn directories_are_small() {
+    let bytes = |block: &Block| block.section_bytes(crate::block::SectionKind::Directory);
+    let fs = memory();
+    // A constant series: pages, flags, time column, value; and its share of the group.
+    let constant = synthetic(&fs, 1, 40, 10);
+    assert!(bytes(&constant) <= 6 * 1000, "{}", bytes(&constant));
+    assert_eq!(constant.section_bytes(crate::block::SectionKind::Frames), 20);
+    // Others need a place and statistics.
+    let varying = synthetic(&fs, 2, 40, 0);
+    assert!(bytes(&varying) <= 25 * 1000, "{}", bytes(&varying));
+    // Merged, pages lie one behind the other, and a series has one again.
+    let blocks: Vec<Block> = (3..15).map(|commit| synthetic(&fs, commit, 40, 6)).collect();
+    let output = merged(&fs, &blocks);
+    assert_eq!(output.samples(), 12 * 40 * 1000);
+    assert!(bytes(&output) <= 14 * 1000, "{}", bytes(&output));
+    let pages = (0..1000).map(|ordinal| pages_of(&output, ordinal).len());
+    assert_eq!(pages.max(), Some(1));
+    assert_eq!(output.times_len(), 10);
+}

@@ -102,72 +102,177 @@ fn texts(hir: &Hir, start: bool, end: bool) -> Option<Vec<String>> {
     }
 }
 
-/// Plain text with gaps that hold anything: `parts[0] .* parts[1] .* …`.
+/// Most alternatives that are tried one after another.
+const GLOBS_MAX: usize = 16;
+
+/// Alternatives of plain text with gaps that hold anything: `abc.*|.+def.*`.
 #[derive(Debug)]
-pub(super) struct Glob {
+pub(super) struct Globs {
+    globs: Vec<Glob>,
+    prefix: String,
+}
+
+/// Text, and gaps of at least so many characters before each further text.
+#[derive(Debug)]
+struct Glob {
     first: String,
-    middle: Vec<Finder<'static>>,
-    last: String,
+    middle: Vec<(usize, Finder<'static>)>,
+    /// What ends the text; without it there is no gap.
+    last: Option<(usize, String)>,
+}
+
+#[derive(Debug, Clone)]
+enum Piece {
+    Text(String),
+    /// Fewest characters.
+    Gap(usize),
+}
+
+impl Globs {
+    /// The globs that `hir` is, if it is made of few: text, `.*` and `.+` that take newlines.
+    pub(super) fn new(hir: &Hir) -> Option<Self> {
+        let globs: Vec<Glob> = alternatives(hir)?.into_iter().map(Glob::new).collect();
+        let mut prefix = globs.first()?.first.clone();
+        for glob in &globs {
+            let both = prefix.chars().zip(glob.first.chars());
+            let common = both.take_while(|(a, b)| a == b);
+            let bytes = common.map(|(char, _)| char.len_utf8()).sum();
+            prefix.truncate(bytes);
+        }
+        Some(Self { globs, prefix })
+    }
+
+    /// What every match begins with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Whether the whole of `text` matches.
+    pub(super) fn is_match(&self, text: &str) -> bool {
+        self.globs.iter().any(|glob| glob.is_match(text))
+    }
 }
 
 impl Glob {
-    /// The glob that `hir` is, if it is one: at least one `.*` that takes newlines, and text.
-    pub(super) fn new(hir: &Hir) -> Option<Self> {
-        let mut parts = vec![String::new()];
-        push_parts(hir, &mut parts)?;
-        let last = parts.pop()?;
-        let mut parts = parts.into_iter();
-        Some(Self {
-            first: parts.next()?,
-            middle: (parts.filter(|part| !part.is_empty()))
-                .map(|part| Finder::new(&part).into_owned())
+    fn new(pieces: Vec<Piece>) -> Self {
+        let mut texts = vec![(0, String::new())];
+        let mut has_gap = false;
+        for piece in pieces {
+            match (piece, texts.last_mut()) {
+                (Piece::Text(text), Some((_, last))) => last.push_str(&text),
+                // Gaps behind each other are one.
+                (Piece::Gap(chars), Some((gap, last))) if has_gap && last.is_empty() => {
+                    *gap += chars;
+                }
+                (Piece::Gap(chars), _) => {
+                    has_gap = true;
+                    texts.push((chars, String::new()));
+                }
+                (Piece::Text(_), None) => {}
+            }
+        }
+        let last = if has_gap { texts.pop() } else { None };
+        let mut texts = texts.into_iter();
+        Self {
+            first: texts.next().unwrap_or_default().1,
+            middle: texts
+                .map(|(gap, text)| (gap, Finder::new(&text).into_owned()))
                 .collect(),
             last,
-        })
+        }
     }
 
-    /// The text before the first gap.
-    pub(super) fn prefix(&self) -> &str {
-        &self.first
-    }
-
-    /// Whether the whole of `text` matches. Taking the earliest place for each part is enough, for
-    /// a gap may be of any length.
-    pub(super) fn is_match(&self, text: &str) -> bool {
-        let Some(mut rest) = text.as_bytes().strip_prefix(self.first.as_bytes()) else {
+    /// Whether the whole of `text` matches. Taking the earliest place for each text is enough, for
+    /// a gap may be of any length above its least.
+    fn is_match(&self, text: &str) -> bool {
+        let Some(mut rest) = text.strip_prefix(&*self.first) else {
             return false;
         };
-        for part in &self.middle {
-            let at = part.find(rest);
-            let after = at.and_then(|at| rest.get(at + part.needle().len()..));
+        for (gap, text) in &self.middle {
+            let after = skip(rest, *gap).and_then(|rest| {
+                let at = text.find(rest.as_bytes())?;
+                rest.get(at + text.needle().len()..)
+            });
             match after {
                 Some(after) => rest = after,
                 None => return false,
             }
         }
-        rest.ends_with(self.last.as_bytes())
+        match &self.last {
+            Some((gap, last)) => skip(rest, *gap).is_some_and(|rest| rest.ends_with(&**last)),
+            None => rest.is_empty(),
+        }
     }
 }
 
-fn push_parts(hir: &Hir, parts: &mut Vec<String>) -> Option<()> {
+/// `text` without its first characters, if it has so many.
+fn skip(text: &str, chars: usize) -> Option<&str> {
+    let mut rest = text.chars();
+    for _ in 0..chars {
+        rest.next()?;
+    }
+    Some(rest.as_str())
+}
+
+/// What `hir` matches, each alternative as its pieces, if they are few.
+fn alternatives(hir: &Hir) -> Option<Vec<Vec<Piece>>> {
     match hir.kind() {
-        HirKind::Empty => {}
-        HirKind::Literal(literal) => parts
-            .last_mut()?
-            .push_str(std::str::from_utf8(&literal.0).ok()?),
-        HirKind::Capture(capture) => push_parts(&capture.sub, parts)?,
-        HirKind::Concat(all) => all.iter().try_for_each(|part| push_parts(part, parts))?,
-        HirKind::Repetition(repetition) if (repetition.min, repetition.max) == (0, None) => {
-            match repetition.sub.kind() {
-                HirKind::Class(Class::Unicode(class)) if is_everything(class) => {
-                    parts.push(String::new());
+        HirKind::Empty => Some(vec![Vec::new()]),
+        HirKind::Literal(literal) => {
+            let text = String::from_utf8(literal.0.to_vec()).ok()?;
+            Some(vec![vec![Piece::Text(text)]])
+        }
+        HirKind::Capture(capture) => alternatives(&capture.sub),
+        HirKind::Class(Class::Unicode(class)) => {
+            let count: usize = class
+                .iter()
+                .map(regex_syntax::hir::ClassUnicodeRange::len)
+                .sum();
+            let chars = class.iter().flat_map(|range| range.start()..=range.end());
+            let texts = chars.map(|char| vec![Piece::Text(char.into())]);
+            (count <= GLOBS_MAX).then(|| texts.collect())
+        }
+        HirKind::Repetition(repetition) => {
+            let is_gap = match repetition.sub.kind() {
+                HirKind::Class(Class::Unicode(class)) => is_everything(class),
+                _ => false,
+            };
+            match (repetition.min, repetition.max) {
+                (min, None) if is_gap => Some(vec![vec![Piece::Gap(min as usize)]]),
+                (0, Some(1)) => {
+                    let mut all = alternatives(&repetition.sub)?;
+                    all.push(Vec::new());
+                    (all.len() <= GLOBS_MAX).then_some(all)
                 }
-                _ => return None,
+                _ => None,
             }
         }
-        _ => return None,
+        HirKind::Concat(parts) => {
+            let mut all = vec![Vec::new()];
+            for part in parts {
+                let next = alternatives(part)?;
+                if all.len() * next.len() > GLOBS_MAX {
+                    return None;
+                }
+                all = all
+                    .iter()
+                    .flat_map(|head| next.iter().map(move |tail| [&head[..], tail].concat()))
+                    .collect();
+            }
+            Some(all)
+        }
+        HirKind::Alternation(parts) => {
+            let mut all = Vec::new();
+            for part in parts {
+                all.extend(alternatives(part)?);
+                if all.len() > GLOBS_MAX {
+                    return None;
+                }
+            }
+            Some(all)
+        }
+        HirKind::Class(Class::Bytes(_)) | HirKind::Look(_) => None,
     }
-    Some(())
 }
 
 fn is_everything(class: &regex_syntax::hir::ClassUnicode) -> bool {
