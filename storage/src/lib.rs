@@ -54,8 +54,10 @@ pub use index::{Cardinality, CardinalityLists};
 pub use layout::ForeignData;
 pub use mmap::Mapped;
 pub use model::{
-    InvalidLabels, Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, Regex, RegexError,
-    STALE_MARKER_BITS, Sample, SearchRegex, TimeRange, Timestamp, is_stale_marker, stale_marker,
+    CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, HistogramColumns, HistogramCounts, HistogramLayout,
+    InvalidHistogram, InvalidLabels, Kind, Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher,
+    Regex, RegexError, ResetHint, STALE_MARKER_BITS, Sample, SearchRegex, Span, TimeRange,
+    Timestamp, is_stale_marker, stale_marker,
 };
 pub use querier::{
     AxisId, Budget, Estimate, Querier, Queryable, Run, Scan, Select, SelectedSeries, Selection,

@@ -1,10 +1,16 @@
-//! The words everything else speaks: labels, matchers, samples, timestamps.
+//! The words everything else speaks: labels, matchers, samples, histograms, timestamps.
 
+#[allow(dead_code, reason = "wired by the appenders")]
+mod histogram;
 mod labels;
 mod matcher;
 mod regex;
 mod sample;
 
+pub use histogram::{
+    CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, HistogramColumns, HistogramCounts, HistogramLayout,
+    InvalidHistogram, Kind, ResetHint, Span,
+};
 pub use labels::{InvalidLabels, Labels, LabelsBuilder, METRIC_NAME};
 pub(crate) use labels::{LabelsEncoder, decode_pair};
 pub use matcher::{MatchOp, Matcher};
