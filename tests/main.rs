@@ -15,6 +15,7 @@ mod disk;
 mod grafana;
 mod harness;
 mod lifecycle;
+mod operations;
 mod persistence;
 mod scraping;
 mod stacks;

@@ -186,6 +186,8 @@ pub struct Configuration {
     pub external_labels: Labels,
     /// `15d`, `1GiB` or both, for `/api/v1/status/runtimeinfo`.
     pub storage_retention: String,
+    /// How much older than the newest sample a late one may be, in milliseconds; 0: none may come late.
+    pub out_of_order_window_ms: i64,
     /// When it was loaded.
     pub loaded: Timestamp,
     /// Whether the newest attempt to load one went well.

@@ -312,6 +312,7 @@ impl Site {
                 yaml: "global:\n  scrape_interval: 15s\n".to_owned(),
                 external_labels: Labels::from_pairs([("ext", "one")]),
                 storage_retention: "15d".to_owned(),
+                out_of_order_window_ms: 0,
                 loaded: NOW - 59_000,
                 last_reload_successful: true,
             })),

@@ -80,6 +80,7 @@ async fn receive(state: &Arc<State>, headers: &HeaderMap, body: Body) -> Result<
         .map_err(|error| Rejected(error.kind.status(), error.message.into_owned()))?
         .clone();
     let time_max = state.clock.now().saturating_add(AHEAD_MS_MAX);
+    let window_ms = state.configuration().out_of_order_window_ms;
     let metrics = state.metrics.clone();
     let work = move || {
         let batch = Batch::decode(&body).map_err(|error| Rejected::bad(error.to_string()))?;
@@ -87,7 +88,7 @@ async fn receive(state: &Arc<State>, headers: &HeaderMap, body: Body) -> Result<
             metrics.invalid_label_samples.add(batch.skipped);
             tracing::warn!(samples = batch.skipped, "Invalid metric names or labels");
         }
-        batch.append(&store, time_max)
+        batch.append(&store, time_max, window_ms)
     };
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
         Err(Rejected(
@@ -147,8 +148,9 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Rejected> {
 }
 
 impl Batch {
-    /// Appends everything, or nothing and says why.
-    fn append(self, store: &Store, time_max: i64) -> Result<(), Rejected> {
+    /// Appends everything, or nothing and says why. `window_ms`: by how much a sample may be older than the
+    /// store's newest when it is late.
+    fn append(self, store: &Store, time_max: i64, window_ms: i64) -> Result<(), Rejected> {
         let mut appender = store.appendable.appender();
         // Pieces of one series come together, in the order of its first piece.
         let mut index: HashMap<SeriesRef, usize> = HashMap::new();
@@ -187,7 +189,7 @@ impl Batch {
             }
         }
         for (labels, left_out) in &late {
-            check_late(store, labels, left_out)?;
+            check_late(store, labels, left_out, window_ms)?;
         }
         for (series, _, samples) in &collected {
             appender.samples(*series, samples);
@@ -197,7 +199,7 @@ impl Batch {
             Rejected(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
         })?;
         let Some((position, refusal)) = commit.refused.first() else {
-            count_late(store, late);
+            append_late(store, late);
             return Ok(());
         };
         let refused = collected
@@ -220,7 +222,12 @@ impl Batch {
 
 /// Refuses samples that the store, as it is before the request, does not take. They come out of
 /// order within their request, which alone refuses nothing.
-fn check_late(store: &Store, labels: &Labels, samples: &[Sample]) -> Result<(), Rejected> {
+fn check_late(
+    store: &Store,
+    labels: &Labels,
+    samples: &[Sample],
+    window_ms: i64,
+) -> Result<(), Rejected> {
     let Some(oldest) = samples.iter().map(|sample| sample.time).min() else {
         return Ok(());
     };
@@ -230,10 +237,14 @@ fn check_late(store: &Store, labels: &Labels, samples: &[Sample]) -> Result<(), 
     let Some(newest) = existing.last() else {
         return Ok(());
     };
+    let store_newest = (store.head)().range.map(|(_, newest)| newest);
+    let too_old = store_newest.unwrap_or(newest.time).saturating_sub(window_ms);
     let refused = samples.iter().find_map(|sample| {
         let same_value = sample.value.to_bits() == newest.value.to_bits();
         match sample.time.cmp(&newest.time) {
-            Ordering::Less => Some((sample, Refusal::OutOfOrder)),
+            Ordering::Less if window_ms == 0 => Some((sample, Refusal::OutOfOrder)),
+            Ordering::Less if sample.time < too_old => Some((sample, Refusal::TooOld)),
+            Ordering::Less => None,
             Ordering::Equal if !same_value => Some((sample, Refusal::Duplicate)),
             Ordering::Equal | Ordering::Greater => None,
         }
@@ -244,9 +255,9 @@ fn check_late(store: &Store, labels: &Labels, samples: &[Sample]) -> Result<(), 
     }
 }
 
-/// Hands samples that the newest of their series has overtaken to the store, which refuses and
-/// counts them.
-fn count_late(store: &Store, late: Vec<(Labels, Vec<Sample>)>) {
+/// Hands samples that the newest of their series has overtaken to the store, which takes those within
+/// its out-of-order window, and refuses and counts the others.
+fn append_late(store: &Store, late: Vec<(Labels, Vec<Sample>)>) {
     if late.is_empty() {
         return;
     }

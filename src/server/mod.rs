@@ -291,6 +291,7 @@ impl Server {
                 yaml: String::new(),
                 external_labels: narthex_storage::Labels::empty(),
                 storage_retention: String::new(),
+                out_of_order_window_ms: 0,
                 loaded: clock.now(),
                 last_reload_successful: false,
             })),
@@ -578,6 +579,7 @@ impl Server {
             yaml: config.to_yaml(),
             external_labels: config.global.external_labels.clone(),
             storage_retention: self.retention_limits.show(self.retention(&config)),
+            out_of_order_window_ms: out_of_order_window_ms(&config),
             loaded: self.clock.now(),
             last_reload_successful: true,
         });

@@ -67,12 +67,15 @@ fn skip_head(params: &Params) -> Result<bool, ApiError> {
     })
 }
 
-/// Unlike for reads, a selector may match everything.
+/// Unlike for reads, a selector may match everything; but one without any matcher, `{}`, selects nothing.
 fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
-    params
-        .all("match[]")
-        .map(|text| matchers(text).map_err(|error| ApiError::parameter("match[]", error.message)))
-        .collect()
+    let mut selectors = Vec::new();
+    for text in params.all("match[]") {
+        let parsed = matchers(text);
+        selectors.push(parsed.map_err(|error| ApiError::parameter("match[]", error.message))?);
+    }
+    selectors.retain(|matchers| !matchers.is_empty());
+    Ok(selectors)
 }
 
 /// Runs on the blocking pool, to its end even when the client goes away.
