@@ -84,6 +84,7 @@ fn write(path: &Path) {
             accepted += u64::from(target.commit(&mut row).unwrap().accepted);
         }
         db.maintain().unwrap();
+        while db.compact().unwrap() {}
     }
     println!("{accepted} {start}");
     std::io::stdout().flush().unwrap();

@@ -78,6 +78,7 @@ impl Store {
     fn maintain(&mut self, now: Timestamp) -> anyhow::Result<()> {
         self.clock.set(now);
         self.db.maintain()?;
+        while self.db.compact()? {}
         self.log.look(self.folder.path());
         Ok(())
     }

@@ -375,55 +375,85 @@ impl DirectoryWriter {
     }
 }
 
-/// The pages of a series, ascending by the start of their time column, then by position: ascending in
-/// time where their columns do not overlap.
+/// Reads the pages of one series after another. Those of a series ascend by the start of their time
+/// column, then by position: in time where their columns do not overlap.
 #[derive(Debug, Clone)]
 pub(super) struct Pages<'a> {
+    section: &'a [u8],
     times_table: &'a [u8],
+    /// How many series the section has.
+    series: u32,
+    /// The series it stands in; `None`: nowhere.
+    at: Option<u32>,
     cursor: Cursor<'a>,
     state: State,
+    /// Pages of the series that were not read.
     left: u32,
 }
 
 impl<'a> Pages<'a> {
-    /// Of a series in a section for `series` series.
-    pub(super) fn open(
-        section: &'a [u8],
-        times_table: &'a [u8],
-        series: u32,
-        ordinal: u32,
-    ) -> Result<Self, CodecError> {
-        let expected = "a series of the block";
-        if ordinal >= series {
-            return Err(CodecError { expected });
-        }
-        let groups = series.div_ceil(GROUP) as usize;
-        let offsets = groups * OFFSET_BYTES;
-        let at = (ordinal / GROUP) as usize * OFFSET_BYTES;
-        let expected = "a directory with all its groups";
-        let mut cursor = Cursor::new(section.get(at..).unwrap_or_default());
-        let offset = usize::try_from(cursor.u64(expected)?).ok();
-        let start = offset.and_then(|offset| offset.checked_add(offsets));
-        let group = start.and_then(|start| section.get(start..));
-        let mut pages = Self {
+    /// Of a section for `series` series; it stands nowhere.
+    pub(super) fn new(section: &'a [u8], times_table: &'a [u8], series: u32) -> Self {
+        Self {
+            section,
             times_table,
-            cursor: Cursor::new(group.ok_or(CodecError { expected })?),
+            series,
+            at: None,
+            cursor: Cursor::new(&[]),
             state: State::default(),
             left: 0,
-        };
-        pages.begin()?;
-        for _ in 0..ordinal % GROUP {
-            while pages.left > 0 {
-                pages.read()?;
-            }
-            pages.begin()?;
         }
-        Ok(pages)
+    }
+
+    /// Moves before the first page of a series. On the way forward nothing is read twice.
+    pub(super) fn seek(&mut self, ordinal: u32) -> Result<(), CodecError> {
+        let at = self.at.take();
+        let next = match at.filter(|at| *at < ordinal && at / GROUP == ordinal / GROUP) {
+            Some(at) => {
+                self.skip()?;
+                at + 1
+            }
+            None => self.begin_group(ordinal)?,
+        };
+        for _ in next..ordinal {
+            self.begin()?;
+            self.skip()?;
+        }
+        self.begin()?;
+        self.at = Some(ordinal);
+        Ok(())
+    }
+
+    /// Moves before the first series of the group of a series, which is answered.
+    fn begin_group(&mut self, ordinal: u32) -> Result<u32, CodecError> {
+        let expected = "a series of the block";
+        if ordinal >= self.series {
+            return Err(CodecError { expected });
+        }
+        let group = ordinal / GROUP;
+        let offsets = self.series.div_ceil(GROUP) as usize * OFFSET_BYTES;
+        let expected = "a directory with all its groups";
+        let entry = self.section.get(group as usize * OFFSET_BYTES..);
+        let offset = Cursor::new(entry.unwrap_or_default()).u64(expected)?;
+        let start = usize::try_from(offset).ok();
+        let start = start.and_then(|offset| offset.checked_add(offsets));
+        let bytes = start.and_then(|start| self.section.get(start..));
+        self.cursor = Cursor::new(bytes.ok_or(CodecError { expected })?);
+        self.state = State::default();
+        Ok(group * GROUP)
     }
 
     /// Begins the next series.
     fn begin(&mut self) -> Result<(), CodecError> {
         self.left = small(&mut self.cursor, "the number of pages of a series")?;
+        Ok(())
+    }
+
+    /// Reads over what is left of a series.
+    fn skip(&mut self) -> Result<(), CodecError> {
+        while self.left > 0 {
+            self.read()?;
+        }
         Ok(())
     }
 
@@ -444,6 +474,7 @@ impl Iterator for Pages<'_> {
         let page = self.read();
         if page.is_err() {
             self.left = 0;
+            self.at = None;
         }
         Some(page)
     }

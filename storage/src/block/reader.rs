@@ -159,11 +159,17 @@ impl Block {
     /// # Errors
     /// [`Corruption`], also when there is no such series.
     pub(crate) fn pages(&self, ordinal: u32) -> Result<BlockPages<'_>, Corruption> {
+        let mut pages = self.all_pages();
+        pages.seek(ordinal)?;
+        Ok(pages)
+    }
+
+    /// The pages of one series after another, of none before [`BlockPages::seek`].
+    pub(crate) fn all_pages(&self) -> BlockPages<'_> {
         let directory = self.section(SectionKind::Directory);
         let times_table = self.section(SectionKind::Times);
-        let pages = Pages::open(directory, times_table, self.footer.series, ordinal);
-        let pages = pages.map_err(|error| self.section_damaged(SectionKind::Directory, error))?;
-        Ok(BlockPages { block: self, pages })
+        let pages = Pages::new(directory, times_table, self.footer.series);
+        BlockPages { block: self, pages }
     }
 
     fn times_entry(&self, column: u32) -> Result<TimesEntry, Corruption> {
@@ -317,8 +323,10 @@ impl Block {
         }
         let (mut positions, mut values) = (Vec::new(), Vec::new());
         let mut samples = 0_u64;
+        let mut pages = self.all_pages();
         for ordinal in 0..self.footer.series {
-            for page in self.pages(ordinal)? {
+            pages.seek(ordinal)?;
+            for page in pages.by_ref() {
                 let page = page?;
                 positions.clear();
                 values.clear();
@@ -346,6 +354,17 @@ impl Block {
 pub(crate) struct BlockPages<'a> {
     block: &'a Block,
     pages: Pages<'a>,
+}
+
+impl BlockPages<'_> {
+    /// Moves to a series: its pages come next. Series that are sought in their order are read once.
+    ///
+    /// # Errors
+    /// [`Corruption`], also when there is no such series.
+    pub(crate) fn seek(&mut self, ordinal: u32) -> Result<(), Corruption> {
+        let sought = self.pages.seek(ordinal);
+        sought.map_err(|error| self.block.section_damaged(SectionKind::Directory, error))
+    }
 }
 
 impl Iterator for BlockPages<'_> {

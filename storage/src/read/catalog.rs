@@ -78,8 +78,10 @@ impl Sealed {
             return Ok(found);
         }
         let mut found = RoaringBitmap::new();
+        let mut pages = self.all_pages();
         for ordinal in 0..self.index().len() {
-            if let Some(page) = self.pages(ordinal)?.next() {
+            pages.seek(ordinal)?;
+            if let Some(page) = pages.next() {
                 page?;
                 found.insert(ordinal);
             }
@@ -90,7 +92,10 @@ impl Sealed {
     /// The times in which samples of a series are deleted.
     pub(super) fn deleted_of(&self, ordinal: u32) -> impl Iterator<Item = TimeRange> + '_ {
         let hit = move |deletion: &&Deletion| deletion.series.contains(ordinal);
-        self.deleted.iter().filter(hit).map(|deletion| deletion.range)
+        self.deleted
+            .iter()
+            .filter(hit)
+            .map(|deletion| deletion.range)
     }
 
     /// Whether a series has a sample in the range, as far as its pages' time columns tell.
@@ -129,7 +134,10 @@ impl Sealed {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<RoaringBitmap, Corruption> {
-        let selected = self.index().select(matchers).map_err(|error| self.index_damaged(error))?;
+        let selected = self
+            .index()
+            .select(matchers)
+            .map_err(|error| self.index_damaged(error))?;
         let own = self.range();
         if self.deleted.is_empty() && range.min <= own.min && own.max <= range.max {
             return Ok(selected & self.with_pages()?);
@@ -176,7 +184,9 @@ impl Catalog {
                 continue;
             }
             let index = sealed.index();
-            let found = index.find(&labels).map_err(|error| sealed.index_damaged(error))?;
+            let found = index
+                .find(&labels)
+                .map_err(|error| sealed.index_damaged(error))?;
             let Some(ordinal) = found.filter(|ordinal| index.id(*ordinal) == id) else {
                 continue;
             };

@@ -50,25 +50,28 @@ pub(super) struct Columns<'a> {
     frames: Vec<FrameBuffer>,
     columns: Vec<Column>,
     slot_of: HashMap<(u32, u32), u32>,
+    /// The column of a block that was asked for last, and its slot.
+    latest: Option<((u32, u32), u32)>,
 }
 
 /// In the place of a block's number: rows.
 const ROWS: u32 = u32::MAX;
 
 impl<'a> Columns<'a> {
-    pub(super) fn new(
-        selection: &'a StoreSelection,
-        range: TimeRange,
-        budget: &'a Budget,
-    ) -> Self {
+    pub(super) fn new(selection: &'a StoreSelection, range: TimeRange, budget: &'a Budget) -> Self {
         Self {
             selection,
             range,
             budget,
             charged: 0,
-            frames: selection.blocks.iter().map(|_| FrameBuffer::default()).collect(),
+            frames: selection
+                .blocks
+                .iter()
+                .map(|_| FrameBuffer::default())
+                .collect(),
             columns: Vec::new(),
             slot_of: HashMap::default(),
+            latest: None,
         }
     }
 
@@ -95,9 +98,21 @@ impl<'a> Columns<'a> {
 
     /// The slot of a block's time column, decoded if anything of it lies in the range.
     pub(super) fn of_block(&mut self, block: u32, column: u32) -> Result<u32, ReadError> {
-        if let Some(slot) = self.slot_of.get(&(block, column)) {
-            return Ok(*slot);
+        let key = (block, column);
+        if let Some((latest, slot)) = self.latest
+            && latest == key
+        {
+            return Ok(slot);
         }
+        let slot = match self.slot_of.get(&key) {
+            Some(slot) => *slot,
+            None => self.read(block, column)?,
+        };
+        self.latest = Some((key, slot));
+        Ok(slot)
+    }
+
+    fn read(&mut self, block: u32, column: u32) -> Result<u32, ReadError> {
         let sealed = &self.selection.blocks[block as usize];
         let (range, count) = sealed.times_range(column)?;
         let mut times = Vec::new();

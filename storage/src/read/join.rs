@@ -88,7 +88,9 @@ impl<'a> Join<'a> {
         }
         for (number, sealed) in blocks.iter().enumerate() {
             let index = sealed.index();
-            let found = index.select(request.matchers).map_err(|error| sealed.index_damaged(error))?;
+            let found = index
+                .select(request.matchers)
+                .map_err(|error| sealed.index_damaged(error))?;
             let mut taken = 0;
             for (count, ordinal) in found.iter().enumerate() {
                 if count % CHECK_EVERY == 0 {
@@ -137,7 +139,9 @@ impl<'a> Join<'a> {
         let known = &self.catalog.known;
         if let Some(base) = known.base() {
             let index = base.block().index();
-            let found = index.select(request.matchers).map_err(|error| base.block().index_damaged(error))?;
+            let found = index
+                .select(request.matchers)
+                .map_err(|error| base.block().index_damaged(error))?;
             let mut taken = 0;
             for (count, ordinal) in found.iter().enumerate() {
                 if count % CHECK_EVERY == 0 {
@@ -162,7 +166,9 @@ impl<'a> Join<'a> {
         let before = self.rows.len();
         let next = self.named.len() as u32;
         let rows = &mut self.rows;
-        let (found, solo) = self.memory.locate(id, &sources, &mut |place| rows.push((next, place)));
+        let (found, solo) = self
+            .memory
+            .locate(id, &sources, &mut |place| rows.push((next, place)));
         if !found {
             return false;
         }
@@ -197,7 +203,9 @@ impl<'a> Join<'a> {
                 }
                 Named::Base(ordinal) => {
                     let (block, reader) = base_reader.as_mut().expect("named by it");
-                    reader.get(ordinal).map_err(|error| block.index_damaged(error))?
+                    reader
+                        .get(ordinal)
+                        .map_err(|error| block.index_damaged(error))?
                 }
                 Named::New(id) => {
                     let labels = self.catalog.known.delta().labels(id);

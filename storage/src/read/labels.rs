@@ -73,13 +73,18 @@ impl StoreQuerier {
                 let index = block.index();
                 let damaged = |error| block.index_damaged(error);
                 let all = index.select(matchers).map_err(damaged)?;
-                let among: RoaringBitmap =
-                    all.iter().filter(|ordinal| has_sample(index.id(*ordinal))).collect();
+                let among: RoaringBitmap = all
+                    .iter()
+                    .filter(|ordinal| has_sample(index.id(*ordinal)))
+                    .collect();
                 ask(Indexed::Block(index), &among).map_err(damaged)?;
             }
             let created = known.delta();
-            let among: RoaringBitmap =
-                created.select(matchers).iter().filter(|id| has_sample(*id)).collect();
+            let among: RoaringBitmap = created
+                .select(matchers)
+                .iter()
+                .filter(|id| has_sample(*id))
+                .collect();
             // Nothing in memory is damaged.
             ask(Indexed::New(&created), &among).ok();
         }

@@ -7,10 +7,7 @@
 //! is not read from the log again. A damaged block that is newer than every good one comes back from
 //! the log if the log still has all of it.
 
-use std::{
-    path::Path,
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use crate::{
     Corruption, Fs, OpenError,
@@ -90,7 +87,10 @@ impl Found {
             }
         }
         // The newest was written last, perhaps just before a power cut.
-        let newest = good.iter().map(|(name, _)| *name).max_by_key(|name| (name.last, name.generation));
+        let newest = good
+            .iter()
+            .map(|(name, _)| *name)
+            .max_by_key(|name| (name.last, name.generation));
         if let Some(position) = good.iter().position(|(name, _)| Some(*name) == newest)
             && let Err(at) = good[position].1.check()
         {
@@ -114,7 +114,11 @@ impl Found {
 
     /// Everything up to this commit is in a good block.
     fn good_until(&self) -> u64 {
-        self.blocks.iter().map(|block| block.name().last).max().unwrap_or(0)
+        self.blocks
+            .iter()
+            .map(|block| block.name().last)
+            .max()
+            .unwrap_or(0)
     }
 
     /// The commits that are in damaged blocks alone with no good one after them, unless the log has

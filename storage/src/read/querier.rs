@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use super::{Catalog, join::Join, labels::Indexed};
-use crate::{
-    Budget, Matcher, Querier, ReadError, Select, Selection, TimeRange, head::Head,
-};
+use crate::{Budget, Matcher, Querier, ReadError, Select, Selection, TimeRange, head::Head};
 
 /// See the module.
 #[derive(Debug)]
@@ -48,7 +46,14 @@ impl Querier for StoreQuerier {
             self.range.min.max(request.range.min),
             self.range.max.min(request.range.max),
         );
-        let join = Join::new(&self.head, &self.catalog, self.visible, range, request, budget);
+        let join = Join::new(
+            &self.head,
+            &self.catalog,
+            self.visible,
+            range,
+            request,
+            budget,
+        );
         Ok(Box::new(join.select(request)?))
     }
 

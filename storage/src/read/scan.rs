@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     AxisId, Budget, ReadError, Run, Scan, Shape, TimeRange, Timestamp,
-    block::{FrameBuffer, PageRef},
+    block::{BlockPages, FrameBuffer, PageRef},
     head::SoloSample,
 };
 
@@ -29,6 +29,8 @@ pub(super) struct StoreScan<'a> {
     columns: Columns<'a>,
     /// Of each block the frame that was read last.
     frames: Vec<FrameBuffer>,
+    /// The way through the directory of each block.
+    directories: Vec<BlockPages<'a>>,
     /// The series' pieces, ascending in time once it is sought.
     pieces: Vec<Piece>,
     next_piece: usize,
@@ -37,6 +39,8 @@ pub(super) struct StoreScan<'a> {
     stretches: Vec<Stretch>,
     axes: Vec<Axis>,
     axis_of: HashMap<Arc<[Stretch]>, AxisId>,
+    /// The axis of the series before.
+    latest_axis: Option<AxisId>,
     positions: Vec<u32>,
 }
 
@@ -93,13 +97,15 @@ impl<'a> StoreScan<'a> {
             selection,
             budget,
             columns: Columns::new(selection, range, budget),
-            frames: blocks.map(|_| FrameBuffer::default()).collect(),
+            frames: blocks.clone().map(|_| FrameBuffer::default()).collect(),
+            directories: blocks.map(|sealed| sealed.block.all_pages()).collect(),
             pieces: Vec::new(),
             next_piece: 0,
             own: Own::default(),
             stretches: Vec::new(),
             axes: Vec::new(),
             axis_of: HashMap::default(),
+            latest_axis: None,
             positions: Vec::new(),
         }
     }
@@ -124,7 +130,8 @@ impl<'a> StoreScan<'a> {
         let selection = self.selection;
         let sealed = &selection.blocks[place.block as usize];
         let deleted: Vec<TimeRange> = sealed.deleted_of(place.ordinal).collect();
-        for page in sealed.pages(place.ordinal)? {
+        self.directories[place.block as usize].seek(place.ordinal)?;
+        while let Some(page) = self.directories[place.block as usize].next() {
             let page = page?;
             let slot = self.columns.of_block(place.block, page.times)?;
             let column = self.columns.get(slot);
@@ -182,7 +189,9 @@ impl<'a> StoreScan<'a> {
         let start = self.positions.partition_point(|at| *at < column.start);
         let end = self.positions.partition_point(|at| *at < column.end);
         let places = &self.positions[start..end];
-        self.own.times.extend(places.iter().map(|at| column.times[*at as usize]));
+        self.own
+            .times
+            .extend(places.iter().map(|at| column.times[*at as usize]));
         let ranges = kept(&self.own.times, before..self.own.times.len(), deleted);
         for range in ranges {
             let values = PieceValues::Page {
@@ -308,7 +317,9 @@ impl<'a> StoreScan<'a> {
             let len = piece.len as usize;
             match &piece.times {
                 PieceTimes::Shared(stretch) => {
-                    self.own.times.extend_from_slice(self.columns.times(*stretch));
+                    self.own
+                        .times
+                        .extend_from_slice(self.columns.times(*stretch));
                 }
                 PieceTimes::Own(first) => {
                     self.own.times.extend_from_within(*first..*first + len);
@@ -335,6 +346,17 @@ impl<'a> StoreScan<'a> {
     }
 
     fn axis_for_stretches(&mut self) -> AxisId {
+        if let Some(latest) = self.latest_axis
+            && *self.axes[latest.0 as usize].stretches == self.stretches[..]
+        {
+            return latest;
+        }
+        let axis = self.find_axis();
+        self.latest_axis = Some(axis);
+        axis
+    }
+
+    fn find_axis(&mut self) -> AxisId {
         if let Some(axis) = self.axis_of.get(&self.stretches[..]) {
             return *axis;
         }
@@ -420,15 +442,21 @@ impl Scan for StoreScan<'_> {
             PieceTimes::Own(start) => &self.own.times[*start..*start + len],
         };
         match &piece.values {
-            PieceValues::Own(start) => {
-                Ok(Some(Run::floats(times, &self.own.values[*start..*start + len])))
-            }
+            PieceValues::Own(start) => Ok(Some(Run::floats(
+                times,
+                &self.own.values[*start..*start + len],
+            ))),
             PieceValues::Page { block, page, skip } => {
                 let sealed = &self.selection.blocks[*block as usize];
                 let body = sealed.body(page, *skip, &mut self.frames[*block as usize])?;
                 let is_whole = piece.len == page.len;
                 let statistics = is_whole.then_some(&page.stats);
-                Ok(Some(Run::sealed(times, body, page.may_be_stale, statistics)))
+                Ok(Some(Run::sealed(
+                    times,
+                    body,
+                    page.may_be_stale,
+                    statistics,
+                )))
             }
         }
     }

@@ -7,9 +7,7 @@ use super::{
     memory::{Memory, RowPlace},
     scan::StoreScan,
 };
-use crate::{
-    Budget, Estimate, Scan, SelectedSeries, Selection, TimeRange, head::SoloSample,
-};
+use crate::{Budget, Estimate, Scan, SelectedSeries, Selection, TimeRange, head::SoloSample};
 
 /// See the module.
 #[derive(Debug)]
@@ -92,7 +90,12 @@ impl Selection for StoreSelection {
                     samples += rows.filter(|row| slice.contains(row.time)).count() as u64;
                 }
             }
-            samples += self.solo.of(series).iter().map(|solo| solo.len() as u64).sum::<u64>();
+            samples += self
+                .solo
+                .of(series)
+                .iter()
+                .map(|solo| solo.len() as u64)
+                .sum::<u64>();
         }
         Estimate { samples }
     }
