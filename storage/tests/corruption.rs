@@ -179,11 +179,7 @@ fn a_damaged_newest_file_comes_back_from_the_log_while_it_is_there() {
     ] {
         std::fs::write(&newest, bytes).unwrap();
         let (report, found) = after(folder.path());
-        let restored: Vec<&Path> = report
-            .blocks_restored
-            .iter()
-            .map(|d| &*d.at.file)
-            .collect();
+        let restored: Vec<&Path> = report.blocks_restored.iter().map(|d| &*d.at.file).collect();
         assert_eq!(restored, [&*newest], "{what}");
         assert_eq!(
             (report.block_damage, found),
@@ -209,12 +205,11 @@ fn a_damaged_newest_file_comes_back_from_the_log_while_it_is_there() {
         std::fs::write(path, []).unwrap();
     }
     let (report, found) = after(folder.path());
-    let replaced: Vec<&Path> = report
-        .blocks_restored
-        .iter()
-        .map(|d| &*d.at.file)
-        .collect();
-    assert_eq!((replaced, report.block_damage, found), (vec![&*newest], vec![], all));
+    let replaced: Vec<&Path> = report.blocks_restored.iter().map(|d| &*d.at.file).collect();
+    assert_eq!(
+        (replaced, report.block_damage, found),
+        (vec![&*newest], vec![], all)
+    );
 }
 
 #[test]
@@ -227,10 +222,7 @@ fn a_damaged_newest_file_is_left_out_when_the_log_lacks_a_part_of_it() {
     std::fs::remove_file(&log[0]).unwrap();
     let (report, found) = after(folder.path());
     let damaged: Vec<&Path> = report.block_damage.iter().map(|d| &*d.at.file).collect();
-    assert_eq!(
-        (damaged, report.blocks_restored),
-        (vec![&*newest], vec![])
-    );
+    assert_eq!((damaged, report.blocks_restored), (vec![&*newest], vec![]));
     let lost = ROWS_AFTER_SEAL - found.len() as i64;
     assert_eq!(lost, 180, "the rows of a seal");
 }

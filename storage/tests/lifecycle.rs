@@ -220,7 +220,11 @@ fn retention_removes_whole_files_and_series_without_samples() {
     assert!(db.stats().blocks > 1);
     db.set_retention(None, Some(1));
     db.maintain().unwrap();
-    assert_eq!(db.stats().blocks, 1, "the newest says which series there are");
+    assert_eq!(
+        db.stats().blocks,
+        1,
+        "the newest says which series there are"
+    );
     assert!(
         !samples(&db, "new").is_empty(),
         "the newest rows are in memory"

@@ -15,7 +15,6 @@ mod bitpack;
 mod bytes;
 mod decimal;
 mod integers;
-#[cfg_attr(not(test), allow(dead_code, reason = "wired by the block's directory"))]
 mod stats;
 mod times;
 mod values;

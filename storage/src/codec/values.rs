@@ -247,17 +247,4 @@ impl<'a> ValuePage<'a> {
         }
         Ok(())
     }
-
-    /// The value at `index`. Constants cost nothing; of other pages the block that holds it is read,
-    /// and in most modes those before it.
-    ///
-    /// # Errors
-    /// [`CodecError`] when the page has fewer values or those bytes are not what an encoder writes.
-    #[cfg_attr(not(test), allow(dead_code, reason = "wired by the querier"))]
-    pub(crate) fn value_at(&self, index: usize) -> Result<f64, CodecError> {
-        let mut value = [0.0];
-        self.decode_range(index, &mut value)?;
-        let [value] = value;
-        Ok(value)
-    }
 }

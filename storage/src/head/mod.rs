@@ -217,7 +217,6 @@ impl Head {
     }
 
     /// Bytes of samples in memory.
-    #[allow(dead_code)]
     pub(crate) fn memory(&self) -> u64 {
         self.rows_bytes.load(Ordering::Relaxed) + self.states.solo_bytes()
     }

@@ -97,7 +97,9 @@ impl<'a> Pages<'a> {
     /// Adds samples without a row.
     pub(super) fn solo(&mut self, id: u32, solo: &[SoloSample]) {
         let (before, cut) = (self.before, self.cut);
-        let taken = solo.iter().filter(|sample| sample.commit > before && sample.commit <= cut);
+        let taken = solo
+            .iter()
+            .filter(|sample| sample.commit > before && sample.commit <= cut);
         self.mixed.entry(id).or_default().extend(taken);
     }
 
@@ -194,14 +196,22 @@ impl<'a> Pages<'a> {
         let mut first_row = 0;
         while let Some(part) = parts.get(start) {
             let id = of(part);
-            let same = parts[start..].iter().take_while(|part| of(part) == id).count();
-            let rows: usize = parts[start..start + same].iter().map(|part| part.rows.len()).sum();
+            let same = parts[start..]
+                .iter()
+                .take_while(|part| of(part) == id)
+                .count();
+            let rows: usize = parts[start..start + same]
+                .iter()
+                .map(|part| part.rows.len())
+                .sum();
             let all = first_row..first_row + rows;
             if id != NO_SERIES {
                 if let Some(samples) = self.mixed.get_mut(&id) {
                     let bit = column % STRIP;
                     let tile = &self.tile[bit * present.len()..];
-                    let rows = parts[start..start + same].iter().flat_map(|part| &part.rows);
+                    let rows = parts[start..start + same]
+                        .iter()
+                        .flat_map(|part| &part.rows);
                     for (at, row) in all.clone().zip(rows) {
                         if present[at] >> bit & 1 == 1 {
                             samples.push(SoloSample {
@@ -246,7 +256,8 @@ impl<'a> Pages<'a> {
         let last = rows.clone().rfind(|row| has(row)).unwrap_or(first);
         if last + 1 - first == count {
             let positions = Positions::From((first - base) as u32);
-            self.writer.page(id, chunk.times, positions, &column[first..=last])?;
+            self.writer
+                .page(id, chunk.times, positions, &column[first..=last])?;
         } else {
             self.positions.clear();
             self.values.clear();

@@ -82,7 +82,10 @@ impl Row {
         let bitmap = self.slab[word];
         let before = self.slab[words + word / 2] >> (word % 2 * 32) & 0xffff_ffff;
         let start = words + words.div_ceil(2) + before as usize;
-        (bitmap, &self.slab[start..start + bitmap.count_ones() as usize])
+        (
+            bitmap,
+            &self.slab[start..start + bitmap.count_ones() as usize],
+        )
     }
 
     /// The bits stored here for the column, if any are.

@@ -80,7 +80,9 @@ impl Head {
             if self.appenders.load(Ordering::Relaxed) > 0 {
                 (std::mem::take(&mut forgotten), Vec::new())
             } else {
-                forgotten.into_iter().partition(|id| self.is_held(&state, *id))
+                forgotten
+                    .into_iter()
+                    .partition(|id| self.is_held(&state, *id))
             };
         self.change_catalog(|catalog| {
             catalog.sealed = cut;
@@ -189,7 +191,8 @@ impl Head {
             catalog.blocks.sort_by_key(|sealed| sealed.name());
             let ranges = catalog.blocks.iter().map(|sealed| sealed.range().min);
             let unsealed = self.unsealed_oldest.load(Ordering::Relaxed);
-            self.oldest.store(ranges.fold(unsealed, Timestamp::min), Ordering::Relaxed);
+            self.oldest
+                .store(ranges.fold(unsealed, Timestamp::min), Ordering::Relaxed);
         });
         removed
     }

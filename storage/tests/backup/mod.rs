@@ -52,7 +52,9 @@ impl Copy {
                 return false;
             };
             let paths = from.paths().into_iter();
-            self.files = paths.filter(|path| path.parent() == Some(folder.as_ref())).collect();
+            self.files = paths
+                .filter(|path| path.parent() == Some(folder.as_ref()))
+                .collect();
         }
         let chosen = random.below(self.files.len());
         let path = self.files.swap_remove(chosen);
@@ -114,11 +116,19 @@ fn a_copy_of_the_live_directory_opens_to_what_was_there_when_it_began() {
                 copies.push(copy);
                 continue;
             }
-            let (restored, report) = Db::open(&options(&copy.to, &clock, WalFsync::Segment)).unwrap();
+            let (restored, report) =
+                Db::open(&options(&copy.to, &clock, WalFsync::Segment)).unwrap();
             let found = content(&restored);
-            let missing: Vec<_> =
-                copy.acknowledged.iter().filter(|(key, bits)| found.get(*key) != Some(*bits)).collect();
-            assert!(missing.is_empty(), "begun at step {}: {report:?}\n{missing:?}", copy.begun_at);
+            let missing: Vec<_> = copy
+                .acknowledged
+                .iter()
+                .filter(|(key, bits)| found.get(*key) != Some(*bits))
+                .collect();
+            assert!(
+                missing.is_empty(),
+                "begun at step {}: {report:?}\n{missing:?}",
+                copy.begun_at
+            );
             assert!(found.iter().all(|(key, bits)| all.get(key) == Some(bits)));
             opened += 1;
         }

@@ -368,7 +368,9 @@ fn synthetic(fs: &MemoryFs, commit: u64, rows: i64, constants: u32) -> Block {
     let mut writer = BlockWriter::create(fs, Path::new(FOLDER), name, 0).unwrap();
     let rows = (commit as i64 - 1) * rows..commit as i64 * rows;
     for target in 0..10 {
-        let times = rows.clone().map(|row| row * 15_000 + target * 37 + row * row % 5);
+        let times = rows
+            .clone()
+            .map(|row| row * 15_000 + target * 37 + row * row % 5);
         let times: Vec<Timestamp> = times.collect();
         let times = writer.times(&times).unwrap();
         for series in 0..100 {
@@ -379,9 +381,7 @@ fn synthetic(fs: &MemoryFs, commit: u64, rows: i64, constants: u32) -> Block {
                 _ => (row * i64::from(id) + row * row % 11) as f64,
             };
             let values: Vec<f64> = rows.clone().map(value).collect();
-            writer
-                .page(id, times, Positions::From(0), &values)
-                .unwrap();
+            writer.page(id, times, Positions::From(0), &values).unwrap();
         }
     }
     open(fs, &writer.finish(index(0..1000)).unwrap())
@@ -394,12 +394,17 @@ fn directories_are_small() {
     // A constant series: pages, flags, time column, value; and its share of the group.
     let constant = synthetic(&fs, 1, 40, 10);
     assert!(bytes(&constant) <= 6 * 1000, "{}", bytes(&constant));
-    assert_eq!(constant.section_bytes(crate::block::SectionKind::Frames), 20);
+    assert_eq!(
+        constant.section_bytes(crate::block::SectionKind::Frames),
+        20
+    );
     // Others need a place and statistics.
     let varying = synthetic(&fs, 2, 40, 0);
     assert!(bytes(&varying) <= 25 * 1000, "{}", bytes(&varying));
     // Merged, pages lie one behind the other, and a series has one again.
-    let blocks: Vec<Block> = (3..15).map(|commit| synthetic(&fs, commit, 40, 6)).collect();
+    let blocks: Vec<Block> = (3..15)
+        .map(|commit| synthetic(&fs, commit, 40, 6))
+        .collect();
     let output = merged(&fs, &blocks);
     assert_eq!(output.samples(), 12 * 40 * 1000);
     assert!(bytes(&output) <= 14 * 1000, "{}", bytes(&output));
