@@ -136,7 +136,10 @@ fn deletes_and_snapshots_work_as_in_prometheus() {
     assert_eq!(admin(&server, "clean_tombstones"), good());
     assert_eq!(names(&server), json!([]));
     let metrics = server.get("/metrics").text();
-    assert!(metrics.contains("\nnarthex_storage_tombstones 3\n"), "{metrics}");
+    assert!(
+        metrics.contains("\nnarthex_storage_tombstones 3\n"),
+        "{metrics}"
+    );
     let snapshot = format!("data/snapshots/{name}");
     let folder = server.stop();
     let server = builder(WINDOW)

@@ -238,7 +238,9 @@ fn check_late(
         return Ok(());
     };
     let store_newest = (store.head)().range.map(|(_, newest)| newest);
-    let too_old = store_newest.unwrap_or(newest.time).saturating_sub(window_ms);
+    let too_old = store_newest
+        .unwrap_or(newest.time)
+        .saturating_sub(window_ms);
     let refused = samples.iter().find_map(|sample| {
         let same_value = sample.value.to_bits() == newest.value.to_bits();
         match sample.time.cmp(&newest.time) {

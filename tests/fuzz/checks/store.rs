@@ -67,7 +67,10 @@ pub(super) fn check_sealed_file(bytes: &[u8]) -> bool {
     if *mode != 0 {
         correct_checksums(&mut file);
     }
-    let fs = store_with("narthex/blocks/00000000000000000001-00000000000000000009-0.nx", &file);
+    let fs = store_with(
+        "narthex/blocks/00000000000000000001-00000000000000000009-0.nx",
+        &file,
+    );
     let (contents, report) = open(&fs);
     if let Ok(contents) = &contents {
         for (labels, samples) in contents {
