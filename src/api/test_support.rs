@@ -11,9 +11,9 @@ use http::{HeaderMap, Request, StatusCode};
 use narthex_query::{Engine, EngineOptions, testscript::MemoryStore as Samples};
 use narthex_rules::GroupStatus;
 use narthex_storage::{
-    AppendError, Appendable, Appender, Budget, Commit, Labels, Matcher, Querier, Queryable,
-    ReadError, Refusal, Regex, Sample, Select, SeriesRef, TargetAppender, TargetKey, TimeRange,
-    Timestamp, Wants,
+    AppendError, Appendable, Appender, Budget, Commit, Exemplar, Labels, Matcher, Querier,
+    Queryable, ReadError, Refusal, Regex, Sample, Select, SeriesRef, TargetAppender, TargetKey,
+    TimeRange, Timestamp, Wants,
 };
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
@@ -113,6 +113,8 @@ impl Appender for Pending {
         self.samples
             .extend(samples.iter().map(|sample| (series, *sample)));
     }
+
+    fn exemplar(&mut self, _: &Labels, _: Exemplar) {}
 
     fn commit(self: Box<Self>, all_or_nothing: bool) -> Result<Commit, AppendError> {
         let mut store = self.store.samples();

@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use crate::{AppendError, Labels, Refusal, Sample, Timestamp};
+use crate::{AppendError, Exemplar, Labels, Refusal, Sample, Timestamp};
 
 /// Something that can be written to.
 pub trait Appendable: Send + Sync {
@@ -64,6 +64,10 @@ pub trait Appender: Send {
     /// Adds samples of one series, ascending in time.
     fn samples(&mut self, series: SeriesRef, samples: &[Sample]);
 
+    /// Adds an exemplar of a series that the store has or that samples were added for. It is taken
+    /// after the commit, and refused by itself.
+    fn exemplar(&mut self, series: &Labels, exemplar: Exemplar);
+
     /// Appends everything added and returns once the record was handed to the kernel. With
     /// `all_or_nothing` a single refusal keeps everything out (the refusals are still listed).
     ///
@@ -84,6 +88,8 @@ pub struct Commit {
     /// The samples refused, by their index: for an [`Appender`] the order in which they were added;
     /// for a row first the [`RowBuilder::set`] calls in order, then the [`RowBuilder::at`] calls.
     pub refused: Vec<(u32, Refusal)>,
+    /// The number of exemplars that came before their series' newest one.
+    pub exemplars_out_of_order: u32,
 }
 
 /// One row of a target, filled by the caller and emptied by [`TargetAppender::commit`].
@@ -93,6 +99,7 @@ pub struct RowBuilder {
     pub(crate) same: Vec<Range<u32>>,
     pub(crate) set: Vec<(Column, f64)>,
     pub(crate) at: Vec<(Column, Sample)>,
+    pub(crate) exemplars: Vec<(Column, Exemplar)>,
 }
 
 impl RowBuilder {
@@ -102,6 +109,7 @@ impl RowBuilder {
         self.same.clear();
         self.set.clear();
         self.at.clear();
+        self.exemplars.clear();
     }
 
     /// The columns of the range are present with the bits of the target's previous row.
@@ -120,6 +128,12 @@ impl RowBuilder {
     /// missing from the next row.
     pub fn at(&mut self, column: Column, time: Timestamp, value: f64) {
         self.at.push((column, Sample { time, value }));
+    }
+
+    /// An exemplar of the column's series, taken once the row is and refused by itself; ascending by
+    /// time, value and labels for one column.
+    pub fn exemplar(&mut self, column: Column, exemplar: Exemplar) {
+        self.exemplars.push((column, exemplar));
     }
 
     /// The columns that [`RowBuilder::same`] named, range by range.

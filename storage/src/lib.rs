@@ -23,6 +23,7 @@ mod clock;
 mod codec;
 mod db;
 mod error;
+mod exemplars;
 mod head;
 #[allow(
     dead_code,
@@ -50,6 +51,7 @@ pub use clock::{Clock, SystemClock};
 pub use codec::{PageStats, StatFlags};
 pub use db::{Db, DbOptions, DbStats, OpenReport, WalFsync};
 pub use error::{AppendError, Corruption, IoError, OpenError, OperationError, ReadError, Refusal};
+pub use exemplars::{Exemplar, ExemplarStats};
 pub use index::{Cardinality, CardinalityLists};
 pub use layout::ForeignData;
 pub use mmap::Mapped;

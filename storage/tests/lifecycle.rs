@@ -8,9 +8,9 @@ use std::{
 };
 
 use narthex_storage::{
-    Appendable, Budget, Clock, Commit, Db, DbOptions, DbStats, ForeignData, Labels, Matcher,
-    OpenError, Queryable, RealFs, Refusal, RowBuilder, STALE_MARKER_BITS, Sample, Select,
-    TargetKey, TimeRange, Timestamp, Wants,
+    Appendable, Budget, Clock, Commit, Db, DbOptions, DbStats, Exemplar, ForeignData, Labels,
+    MatchOp, Matcher, OpenError, Queryable, RealFs, Refusal, RowBuilder, STALE_MARKER_BITS, Sample,
+    Select, TargetKey, TimeRange, Timestamp, Wants,
 };
 
 #[derive(Debug, Default)]
@@ -113,6 +113,7 @@ fn sealed_samples_leave_the_log_and_stay_readable() {
     let refused = |refusal| Commit {
         accepted: 0,
         refused: vec![(0, refusal)],
+        exemplars_out_of_order: 0,
     };
     assert_eq!(
         push(&db, "m", 598 * 60_000, 1.0),
@@ -379,4 +380,122 @@ fn data_of_prometheus_is_counted_and_never_touched() {
         .collect();
     names.sort();
     assert_eq!(names, [ulids[0], ulids[1], "lock", "narthex", "wal"]);
+}
+
+#[test]
+fn exemplars_survive_a_kill_a_seal_and_a_damaged_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock::default());
+    let open = |max| {
+        let options = DbOptions {
+            exemplars_max: max,
+            ..options(folder.path(), &clock)
+        };
+        Db::open(&options).unwrap()
+    };
+    let labels = Labels::from_pairs([("__name__", "m"), ("a", "b")]);
+    let exemplar = |trace: &str, time| Exemplar {
+        labels: Labels::from_pairs([("trace_id", trace)]),
+        value: 0.5,
+        time,
+        is_timed: true,
+    };
+    let row = |db: &Db, time, exemplars: &[Exemplar]| {
+        let mut target = db.target(&TargetKey("t".to_owned())).unwrap();
+        let column = target.column(&labels).unwrap();
+        let mut row = RowBuilder::default();
+        row.begin(time);
+        row.set(column, time as f64);
+        for exemplar in exemplars {
+            row.exemplar(column, exemplar.clone());
+        }
+        target.commit(&mut row).unwrap().exemplars_out_of_order
+    };
+    let traces = |db: &Db| {
+        let selector = vec![Matcher::new("__name__", MatchOp::Equal, "m").unwrap()];
+        let found = db.exemplars(&[selector], TimeRange::ALL);
+        let found = found.into_iter().flat_map(|(series, exemplars)| {
+            assert_eq!(series, labels);
+            exemplars
+        });
+        let found = found.map(|exemplar| exemplar.labels.get("trace_id").unwrap().to_owned());
+        found.collect::<Vec<_>>()
+    };
+
+    let (db, _) = open(3);
+    assert_eq!(row(&db, 1, &[exemplar("a", 1), exemplar("b", 2)]), 0);
+    // An exemplar of an earlier time is refused by itself, the same again is not worth a word.
+    assert_eq!(row(&db, 2, &[exemplar("b", 2), exemplar("c", 1)]), 1);
+    let mut appender = db.appender();
+    appender.exemplar(&labels, exemplar("d", 3));
+    let unknown = Labels::from_pairs([("__name__", "m"), ("a", "unknown")]);
+    appender.exemplar(&unknown, exemplar("e", 3));
+    assert_eq!(appender.commit(true).unwrap(), Commit::default());
+    assert_eq!(traces(&db), ["a", "b", "d"]);
+    // Nothing is closed, as when the process is killed.
+    drop(db);
+    let (db, report) = open(3);
+    assert_eq!(report.wal_damage, []);
+    assert_eq!(traces(&db), ["a", "b", "d"]);
+
+    // What is sealed is in a file beside the log, the newest in the log.
+    row(&db, 5_000_000, &[exemplar("f", 5)]);
+    *clock.0.lock().unwrap() += Duration::from_mins(2);
+    db.maintain().unwrap();
+    assert!(folder.path().join("narthex/exemplars").exists());
+    for _ in 0..3 {
+        *clock.0.lock().unwrap() += Duration::from_mins(61);
+        db.maintain().unwrap();
+    }
+    // Three are kept, and a commit of nothing but exemplars holds up no segment of the log.
+    let mut appender = db.appender();
+    appender.exemplar(&labels, exemplar("g", 6));
+    assert_eq!(appender.commit(true).unwrap(), Commit::default());
+    for _ in 0..3 {
+        *clock.0.lock().unwrap() += Duration::from_mins(61);
+        db.maintain().unwrap();
+    }
+    assert_eq!(
+        std::fs::read_dir(folder.path().join("narthex/wal"))
+            .unwrap()
+            .count(),
+        1
+    );
+    drop(db);
+    let (db, _) = open(9);
+    assert_eq!(traces(&db), ["d", "f", "g"]);
+
+    // A snapshot has them too, and goes on by itself.
+    let snapshot = db.snapshot(false).unwrap();
+    let copy = DbOptions {
+        exemplars_max: 9,
+        ..options(&folder.path().join("snapshots").join(snapshot), &clock)
+    };
+    let (snapshot, _) = Db::open(&copy).unwrap();
+    let mut appender = snapshot.appender();
+    appender.exemplar(&labels, exemplar("h", 7));
+    assert_eq!(appender.commit(true).unwrap(), Commit::default());
+    drop(snapshot);
+    for _ in 0..2 {
+        let (snapshot, _) = Db::open(&copy).unwrap();
+        assert_eq!(traces(&snapshot), ["d", "f", "g", "h"]);
+    }
+
+    db.set_exemplars_max(1);
+    assert_eq!(traces(&db), ["g"]);
+    row(&db, 5_000_002, &[exemplar("h", 7)]);
+    drop(db);
+    let path = folder.path().join("narthex/exemplars");
+    let mut file = std::fs::read(&path).unwrap();
+    let middle = file.len() / 2;
+    file[middle] ^= 1;
+    std::fs::write(&path, file).unwrap();
+    let (db, report) = open(9);
+    assert_eq!(report.wal_damage.len(), 1, "{report:?}");
+    assert_eq!(report.wal_damage[0].at.file, path);
+    assert!(traces(&db).contains(&"h".to_owned()), "the log goes on");
+    drop(db);
+    let (db, _) = open(0);
+    assert_eq!(row(&db, 5_000_003, &[exemplar("i", 8)]), 0);
+    assert_eq!(traces(&db), Vec::<String>::new());
 }

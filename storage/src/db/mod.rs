@@ -22,13 +22,16 @@ use std::{
 };
 
 use crate::{
-    AppendError, Appendable, Appender, Clock, Fs, OpenError, OperationError, Querier, Queryable,
-    ReadError, TargetAppender, TargetKey, TimeRange, Timestamp,
+    AppendError, Appendable, Appender, Clock, Exemplar, ExemplarStats, Fs, Labels, Matcher,
+    OpenError, OperationError, Querier, Queryable, ReadError, TargetAppender, TargetKey, TimeRange,
+    Timestamp,
+    error::IoError,
+    exemplars::Exemplars,
     head::{Head, HeadAppender, HeadTargetAppender, Known, Replay},
     index::CardinalityLists,
     layout::{self, ForeignData, Layout},
     read::{Catalog, Found, Sealed, StoreQuerier},
-    wal::{self, ClosedSegment, Damage, Wal},
+    wal::{self, ClosedSegment, Covered, Damage, SideFile, Wal},
 };
 
 use compact::Compacting;
@@ -86,6 +89,8 @@ pub struct DbOptions {
     pub wal_fsync: WalFsync,
     /// The most series there may be. `None`: without limit.
     pub series_max: Option<usize>,
+    /// The most exemplars that are kept, of all series together; the oldest go first. 0: none.
+    pub exemplars_max: usize,
     /// Whether to take the lock file.
     pub lock: bool,
 }
@@ -102,6 +107,7 @@ impl DbOptions {
             out_of_order_window_ms: 0,
             wal_fsync: WalFsync::Segment,
             series_max: None,
+            exemplars_max: 0,
             lock: true,
         }
     }
@@ -175,6 +181,8 @@ pub struct DbStats {
     pub size_retentions: u64,
     /// Deletions that blocks still hold samples of, or did until ten minutes ago.
     pub tombstones: u64,
+    /// What there is of exemplars.
+    pub exemplars: ExemplarStats,
     /// Bytes of the log.
     pub wal_bytes: u64,
     /// The number of the log segment that is written.
@@ -192,10 +200,12 @@ pub struct DbStats {
 struct Maintenance {
     /// When the last seal was tried, on the monotonic clock.
     sealed_at: Duration,
-    /// When what was sealed, oldest first; those that the log still has.
-    seals: VecDeque<(Duration, u64)>,
-    /// Up to this commit the log is not needed any more.
-    settled: u64,
+    /// What of the log is elsewhere too.
+    covered: Covered,
+    /// Since when what was, oldest first; only what the log still has.
+    earlier: VecDeque<(Duration, Covered)>,
+    /// What of the log is not needed any more.
+    settled: Covered,
     /// Files that are to go.
     superseded: SupersededFiles,
     /// What is deleted and still in blocks.
@@ -203,13 +213,13 @@ struct Maintenance {
 }
 
 impl Maintenance {
-    /// Forgets the seals that are old enough; the log is then not needed up to the last of them.
-    fn settle(&mut self, now: Duration) -> u64 {
-        while let Some((at, commit)) = self.seals.front().copied()
+    /// What has been elsewhere for long enough is not needed any more.
+    fn settle(&mut self, now: Duration) -> Covered {
+        while let Some((at, covered)) = self.earlier.front().copied()
             && now.saturating_sub(at) >= SUPERSEDED_KEPT_FOR
         {
-            self.settled = commit;
-            self.seals.pop_front();
+            self.settled = covered;
+            self.earlier.pop_front();
         }
         self.settled
     }
@@ -280,24 +290,44 @@ impl Db {
             known,
         };
         let mut closed = Vec::new();
-        let segments = wal::read_folder(&**fs, &layout.wal, catalog.sealed, |segment, record| {
+        let exemplars = Exemplars::new(options.exemplars_max);
+        let beside = if exemplars.is_enabled() {
+            exemplars.load(&**fs, &layout.ours)?
+        } else {
+            SideFile {
+                first_segment: u64::MAX,
+                damage: Vec::new(),
+            }
+        };
+        let covered = Covered {
+            commit: catalog.sealed,
+            segment: beside.first_segment,
+        };
+        let segments = wal::read_folder(&**fs, &layout.wal, covered, |segment, record| {
+            exemplars.replay(&record);
             replay.apply(segment, record)
         })?;
-        let mut number = 0;
+        // A snapshot has files beside a log, and none of its segments.
+        let mut number = match covered.segment {
+            u64::MAX => 0,
+            first => first.saturating_sub(1),
+        };
         let mut report = OpenReport {
             foreign,
             wal_segments: segments.len() as u64,
             blocks: catalog.blocks.len() as u64,
             block_damage: left_out.lost,
             blocks_restored: left_out.restored,
+            wal_damage: beside.damage,
             ..OpenReport::default()
         };
         for segment in segments {
-            number = segment.number;
+            number = number.max(segment.number);
             let removed = segment.bytes == 0 && !segment.damage.is_empty();
             report.wal_damage.extend(segment.damage);
             if !removed {
                 closed.push(ClosedSegment {
+                    number: segment.number,
                     path: segment.path,
                     last_commit: segment.last_commit,
                     bytes: segment.bytes,
@@ -330,6 +360,7 @@ impl Db {
                 wal,
                 options.series_max,
                 options.out_of_order_window_ms,
+                exemplars,
             )),
             retention: Mutex::new(Retention {
                 time_ms: options.retention_time_ms,
@@ -338,8 +369,15 @@ impl Db {
             wal_corruptions: report.wal_damage.len() as u64,
             maintenance: Mutex::new(Maintenance {
                 sealed_at: now,
-                seals: VecDeque::from([(now, sealed)]),
-                settled: 0,
+                covered: Covered {
+                    commit: sealed,
+                    segment: number + 1,
+                },
+                earlier: VecDeque::from([(now, covered)]),
+                settled: Covered {
+                    commit: 0,
+                    segment: 0,
+                },
                 superseded,
                 deletions: Deletions::new(tombstones),
             }),
@@ -367,6 +405,7 @@ impl Db {
         if self.seal_is_due(now.saturating_sub(maintenance.sealed_at)) {
             self.seal(&mut maintenance)?;
         }
+        self.save_beside(&mut maintenance)?;
         self.head.prune();
         self.retain(&mut maintenance)?;
         self.remove_superseded(&mut maintenance, now)?;
@@ -391,14 +430,10 @@ impl Db {
 
     /// Seals everything there is; answers whether there was anything.
     fn seal(&self, maintenance: &mut Maintenance) -> Result<bool, AppendError> {
-        let now = self.clock.monotonic();
-        maintenance.sealed_at = now;
+        maintenance.sealed_at = self.clock.monotonic();
         match self.head.seal(&*self.fs, &self.layout.blocks) {
             Ok(is_new) => {
-                if is_new {
-                    let sealed = self.head.catalog().sealed;
-                    maintenance.seals.push_back((now, sealed));
-                }
+                self.save_beside(maintenance)?;
                 Ok(is_new)
             }
             Err(OpenError::Io(error)) => Err(AppendError::Io(error)),
@@ -419,6 +454,44 @@ impl Db {
     /// on.
     pub fn set_out_of_order_window(&self, window_ms: i64) {
         self.head.set_out_of_order_window(window_ms);
+    }
+
+    /// Changes what [`DbOptions::exemplars_max`] said, now.
+    pub fn set_exemplars_max(&self, max: usize) {
+        self.head.exemplars.resize(max);
+    }
+
+    /// The exemplars within `range` of the series that one of the selectors matches, by series in label
+    /// order, each series' oldest first.
+    pub fn exemplars(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+    ) -> Vec<(Labels, Vec<Exemplar>)> {
+        self.head.exemplars.select(selectors, range)
+    }
+
+    /// Writes the files beside the log when a segment of it has ended or a seal has made it superfluous,
+    /// and notes since when it is.
+    fn save_beside(&self, maintenance: &mut Maintenance) -> Result<(), IoError> {
+        let (_, segment) = self.head.wal_size();
+        let covered = Covered {
+            commit: self.head.catalog().sealed,
+            segment,
+        };
+        if covered == maintenance.covered {
+            return Ok(());
+        }
+        // What is in earlier segments was in the ring before it was in the log.
+        if self.head.exemplars.is_enabled() {
+            self.head
+                .exemplars
+                .save(&*self.fs, &self.layout.ours, segment)?;
+        }
+        maintenance.covered = covered;
+        let now = self.clock.monotonic();
+        maintenance.earlier.push_back((now, covered));
+        Ok(())
     }
 
     fn retention(&self) -> MutexGuard<'_, Retention> {
@@ -474,6 +547,7 @@ impl Db {
             time_retentions: get(&self.counters.time_retentions),
             size_retentions: get(&self.counters.size_retentions),
             tombstones: get(&self.counters.tombstones),
+            exemplars: self.head.exemplars.stats(),
             wal_bytes,
             wal_segment,
             wal_write_failures: get(&counters.wal_write_failures),

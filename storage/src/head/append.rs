@@ -8,8 +8,10 @@ use super::{
     target::TargetWriter,
 };
 use crate::{
-    AppendError, Appender, Column, Commit, Labels, Refusal, RowBuilder, Sample, SeriesRef,
-    TargetAppender, TargetKey,
+    AppendError, Appender, Column, Commit, Exemplar, Labels, Refusal, RowBuilder, Sample,
+    SeriesRef, TargetAppender, TargetKey,
+    exemplars::ExemplarRefusal,
+    wal::{WriteFailure, encode_exemplars},
 };
 
 /// Appends rows of one target.
@@ -65,6 +67,7 @@ impl TargetAppender for HeadTargetAppender {
     }
 
     fn commit(&mut self, row: &mut RowBuilder) -> Result<Commit, AppendError> {
+        let exemplars = std::mem::take(&mut row.exemplars);
         let work = Work::Row {
             target: self.target,
             row: std::mem::take(row),
@@ -75,6 +78,13 @@ impl TargetAppender for HeadTargetAppender {
             row.begin(row.time());
         }
         match outcome {
+            Outcome::Done(Ok(mut commit)) => {
+                if !exemplars.is_empty() {
+                    let exemplars = self.head.of_columns(self.target, exemplars);
+                    commit.exemplars_out_of_order = self.head.keep_exemplars(exemplars);
+                }
+                Ok(commit)
+            }
             Outcome::Done(result) => result,
             Outcome::NotInPreviousRow(column) => {
                 panic!("column {column} is not in the target's previous row")
@@ -99,6 +109,8 @@ pub(crate) struct HeadAppender {
     series: Vec<u32>,
     /// Number of the series, sample.
     samples: Vec<(u32, Sample)>,
+    /// Labels of the series, exemplar.
+    exemplars: Vec<(Labels, Exemplar)>,
 }
 
 impl HeadAppender {
@@ -109,6 +121,7 @@ impl HeadAppender {
             bounds: head.bounds(),
             series: Vec::new(),
             samples: Vec::new(),
+            exemplars: Vec::new(),
         }
     }
 }
@@ -129,6 +142,10 @@ impl Appender for HeadAppender {
             .extend(samples.iter().map(|sample| (id, *sample)));
     }
 
+    fn exemplar(&mut self, series: &Labels, exemplar: Exemplar) {
+        self.exemplars.push((series.clone(), exemplar));
+    }
+
     fn commit(mut self: Box<Self>, all_or_nothing: bool) -> Result<Commit, AppendError> {
         let (_, outcome) = self.head.commit(Work::Push(Push {
             bounds: self.bounds,
@@ -136,6 +153,15 @@ impl Appender for HeadAppender {
             all_or_nothing,
         }));
         match outcome {
+            Outcome::Done(Ok(mut commit)) => {
+                let mut exemplars = std::mem::take(&mut self.exemplars);
+                let is_kept = !all_or_nothing || commit.refused.is_empty();
+                if is_kept && !exemplars.is_empty() {
+                    exemplars.retain(|(series, _)| self.head.has_series(series));
+                    commit.exemplars_out_of_order = self.head.keep_exemplars(exemplars);
+                }
+                Ok(commit)
+            }
             Outcome::Done(result) => result,
             Outcome::NotInPreviousRow(_) => unreachable!("only rows refer to a previous row"),
         }
@@ -152,6 +178,59 @@ impl Head {
     /// The number of the newest visible commit.
     pub(crate) fn visible(&self) -> u64 {
         self.visible.load(Ordering::Acquire)
+    }
+
+    fn has_series(&self, labels: &Labels) -> bool {
+        self.catalog().known.find(labels).is_some()
+    }
+
+    /// The exemplars of a target's columns with the labels of their series.
+    fn of_columns(
+        &self,
+        target: u32,
+        exemplars: Vec<(Column, Exemplar)>,
+    ) -> Vec<(Labels, Exemplar)> {
+        if !self.exemplars.is_enabled() {
+            return Vec::new();
+        }
+        let mut of_series = Vec::with_capacity(exemplars.len());
+        {
+            let state = self.state();
+            let writer = &state.targets[target as usize];
+            for (column, exemplar) in exemplars {
+                of_series.extend(writer.series_of(column.0).map(|id| (id, exemplar)));
+            }
+        }
+        let known = &self.catalog().known;
+        let with_labels = of_series
+            .into_iter()
+            .filter_map(|(id, exemplar)| Some((known.labels(id)?, exemplar)));
+        with_labels.collect()
+    }
+
+    /// Keeps exemplars, in the log too; answers how many were out of order. A disk that does not take
+    /// them costs no more than their survival.
+    fn keep_exemplars(&self, mut exemplars: Vec<(Labels, Exemplar)>) -> u32 {
+        let mut out_of_order = 0;
+        // The log has them in the order of the ring.
+        let mut state = self.state();
+        exemplars.retain(|(series, exemplar)| {
+            let verdict = self.exemplars.append(series, exemplar.clone());
+            out_of_order += u32::from(verdict == Err(ExemplarRefusal::OutOfOrder));
+            verdict.is_ok()
+        });
+        if exemplars.is_empty() || state.poisoned || state.closed {
+            return out_of_order;
+        }
+        let mut records = Vec::new();
+        encode_exemplars(&mut records, &exemplars);
+        if let Err(failure) = state.wal.write(&records) {
+            state.poisoned |= matches!(failure, WriteFailure::Unknown(_));
+            self.counters
+                .wal_write_failures
+                .fetch_add(1, Ordering::Relaxed);
+        }
+        out_of_order
     }
 
     /// Bytes of the log, and the number of the segment that is written.

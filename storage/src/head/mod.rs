@@ -25,7 +25,7 @@ use std::{
     },
 };
 
-use crate::{Labels, Refusal, TargetKey, Timestamp, read::Catalog, wal::Wal};
+use crate::{Labels, Refusal, TargetKey, Timestamp, exemplars::Exemplars, read::Catalog, wal::Wal};
 
 pub(crate) use append::{HeadAppender, HeadTargetAppender};
 pub(crate) use registry::Known;
@@ -69,6 +69,7 @@ pub(crate) struct Head {
     /// Everything up to this commit was dropped from memory.
     pruned: AtomicU64,
     pub(crate) counters: Counters,
+    pub(crate) exemplars: Exemplars,
     series_max: Option<usize>,
     pub(crate) states: States,
     /// Live appenders, which know series by their numbers.
@@ -151,6 +152,7 @@ impl Head {
         wal: Wal,
         series_max: Option<usize>,
         out_of_order_window_ms: i64,
+        exemplars: Exemplars,
     ) -> Self {
         let parts = replay.finish();
         Self {
@@ -180,6 +182,7 @@ impl Head {
             pruned: AtomicU64::new(catalog.sealed),
             catalog: RwLock::new(Arc::new(catalog)),
             counters: Counters::default(),
+            exemplars,
             series_max,
         }
     }

@@ -223,6 +223,9 @@ impl Replay {
                 Ok(())
             }
             Record::Row(row) => self.row(&row),
+            // They have a place of their own.
+            Record::Exemplars(_) => Ok(()),
+            Record::End => Err("a record of a log segment"),
         }
     }
 

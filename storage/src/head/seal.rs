@@ -20,6 +20,7 @@ use crate::{
     block::{Block, BlockName, BlockWriter, IndexBuilder},
     error::IoError,
     read::Sealed,
+    wal::Covered,
 };
 
 /// The commits that a seal takes: after `before`, up to `cut`.
@@ -197,16 +198,16 @@ impl Head {
         removed
     }
 
-    /// Begins a new log segment when due and removes those that hold nothing beyond commit `settled`.
+    /// Begins a new log segment when due and removes those that hold nothing that is not `settled`.
     pub(crate) fn maintain_wal(
         &self,
         segment_age_max: Duration,
-        settled: u64,
+        settled: Covered,
     ) -> Result<(), IoError> {
         let mut state = self.state();
         let last = state.sequence;
         state.wal.rotate_if_due(last, segment_age_max)?;
-        let removed = state.wal.drop_up_to(settled)?;
+        let removed = state.wal.drop_settled(settled)?;
         self.counters
             .wal_truncations
             .fetch_add(removed, Ordering::Relaxed);

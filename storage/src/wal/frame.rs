@@ -11,6 +11,8 @@ use crate::codec::{CodecError, Cursor, put_varint};
 const MAGIC: &[u8; 8] = b"NXWAL\0\0\x02";
 /// Magic, the last commit before the segment, checksum of both.
 pub(super) const SEGMENT_HEADER_BYTES: usize = 8 + 8 + 4;
+/// Stands for a segment's number in a file beside the log.
+pub(super) const SIDE_FILE: u64 = 0;
 /// Length, checksum of the body, checksum of both and of the place.
 const HEADER_BYTES: usize = 4 + 4 + 4;
 

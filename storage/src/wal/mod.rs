@@ -6,6 +6,7 @@ mod change;
 mod frame;
 mod reader;
 mod record;
+mod side;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -13,6 +14,9 @@ mod writer;
 pub(crate) use change::Change;
 pub(crate) use frame::RECORD_BYTES_MAX;
 pub use reader::Damage;
-pub(crate) use reader::{holds_commits, read_folder};
-pub(crate) use record::{Record, RowRecord, encode_row, encode_series, encode_solo};
+pub(crate) use reader::{Covered, holds_commits, read_folder};
+pub(crate) use record::{
+    Record, RowRecord, encode_exemplars, encode_row, encode_series, encode_solo,
+};
+pub(crate) use side::{SideFile, load_side_file, save_side_file};
 pub(crate) use writer::{ClosedSegment, Wal, WriteFailure};

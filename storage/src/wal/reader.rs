@@ -108,14 +108,30 @@ fn numbered(fs: &dyn Fs, folder: &Path) -> Result<Vec<SegmentFile>, IoError> {
     Ok(files)
 }
 
+/// What of the log is elsewhere too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Covered {
+    /// Commits up to this one are in blocks.
+    pub(crate) commit: u64,
+    /// Everything else in segments before this one is in files beside the log.
+    pub(crate) segment: u64,
+}
+
+impl Covered {
+    /// Whether it is everything of a segment, whose last commit, or the last before it, is given.
+    pub(crate) fn is_all_of(&self, segment: u64, last_commit: u64) -> bool {
+        segment < self.segment && last_commit <= self.commit
+    }
+}
+
 /// Hands every whole record of the segments to `apply`, in order, with the segment's number; a
-/// segment without a commit behind `covered` is left out. `apply` refuses a record that does not fit
+/// segment without anything that is not `covered` is left out. `apply` refuses a record that does not fit
 /// what came before, leaving everything as it was; it is reported as damage with the words that
 /// `apply` expected. Cuts a torn end off the newest segment.
 pub(crate) fn read_folder(
     fs: &dyn Fs,
     folder: &Path,
-    covered: u64,
+    covered: Covered,
     mut apply: impl FnMut(u64, Record<'_>) -> Result<(), &'static str>,
 ) -> Result<Vec<Segment>, IoError> {
     let mut buffers = Buffers::default();
@@ -133,7 +149,7 @@ pub(crate) fn read_folder(
             last_commit,
             damage: Vec::new(),
         };
-        if end_commit.is_none_or(|end| end > covered) {
+        if !end_commit.is_some_and(|end| covered.is_all_of(file.number, end)) {
             let bytes = fs.map(&segment.path, file.bytes)?;
             let read = read_segment(&bytes, file.number, |record| {
                 if let Some(commit) = commit_of(record) {
@@ -189,7 +205,7 @@ struct Gap {
 
 /// What came of reading a segment.
 #[derive(Debug, Default)]
-struct Read {
+pub(super) struct Read {
     /// Where there is no whole frame, in order.
     damaged: Vec<Gap>,
     /// The records that were refused, by reason.
@@ -243,7 +259,7 @@ impl Read {
         is_begun.then_some(0)
     }
 
-    fn report(self, path: &Path, torn: Option<usize>) -> Vec<Damage> {
+    pub(super) fn report(self, path: &Path, torn: Option<usize>) -> Vec<Damage> {
         let mut gaps = self.damaged;
         gaps.extend(self.refused);
         gaps.sort_by_key(|gap| gap.offset);
@@ -266,7 +282,7 @@ impl Read {
 }
 
 /// Hands the records of a segment to `each`, in order.
-fn read_segment(
+pub(super) fn read_segment(
     bytes: &[u8],
     number: u64,
     mut each: impl FnMut(&[u8]) -> Result<(), &'static str>,

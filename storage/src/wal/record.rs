@@ -5,13 +5,15 @@
 
 use super::{change::Change, frame::put_record};
 use crate::{
-    Labels, Sample, Timestamp,
+    Exemplar, Labels, Sample, Timestamp,
     codec::{CodecError, Cursor, put_varint, put_zigzag},
 };
 
 const KIND_SERIES: u8 = 1;
 const KIND_ROW: u8 = 2;
 const KIND_SOLO: u8 = 3;
+const KIND_EXEMPLARS: u8 = 4;
+const KIND_END: u8 = 5;
 
 const ROW_RESET: u8 = 1;
 const ROW_PRESENCE: u8 = 2;
@@ -35,6 +37,10 @@ pub(crate) enum Record<'a> {
         commit: u64,
         samples: &'a [(u32, Sample)],
     },
+    /// Exemplars that were accepted, each with the labels of its series.
+    Exemplars(&'a [(Labels, Exemplar)]),
+    /// Nothing follows; only in files beside the log.
+    End,
 }
 
 /// One commit of a target.
@@ -69,11 +75,7 @@ pub(crate) fn encode_series(out: &mut Vec<u8>, series: &[(u32, &Labels)]) {
         for (id, labels) in series {
             put_zigzag(i64::from(*id) - i64::from(next), out);
             next = id.wrapping_add(1);
-            put_varint(labels.len() as u64, out);
-            for (name, value) in labels.iter() {
-                put_text(out, name);
-                put_text(out, value);
-            }
+            put_labels(out, labels);
         }
     });
 }
@@ -120,6 +122,25 @@ pub(crate) fn encode_solo(out: &mut Vec<u8>, commit: u64, samples: &[(u32, Sampl
         put_varint(commit, out);
         put_samples(out, samples);
     });
+}
+
+pub(crate) fn encode_exemplars(out: &mut Vec<u8>, exemplars: &[(Labels, Exemplar)]) {
+    put_record(out, KIND_EXEMPLARS, |out| {
+        put_varint(exemplars.len() as u64, out);
+        let mut before = 0;
+        for (series, exemplar) in exemplars {
+            put_labels(out, series);
+            put_labels(out, &exemplar.labels);
+            out.push(u8::from(exemplar.is_timed));
+            put_zigzag(exemplar.time.wrapping_sub(before), out);
+            before = exemplar.time;
+            Change::between(0, exemplar.value.to_bits()).encode(out);
+        }
+    });
+}
+
+pub(crate) fn encode_end(out: &mut Vec<u8>) {
+    put_record(out, KIND_END, |_| {});
 }
 
 /// Appends runs as (first, count), ascending and apart.
@@ -218,6 +239,14 @@ fn put_samples(out: &mut Vec<u8>, samples: &[(u32, Sample)]) {
     }
 }
 
+fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
+    put_varint(labels.len() as u64, out);
+    for (name, value) in labels.iter() {
+        put_text(out, name);
+        put_text(out, value);
+    }
+}
+
 fn put_text(out: &mut Vec<u8>, text: &str) {
     put_varint(text.len() as u64, out);
     out.extend_from_slice(text.as_bytes());
@@ -231,6 +260,7 @@ pub(super) struct Buffers {
     present: Vec<(u32, u32)>,
     changed: Vec<(u32, Change)>,
     solo: Vec<(u32, Sample)>,
+    exemplars: Vec<(Labels, Exemplar)>,
 }
 
 type Result<T> = std::result::Result<T, CodecError>;
@@ -264,6 +294,11 @@ pub(super) fn decode<'a>(record: &'a [u8], buffers: &'a mut Buffers) -> Result<R
                 samples: &buffers.solo,
             }
         }
+        KIND_EXEMPLARS => {
+            exemplars(&mut input, &mut buffers.exemplars)?;
+            Record::Exemplars(&buffers.exemplars)
+        }
+        KIND_END => Record::End,
         _ => return Err(BAD),
     };
     if !input.rest().is_empty() {
@@ -304,10 +339,36 @@ fn series(input: &mut Cursor<'_>, out: &mut Vec<(u32, Labels)>) -> Result<()> {
     for _ in 0..count(input)? {
         let id = near(input, next)?;
         next = id.wrapping_add(1);
-        let pairs = (0..count(input)?).map(|_| Ok((text(input)?, text(input)?)));
-        let pairs = pairs.collect::<Result<Vec<_>>>()?;
-        let labels = Labels::try_from_pairs(pairs).map_err(|_| BAD)?;
-        out.push((id, labels));
+        out.push((id, labels(input)?));
+    }
+    Ok(())
+}
+
+fn labels(input: &mut Cursor<'_>) -> Result<Labels> {
+    let pairs = (0..count(input)?).map(|_| Ok((text(input)?, text(input)?)));
+    let pairs = pairs.collect::<Result<Vec<_>>>()?;
+    Labels::try_from_pairs(pairs).map_err(|_| BAD)
+}
+
+fn exemplars(input: &mut Cursor<'_>, out: &mut Vec<(Labels, Exemplar)>) -> Result<()> {
+    out.clear();
+    let mut time = 0i64;
+    for _ in 0..count(input)? {
+        let (series, own) = (labels(input)?, labels(input)?);
+        let is_timed = match input.u8(RECORD)? {
+            0 => false,
+            1 => true,
+            _ => return Err(BAD),
+        };
+        time = time.wrapping_add(input.zigzag(RECORD)?);
+        let value = f64::from_bits(Change::decode(input)?.apply(0));
+        let exemplar = Exemplar {
+            labels: own,
+            value,
+            time,
+            is_timed,
+        };
+        out.push((series, exemplar));
     }
     Ok(())
 }

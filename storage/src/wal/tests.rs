@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use super::*;
-use crate::{Fs, Labels, MemoryFs, Sample, SystemClock};
+use crate::{Exemplar, Fs, Labels, MemoryFs, Sample, SystemClock};
 
 /// A row of 80 columns, every third of them changed.
 fn row(commit: u64, previous: u64, reset: Option<&str>) -> Vec<u8> {
@@ -82,15 +82,24 @@ fn word(record: &Record<'_>) -> String {
         Record::Series(series) => format!("{} series", series.len()),
         Record::Row(row) => format!("row {}", row.commit),
         Record::Solo { commit, .. } => format!("solo {commit}"),
+        Record::Exemplars(exemplars) => format!("{} exemplars", exemplars.len()),
+        Record::End => "end".to_owned(),
     }
 }
 
 /// The records that are read, and the damage: segment, offset, bytes, whether it was cut off.
 type Contents = (Vec<String>, Vec<(String, u64, u64, bool)>);
 
+fn up_to(commit: u64) -> Covered {
+    Covered {
+        commit,
+        segment: u64::MAX,
+    }
+}
+
 fn read(fs: &MemoryFs, covered: u64) -> Contents {
     let mut words = Vec::new();
-    let segments = read_folder(fs, Path::new(FOLDER), covered, |_, record| {
+    let segments = read_folder(fs, Path::new(FOLDER), up_to(covered), |_, record| {
         words.push(word(&record));
         Ok(())
     })
@@ -293,7 +302,7 @@ fn covered_segments_are_not_read() {
         (9, vec!["solo 4"]),
     ] {
         let mut words = Vec::new();
-        let segments = read_folder(&fs, Path::new(FOLDER), covered, |_, record| {
+        let segments = read_folder(&fs, Path::new(FOLDER), up_to(covered), |_, record| {
             words.push(word(&record));
             Ok(())
         })
@@ -310,7 +319,7 @@ fn covered_segments_are_not_read() {
 fn refused_records_are_counted_by_reason() {
     let fs = MemoryFs::default();
     let (_, begins) = written(&fs);
-    let segments = read_folder(&fs, Path::new(FOLDER), 0, |number, record| {
+    let segments = read_folder(&fs, Path::new(FOLDER), up_to(0), |number, record| {
         assert_eq!(number, 1);
         match record {
             Record::Row(_) => Err("a target"),
@@ -359,7 +368,7 @@ fn records_share_a_frame_up_to_its_size_and_are_compressed() {
     let len = contents(&fs, 1).len();
     assert!(len < records.len() / 4, "{len} of {}", records.len());
     let mut read = Vec::new();
-    let segments = read_folder(&fs, Path::new(FOLDER), 0, |_, record| {
+    let segments = read_folder(&fs, Path::new(FOLDER), up_to(0), |_, record| {
         if let Record::Series(series) = record {
             read.extend(series.iter().cloned());
         }
@@ -478,6 +487,16 @@ fn records_come_back() {
         commit: u64::MAX,
         samples: &solo,
     });
+    let exemplars = [1.5, f64::NAN].map(|value| {
+        let exemplar = Exemplar {
+            labels: Labels::from_pairs([("trace_id", "ü")]),
+            value,
+            time: -7,
+            is_timed: value > 1.0,
+        };
+        (Labels::from_pairs([("__name__", "m")]), exemplar)
+    });
+    records.push(Record::Exemplars(&exemplars));
     let mut buffers = record::Buffers::default();
     for record in &records {
         let mut bytes = Vec::new();
@@ -489,6 +508,8 @@ fn records_come_back() {
             }
             Record::Row(row) => encode_row(&mut bytes, row),
             Record::Solo { commit, samples } => encode_solo(&mut bytes, *commit, samples),
+            Record::Exemplars(exemplars) => encode_exemplars(&mut bytes, exemplars),
+            Record::End => record::encode_end(&mut bytes),
         }
         let (bytes, after) = frame::split_record(&bytes).unwrap();
         assert_eq!(after, &[0u8; 0]);
@@ -501,5 +522,96 @@ fn records_come_back() {
                 "cut at {len}"
             );
         }
+    }
+}
+
+/// The example of `docs/wal.md`.
+fn example_exemplars() -> Vec<(Labels, Exemplar)> {
+    let exemplar = |trace, value, time, is_timed| Exemplar {
+        labels: Labels::from_pairs([("t", trace)]),
+        value,
+        time,
+        is_timed,
+    };
+    vec![
+        (
+            Labels::from_pairs([("a", "b")]),
+            exemplar("1", 2.0, 1_000, true),
+        ),
+        (
+            Labels::from_pairs([("c", "d")]),
+            exemplar("ü", 0.5, 999, false),
+        ),
+    ]
+}
+
+fn example_side_file() -> Vec<u8> {
+    let mut file = b"NXWAL\0\0\x02\x07\0\0\0\0\0\0\0".to_vec();
+    file.extend(0xc714_6ef1u32.to_le_bytes());
+    // The frame: length, checksum of the body, checksum of both and of the place.
+    file.extend(35u32.to_le_bytes());
+    file.extend(0xc596_5814u32.to_le_bytes());
+    file.extend(0x702b_c6fbu32.to_le_bytes());
+    file.extend(b"\x01\x1f\x04\x02");
+    file.extend(b"\x01\x01a\x01b\x01\x01t\x011\x01\xd0\x0f\x04");
+    file.extend(b"\x01\x01c\x01d\x01\x01t\x02\xc3\xbc\x00\x01\xe0\x0a");
+    file.extend(b"\x01\x05");
+    file
+}
+
+#[test]
+fn a_side_file_has_the_documented_bytes() {
+    let mut records = Vec::new();
+    encode_exemplars(&mut records, &example_exemplars());
+    assert_eq!(side::side_file(7, records), example_side_file());
+}
+
+#[test]
+fn a_damaged_side_file_says_where_and_nothing_of_the_log() {
+    let path = Path::new("/narthex/exemplars");
+    let read = |bytes: &[u8]| {
+        let mut exemplars = Vec::new();
+        let file = side::read_side_file(bytes, path, |record| match record {
+            Record::Exemplars(found) => {
+                exemplars.extend_from_slice(found);
+                true
+            }
+            _ => false,
+        });
+        (exemplars, file)
+    };
+    let mut records = Vec::new();
+    let all: Vec<_> = (0..2_000).flat_map(|_| example_exemplars()).collect();
+    for some in all.chunks(100) {
+        encode_exemplars(&mut records, some);
+    }
+    let many = side::side_file(7, records);
+    for whole in [example_side_file(), many] {
+        let (exemplars, file) = read(&whole);
+        assert_eq!((file.first_segment, file.damage), (7, Vec::new()));
+        let check = |damaged: &[u8], what: &str| {
+            let (some, file) = read(damaged);
+            assert_eq!(file.first_segment, 0, "{what}");
+            assert_ne!(file.damage, [], "{what}");
+            assert!(
+                file.damage.iter().all(|damage| damage.at.file == path),
+                "{what}"
+            );
+            assert!(some.iter().all(|one| exemplars.contains(one)), "{what}");
+        };
+        for at in 0..whole.len() {
+            check(&whole[..at], &format!("cut at {at}"));
+            for flip in [0x01, 0x80, 0xff] {
+                let mut damaged = whole.clone();
+                damaged[at] ^= flip;
+                check(&damaged, &format!("byte {at} ^ {flip:#x}"));
+            }
+            let mut zeroed = whole.clone();
+            zeroed[at..].fill(0);
+            if zeroed != whole {
+                check(&zeroed, &format!("zeros from {at}"));
+            }
+        }
+        check(&[&whole[..], &whole[20..]].concat(), "twice");
     }
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::frame::{Place, SEGMENT_HEADER_BYTES, put_frames, segment_header};
+use super::reader::Covered;
 use crate::{AppendFile, Clock, Fs, error::IoError};
 
 /// A buffer that is kept for the next write is not larger.
@@ -18,6 +19,7 @@ const BUFFER_BYTES_MAX: usize = 1 << 20;
 /// A segment that is no longer written.
 #[derive(Debug, Clone)]
 pub(crate) struct ClosedSegment {
+    pub(crate) number: u64,
     pub(crate) path: PathBuf,
     /// The number of the last commit in it or before it.
     pub(crate) last_commit: u64,
@@ -163,12 +165,13 @@ impl Wal {
             }
         };
         self.stray = None;
-        self.number += 1;
         self.closed.push(ClosedSegment {
+            number: self.number,
             path: std::mem::replace(&mut self.path, path),
             last_commit,
             bytes: self.len,
         });
+        self.number += 1;
         self.file = file;
         self.len = SEGMENT_HEADER_BYTES as u64;
         self.begun_at = self.clock.monotonic();
@@ -184,11 +187,11 @@ impl Wal {
         Ok(())
     }
 
-    /// Removes the oldest segments that hold no commit beyond `settled`; answers how many.
-    pub(crate) fn drop_up_to(&mut self, settled: u64) -> Result<u64, IoError> {
+    /// Removes the oldest segments that hold nothing that is not `settled`; answers how many.
+    pub(crate) fn drop_settled(&mut self, settled: Covered) -> Result<u64, IoError> {
         let before = self.closed.len();
         while let Some(oldest) = self.closed.first() {
-            if oldest.last_commit > settled {
+            if !settled.is_all_of(oldest.number, oldest.last_commit) {
                 break;
             }
             self.fs.remove_file(&oldest.path)?;
