@@ -171,7 +171,8 @@ pub struct Run<'a> {
     may_be_stale: bool,
     body: Body<'a>,
     times: &'a [Timestamp],
-    statistics: Option<&'a PageStats>,
+    /// The page that the run's values are all of.
+    whole: Option<(&'a Block, &'a PageRef)>,
 }
 
 /// Where values come from; private so that storage can add encodings unseen.
@@ -226,29 +227,30 @@ impl<'a> Run<'a> {
             may_be_stale: true,
             body: Body::Floats(values),
             times,
-            statistics: None,
+            whole: None,
         }
     }
 
-    /// A run of sealed values, as many as `times`. `statistics` are of exactly these.
+    /// A run of sealed values, as many as `times`; `whole` is the page that they are all of.
     pub(crate) fn sealed(
         times: &'a [Timestamp],
         body: Body<'a>,
         may_be_stale: bool,
-        statistics: Option<&'a PageStats>,
+        whole: Option<(&'a Block, &'a PageRef)>,
     ) -> Self {
         Self {
             len: u32::try_from(times.len()).expect("a page holds fewer than 2^32 samples"),
             may_be_stale,
             body,
             times,
-            statistics,
+            whole,
         }
     }
 
     /// Statistics of exactly the run's values, staleness markers excluded; `None` where nobody counted.
-    pub fn statistics(&self) -> Option<&PageStats> {
-        self.statistics
+    pub fn statistics(&self) -> Option<PageStats> {
+        let (block, page) = self.whole?;
+        block.stats(page).ok()
     }
 
     /// The number of samples.

@@ -60,10 +60,10 @@ pub(crate) struct PageRef {
     pub(super) presence: Option<u32>,
     /// `false`: there is no staleness marker in it.
     pub(crate) may_be_stale: bool,
-    /// Of the values; computed where the page is constant.
-    pub(crate) stats: PageStats,
     /// The value of all of them, if they are the same. Such a page has no bytes.
     pub(crate) constant: Option<f64>,
+    /// Where in the section the statistics are; nowhere for a constant page.
+    pub(super) stats_at: usize,
     pub(super) place: Place,
 }
 
@@ -101,14 +101,13 @@ impl PageSummary {
 }
 
 impl PageRef {
-    /// What the page holds.
-    pub(crate) const fn summary(&self) -> PageSummary {
-        PageSummary {
-            len: self.len,
-            may_be_stale: self.may_be_stale,
-            stats: self.stats,
-            constant: self.constant,
+    /// The statistics of the values of a page of this section.
+    pub(super) fn stats(&self, section: &[u8]) -> Result<PageStats, CodecError> {
+        if let Some(value) = self.constant {
+            return Ok(PageStats::of_constant(value, self.len));
         }
+        let bytes = section.get(self.stats_at..);
+        PageStats::decode(&mut Cursor::new(bytes.unwrap_or_default()), self.len)
     }
 
     /// Whether the series has no sample at some of the timestamps that the page spans.
@@ -154,6 +153,8 @@ pub(super) struct State {
     presence: u32,
     /// The place that lies furthest in the file.
     latest: Option<Place>,
+    /// The length of the column `times`, where it was looked up.
+    column_len: Option<u32>,
 }
 
 impl State {
@@ -169,8 +170,8 @@ impl State {
         self.latest.map_or(0, |place| place.frame)
     }
 
-    /// Appends a page; `column_len` is the length of its time column.
-    fn put(&mut self, page: &PageRef, column_len: u32, out: &mut Vec<u8>) {
+    /// Appends a page; `column_len` is the length of its time column, `stats` are its statistics.
+    fn put(&mut self, page: &PageRef, column_len: u32, stats: &[u8], out: &mut Vec<u8>) {
         let flag = |on: bool, flag: u8| if on { flag } else { 0 };
         let is_part = page.first != 0 || page.span != column_len;
         let place = (page.place.frame, page.place.offset);
@@ -201,13 +202,19 @@ impl State {
                 put_varint(u64::from(page.place.offset), out);
             }
             put_varint(u64::from(page.place.bytes), out);
-            page.stats.encode(page.len, out);
+            out.extend_from_slice(stats);
         }
         self.take(page);
     }
 
-    /// Reads a page and checks every number that does not need the file.
-    fn read(&mut self, cursor: &mut Cursor<'_>, times_table: &[u8]) -> Result<PageRef, CodecError> {
+    /// Reads a page and checks every number that does not need the file. The cursor is in a section of
+    /// `section_len` bytes, up to its end.
+    fn read(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        section_len: usize,
+        times_table: &[u8],
+    ) -> Result<PageRef, CodecError> {
         let flags = cursor.u8("the flags of a page")?;
         if flags & !KNOWN_FLAGS != 0 || flags & (CONSTANT | BEHIND) == CONSTANT | BEHIND {
             return Err(CodecError {
@@ -221,7 +228,11 @@ impl State {
             number.ok_or(CodecError { expected })
         };
         let times = number(cursor, self.times, "the time column of a page")?;
-        let column_len = TimesEntry::read(times_table, times)?.len;
+        let column_len = match self.column_len {
+            Some(len) if times == self.times => len,
+            _ => TimesEntry::read(times_table, times)?.len,
+        };
+        self.column_len = Some(column_len);
         let (mut first, mut span) = (0, column_len);
         if flags & PART != 0 {
             let expected = "a page within its time column";
@@ -254,8 +265,8 @@ impl State {
             len,
             presence,
             may_be_stale,
-            stats: PageStats::default(),
             constant: None,
+            stats_at: 0,
             place: Place::default(),
         };
         if flags & CONSTANT != 0 {
@@ -266,7 +277,6 @@ impl State {
                 });
             }
             page.constant = Some(value);
-            page.stats = PageStats::of_constant(value, len);
         } else {
             let expected = "the place of a page";
             (page.place.frame, page.place.offset) = if flags & BEHIND != 0 {
@@ -276,7 +286,8 @@ impl State {
                 (frame, small(cursor, expected)?)
             };
             page.place.bytes = small(cursor, expected)?;
-            page.stats = PageStats::decode(cursor, len)?;
+            page.stats_at = section_len - cursor.rest().len();
+            PageStats::skip(cursor)?;
         }
         self.take(&page);
         Ok(page)
@@ -294,6 +305,8 @@ pub(super) struct DirectoryWriter {
     records: Vec<Record>,
     /// The pages, each relative to nothing.
     pages: Vec<u8>,
+    /// Of the page in work.
+    stats: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -307,11 +320,19 @@ struct Record {
 
 impl DirectoryWriter {
     /// Adds a page of the series with this id. `false`: there is no room, the directory has 4 GiB.
-    pub(super) fn push(&mut self, series: u32, page: &PageRef, column_len: u32) -> bool {
+    pub(super) fn push(
+        &mut self,
+        series: u32,
+        page: &PageRef,
+        stats: &PageStats,
+        column_len: u32,
+    ) -> bool {
         let Ok(offset) = u32::try_from(self.pages.len()) else {
             return false;
         };
-        State::default().put(page, column_len, &mut self.pages);
+        self.stats.clear();
+        stats.encode(page.len, &mut self.stats);
+        State::default().put(page, column_len, &self.stats, &mut self.pages);
         self.records.push(Record {
             series,
             times: TimesRef(page.times),
@@ -357,12 +378,15 @@ impl DirectoryWriter {
             put_varint(count as u64, &mut out);
             for record in rest.iter().take(count) {
                 let bytes = self.pages.get(record.offset as usize..);
+                let mut cursor = Cursor::new(bytes.unwrap_or_default());
                 let page = State::default()
-                    .read(&mut Cursor::new(bytes.unwrap_or_default()), times_table)
+                    .read(&mut cursor, self.pages.len(), times_table)
                     .expect("what was encoded decodes");
+                let stats_end = self.pages.len() - cursor.rest().len();
+                let stats = self.pages.get(page.stats_at..stats_end);
                 let column = TimesEntry::read(times_table, page.times);
                 let column_len = column.expect("the page was read with it").len;
-                state.put(&page, column_len, &mut out);
+                state.put(&page, column_len, stats.unwrap_or_default(), &mut out);
             }
             written += count;
         }
@@ -460,7 +484,9 @@ impl<'a> Pages<'a> {
     /// Reads a page; there is one left.
     fn read(&mut self) -> Result<PageRef, CodecError> {
         self.left = self.left.saturating_sub(1);
-        self.state.read(&mut self.cursor, self.times_table)
+        let section_len = self.section.len();
+        self.state
+            .read(&mut self.cursor, section_len, self.times_table)
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     BlockIndex, BlockName, SectionKind,
-    directory::{PageRef, Pages},
+    directory::{PageRef, PageSummary, Pages},
     frames::{Damage, FrameBuffer, Frames},
     layout::{Footer, TAIL_BYTES, read_header},
     presence,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Corruption, OpenError, TimeRange, Timestamp,
-    codec::{CodecError, ValuePage, decode_times},
+    codec::{CodecError, PageStats, ValuePage, decode_times},
     mmap::Mapped,
     vfs::Fs,
 };
@@ -170,6 +170,28 @@ impl Block {
         let times_table = self.section(SectionKind::Times);
         let pages = Pages::new(directory, times_table, self.footer.series);
         BlockPages { block: self, pages }
+    }
+
+    /// The statistics of a page's values.
+    ///
+    /// # Errors
+    /// [`Corruption`].
+    pub(crate) fn stats(&self, page: &PageRef) -> Result<PageStats, Corruption> {
+        let stats = page.stats(self.section(SectionKind::Directory));
+        stats.map_err(|error| self.section_damaged(SectionKind::Directory, error))
+    }
+
+    /// What a page holds.
+    ///
+    /// # Errors
+    /// [`Corruption`].
+    pub(crate) fn summary(&self, page: &PageRef) -> Result<PageSummary, Corruption> {
+        Ok(PageSummary {
+            len: page.len,
+            may_be_stale: page.may_be_stale,
+            stats: self.stats(page)?,
+            constant: page.constant,
+        })
     }
 
     fn times_entry(&self, column: u32) -> Result<TimesEntry, Corruption> {
@@ -332,6 +354,7 @@ impl Block {
                 values.clear();
                 self.positions(&page, &mut buffer, &mut positions)?;
                 self.decode(&page, &mut buffer, &mut values)?;
+                self.stats(&page)?;
                 samples = samples.saturating_add(u64::from(page.len));
             }
         }

@@ -64,7 +64,7 @@ pub(super) fn dump(block: &Block) -> Result<Model, crate::Corruption> {
             block.decode(&page, &mut buffer, &mut values)?;
             assert_eq!(positions.len(), values.len());
             assert_eq!(page.has_gaps(), page.len != page.span);
-            let told = format!("{:?}", page.summary());
+            let told = format!("{:?}", block.summary(&page)?);
             assert_eq!(format!("{:?}", PageSummary::of(&values)), told);
             let constant = page.constant.map(f64::to_bits);
             assert!(constant.is_none() || constant == Some(values[0].to_bits()));

@@ -219,11 +219,12 @@ impl<'a> BlockWriter<'a> {
             len,
             presence,
             may_be_stale: summary.may_be_stale,
-            stats: summary.stats,
             constant: summary.constant,
+            stats_at: 0,
             place,
         };
-        if !self.directory.push(series, &page, column.len) {
+        let stats = &summary.stats;
+        if !self.directory.push(series, &page, stats, column.len) {
             return Err(IoError {
                 action: "write",
                 path: self.unfinished.path.clone(),

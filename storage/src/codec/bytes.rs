@@ -111,6 +111,24 @@ impl<'a> Cursor<'a> {
         Err(CodecError { expected })
     }
 
+    /// Steps over so many numbers that [`Cursor::varint`] reads, however long they are.
+    pub(crate) fn skip_varints(
+        &mut self,
+        count: usize,
+        expected: &'static str,
+    ) -> Result<(), CodecError> {
+        let mut left = count;
+        let ends = |byte: &u8| {
+            left -= usize::from(*byte < 0x80);
+            left == 0
+        };
+        if count > 0 {
+            let last = self.rest.iter().position(ends);
+            self.take(last.ok_or(CodecError { expected })? + 1, expected)?;
+        }
+        Ok(())
+    }
+
     /// Nothing may be left.
     pub(crate) fn end(&self) -> Result<(), CodecError> {
         self.rest.is_empty().then_some(()).ok_or(CodecError {

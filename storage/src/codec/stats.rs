@@ -303,6 +303,46 @@ impl PageStats {
         Ok(stats)
     }
 
+    /// Steps over what [`PageStats::encode`] wrote without looking at its numbers.
+    ///
+    /// # Errors
+    /// [`CodecError`] where the bytes end too early or are in no known coding.
+    pub(crate) fn skip(cursor: &mut Cursor<'_>) -> Result<(), CodecError> {
+        let head = cursor.u8("the flags of statistics")?;
+        let count = "a count of the page's values";
+        if head & HAS_COUNT != 0 && cursor.varint(count)? == 0 {
+            return Ok(());
+        }
+        let valid = StatFlags(head & StatFlags::ALL);
+        let has_resets = head & HAS_RESETS != 0;
+        let has_extremes = valid.contains(StatFlags::EXTREMES) && head & MONOTONE == 0;
+        let floats_before = 2 + 2 * usize::from(has_extremes);
+        let floats_of_sum = usize::from(valid.contains(StatFlags::SUM));
+        let floats_of_resets =
+            usize::from(has_resets && valid.contains(StatFlags::RESET_SUM));
+        let expected = "statistics with all their numbers";
+        match head >> CODING_SHIFT {
+            CODING_BITS => {
+                cursor.take(floats_before * 8, expected)?;
+                cursor.skip_varints(1, expected)?;
+                cursor.take(floats_of_sum * 8, expected)?;
+                cursor.skip_varints(usize::from(has_resets), expected)?;
+                cursor.take(floats_of_resets * 8, expected)?;
+            }
+            coding @ (CODING_INTEGERS | CODING_DECIMALS) => {
+                cursor.take(usize::from(coding == CODING_DECIMALS), expected)?;
+                let floats = floats_before + floats_of_sum + floats_of_resets;
+                cursor.skip_varints(floats + 1 + usize::from(has_resets), expected)?;
+            }
+            _ => {
+                return Err(CodecError {
+                    expected: "statistics in a known coding",
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn floats(&self) -> [f64; 6] {
         [
             self.first,
@@ -475,7 +515,10 @@ mod tests {
         for cut in 0..bytes.len() {
             let cut = &bytes[..cut];
             assert!(PageStats::decode(&mut Cursor::new(cut), values.len() as u32).is_err());
+            assert!(PageStats::skip(&mut Cursor::new(cut)).is_err());
         }
+        let mut cursor = Cursor::new(&bytes);
+        assert_eq!((PageStats::skip(&mut cursor), cursor.rest()), (Ok(()), &[][..]));
         bytes.len()
     }
 

@@ -450,13 +450,8 @@ impl Scan for StoreScan<'_> {
                 let sealed = &self.selection.blocks[*block as usize];
                 let body = sealed.body(page, *skip, &mut self.frames[*block as usize])?;
                 let is_whole = piece.len == page.len;
-                let statistics = is_whole.then_some(&page.stats);
-                Ok(Some(Run::sealed(
-                    times,
-                    body,
-                    page.may_be_stale,
-                    statistics,
-                )))
+                let whole = is_whole.then_some((&*sealed.block, page));
+                Ok(Some(Run::sealed(times, body, page.may_be_stale, whole)))
             }
         }
     }

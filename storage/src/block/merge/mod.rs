@@ -416,7 +416,7 @@ impl Merger<'_> {
                 input.block.frame(&page, buffer)?
             }
         };
-        let summary = page.summary();
+        let summary = input.block.summary(&page)?;
         self.writer
             .encoded(self.id, times, positions, bytes, &summary)?;
         Ok(true)
