@@ -21,7 +21,6 @@ use std::{
 use crate::{
     Corruption, Labels, Matcher, PageStats, ReadError, TimeRange, Timestamp,
     block::{Block, PageRef},
-    codec::ValuePage,
 };
 
 /// Something that can be read at a snapshot.
@@ -184,9 +183,8 @@ pub(crate) enum Body<'a> {
     Constant(f64),
     /// An encoded value page, of which what comes after `skip` values belongs to the run.
     Page {
-        values: ValuePage<'a>,
+        bytes: &'a [u8],
         skip: u32,
-        /// Where the page is from, for errors.
         block: &'a Block,
         page: &'a PageRef,
     },
@@ -199,13 +197,11 @@ impl Body<'_> {
             Self::Floats(values) => out.copy_from_slice(&values[..out.len()]),
             Self::Constant(value) => out.fill(*value),
             Self::Page {
-                values,
+                bytes,
                 skip,
                 block,
                 page,
-            } => values
-                .decode_range(*skip as usize, out)
-                .map_err(|error| block.page_damaged(page, error))?,
+            } => block.decode_bytes(page, bytes, *skip as usize, out)?,
         }
         Ok(())
     }

@@ -134,6 +134,7 @@ fn put_constant(value: f64, out: &mut Vec<u8>) {
     }
 }
 
+#[inline]
 fn read_constant(cursor: &mut Cursor<'_>) -> Result<f64, CodecError> {
     let expected = "the value of a constant page";
     let number = cursor.varint(expected)?;
@@ -158,6 +159,7 @@ pub(super) struct State {
 }
 
 impl State {
+    #[inline]
     fn take(&mut self, page: &PageRef) {
         self.times = page.times;
         self.presence = page.presence.unwrap_or(self.presence);
@@ -209,6 +211,7 @@ impl State {
 
     /// Reads a page and checks every number that does not need the file. The cursor is in a section of
     /// `section_len` bytes, up to its end.
+    #[inline]
     fn read(
         &mut self,
         cursor: &mut Cursor<'_>,
@@ -294,6 +297,7 @@ impl State {
     }
 }
 
+#[inline]
 fn small(cursor: &mut Cursor<'_>, expected: &'static str) -> Result<u32, CodecError> {
     u32::try_from(cursor.varint(expected)?).map_err(|_| CodecError { expected })
 }
@@ -468,12 +472,14 @@ impl<'a> Pages<'a> {
     }
 
     /// Begins the next series.
+    #[inline]
     fn begin(&mut self) -> Result<(), CodecError> {
         self.left = small(&mut self.cursor, "the number of pages of a series")?;
         Ok(())
     }
 
     /// Reads over what is left of a series.
+    #[inline]
     fn skip(&mut self) -> Result<(), CodecError> {
         while self.left > 0 {
             self.read()?;
@@ -482,6 +488,7 @@ impl<'a> Pages<'a> {
     }
 
     /// Reads a page; there is one left.
+    #[inline]
     fn read(&mut self) -> Result<PageRef, CodecError> {
         self.left = self.left.saturating_sub(1);
         let section_len = self.section.len();
@@ -493,6 +500,7 @@ impl<'a> Pages<'a> {
 impl Iterator for Pages<'_> {
     type Item = Result<PageRef, CodecError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.left == 0 {
             return None;

@@ -280,28 +280,32 @@ impl Block {
         item.map_err(|damage| self.damaged(damage))
     }
 
-    /// The parsed page, which has as many values as the directory says; not of a constant one.
+    /// Decodes as many values as `out` takes, after `skip`, from what [`Block::frame`] answered for a
+    /// page.
     ///
     /// # Errors
-    /// [`Corruption`].
-    pub(crate) fn values<'a>(
-        &'a self,
+    /// [`Corruption`], also when the page has fewer values than the directory says; `out` is undefined
+    /// then.
+    pub(crate) fn decode_bytes(
+        &self,
         page: &PageRef,
-        buffer: &'a mut FrameBuffer,
-    ) -> Result<ValuePage<'a>, Corruption> {
-        let bytes = self.frame(page, buffer)?;
-        let parsed = ValuePage::parse(bytes).and_then(|values| {
-            let is_as_told = values.len() == page.len as usize;
-            is_as_told.then_some(values).ok_or(CodecError {
-                expected: "a page with the values of its directory",
-            })
+        bytes: &[u8],
+        skip: usize,
+        out: &mut [f64],
+    ) -> Result<(), Corruption> {
+        let decoded = ValuePage::parse(bytes).and_then(|values| {
+            if values.len() == page.len as usize {
+                values.decode_range(skip, out)
+            } else {
+                Err(CodecError {
+                    expected: "a page with the values of its directory",
+                })
+            }
         });
-        parsed.map_err(|error| self.page_damaged(page, error))
-    }
-
-    /// Damage of a page's bytes, as whoever decodes it finds it.
-    pub(crate) fn page_damaged(&self, page: &PageRef, error: CodecError) -> Corruption {
-        self.damaged((error, self.frames.offset(&self.map, page.place.frame)))
+        decoded.map_err(|error| {
+            let offset = self.frames.offset(&self.map, page.place.frame);
+            self.damaged((error, offset))
+        })
     }
 
     /// Decodes a page: appends its values.
@@ -320,13 +324,14 @@ impl Block {
             out.resize(end, value);
             return Ok(());
         }
-        let values = self.values(page, buffer)?;
+        let bytes = self.frame(page, buffer)?;
         out.resize(end, 0.0);
         let to = out.get_mut(before..).unwrap_or_default();
-        values.decode_range(0, to).map_err(|error| {
+        let decoded = self.decode_bytes(page, bytes, 0, to);
+        if decoded.is_err() {
             out.truncate(before);
-            self.page_damaged(page, error)
-        })
+        }
+        decoded
     }
 
     /// Checks every frame, and that every page, time column and pattern decodes.
@@ -393,6 +398,7 @@ impl BlockPages<'_> {
 impl Iterator for BlockPages<'_> {
     type Item = Result<PageRef, Corruption>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let page = self.pages.next()?;
         let kind = SectionKind::Directory;

@@ -41,6 +41,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next `len` bytes; `expected` says what they should be.
+    #[inline]
     pub(crate) fn take(
         &mut self,
         len: usize,
@@ -55,6 +56,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next `N` bytes.
+    #[inline]
     pub(crate) fn array<const N: usize>(
         &mut self,
         expected: &'static str,
@@ -67,6 +69,7 @@ impl<'a> Cursor<'a> {
         Ok(*taken)
     }
 
+    #[inline]
     pub(crate) fn u8(&mut self, expected: &'static str) -> Result<u8, CodecError> {
         self.array::<1>(expected).map(|[byte]| byte)
     }
@@ -136,6 +139,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
+    #[inline]
     pub(crate) fn zigzag(&mut self, expected: &'static str) -> Result<i64, CodecError> {
         self.varint(expected).map(unzigzag)
     }

@@ -162,7 +162,7 @@ impl Sealed {
             return Ok(Body::Constant(value));
         }
         Ok(Body::Page {
-            values: self.values(page, buffer)?,
+            bytes: self.frame(page, buffer)?,
             skip,
             block: &self.block,
             page,
