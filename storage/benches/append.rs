@@ -6,7 +6,7 @@
 //! * `solo`: the same batches, but every series has a clock of its own.
 //!
 //! In each, `NARTHEX_APPEND_CHANGING` ("15,100") percent of the values differ from the previous ones.
-//! `NARTHEX_APPEND_SERIES` (20000) series, `NARTHEX_APPEND_STEPS` (240) samples each; the store seals
+//! `NARTHEX_APPEND_KINDS` ("rows,pushed,solo") are run with `NARTHEX_APPEND_SERIES` (20000) series, `NARTHEX_APPEND_STEPS` (240) samples each; the store seals
 //! whenever it finds it is time. Looking up the references of pushed series is part of the figure.
 #![expect(clippy::unwrap_used, reason = "a bench ends at what it did not expect")]
 #![expect(clippy::print_stdout, reason = "the figures are the purpose")]
@@ -127,7 +127,8 @@ fn row_of(
 fn main() {
     let changing = parameter("NARTHEX_APPEND_CHANGING", "15,100".to_owned());
     println!("kind changing_percent samples processor_ns/sample wall_ns/sample log_bytes/sample");
-    for kind in ["rows", "pushed", "solo"] {
+    let kinds = parameter("NARTHEX_APPEND_KINDS", "rows,pushed,solo".to_owned());
+    for kind in kinds.split(',') {
         for changing in changing.split(',') {
             run(kind, changing.parse().unwrap());
         }

@@ -1,10 +1,11 @@
 //! The two doors of the write contract, over a [`Head`].
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 use super::{
-    Bounds, Head,
+    Bounds, HashMap, Head, Known,
     commit::{Outcome, Push, Work},
+    recent::Cursor,
     target::TargetWriter,
 };
 use crate::{
@@ -106,6 +107,9 @@ impl Drop for HeadTargetAppender {
 pub(crate) struct HeadAppender {
     head: Arc<Head>,
     bounds: Bounds,
+    /// The list that the numbers of series are of.
+    known: Known,
+    recent: Cursor,
     series: Vec<u32>,
     /// Number of the series, sample.
     samples: Vec<(u32, Sample)>,
@@ -115,10 +119,11 @@ pub(crate) struct HeadAppender {
 
 impl HeadAppender {
     pub(crate) fn new(head: &Arc<Head>) -> Self {
-        head.appenders.fetch_add(1, Ordering::Relaxed);
         Self {
             head: Arc::clone(head),
             bounds: head.bounds(),
+            known: head.catalog().known.clone(),
+            recent: Cursor::default(),
             series: Vec::new(),
             samples: Vec::new(),
             exemplars: Vec::new(),
@@ -126,9 +131,51 @@ impl HeadAppender {
     }
 }
 
+impl HeadAppender {
+    /// The number of a series in `known`, found or created.
+    fn find(&mut self, labels: &Labels) -> Result<u32, Refusal> {
+        // Who would have to wait finds it by itself.
+        let mut recent = self.head.recent.try_lock().ok();
+        if let Some(recent) = &mut recent
+            && let Some(id) = recent.find(&mut self.recent, labels, &self.known)
+        {
+            return Ok(id);
+        }
+        let Some(id) = self.known.find(labels) else {
+            drop(recent);
+            return self.create(labels);
+        };
+        if let Some(recent) = &mut recent {
+            recent.insert(&mut self.recent, labels, id, &self.known);
+        }
+        Ok(id)
+    }
+
+    /// The number of a series that is not in `known`, which becomes the list of now.
+    fn create(&mut self, labels: &Labels) -> Result<u32, Refusal> {
+        let head = &self.head;
+        // While it is held, a seal replaces no list.
+        let mut next_id = head.next_id.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = head.catalog().known.clone();
+        if now.generation() != self.known.generation() {
+            let mut renamed = HashMap::default();
+            for id in &mut self.series {
+                let number = head.again(&self.known, &now, *id, &mut next_id);
+                renamed.insert(*id, number);
+                *id = number;
+            }
+            for (id, _) in &mut self.samples {
+                *id = renamed.get(id).copied().unwrap_or(*id);
+            }
+            self.known = now;
+        }
+        Ok(head.create(&self.known, labels, &mut next_id)?.0)
+    }
+}
+
 impl Appender for HeadAppender {
     fn series(&mut self, labels: &Labels) -> Result<SeriesRef, Refusal> {
-        let (id, _) = self.head.series(labels)?;
+        let id = self.find(labels)?;
         self.series.push(id);
         Ok(SeriesRef(self.series.len() as u32 - 1))
     }
@@ -149,6 +196,7 @@ impl Appender for HeadAppender {
     fn commit(mut self: Box<Self>, all_or_nothing: bool) -> Result<Commit, AppendError> {
         let (_, outcome) = self.head.commit(Work::Push(Push {
             bounds: self.bounds,
+            known: self.known.clone(),
             samples: std::mem::take(&mut self.samples),
             all_or_nothing,
         }));
@@ -165,12 +213,6 @@ impl Appender for HeadAppender {
             Outcome::Done(result) => result,
             Outcome::NotInPreviousRow(_) => unreachable!("only rows refer to a previous row"),
         }
-    }
-}
-
-impl Drop for HeadAppender {
-    fn drop(&mut self) {
-        self.head.appenders.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

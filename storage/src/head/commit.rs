@@ -9,13 +9,15 @@
 //! which nobody could send again, are applied, visible, and kept in a bounded backlog that is written
 //! before anything else; past its limit they fail too.
 
-use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+};
 
 use super::{
-    Bounds, Head, State,
+    Bounds, HashMap, Head, Known, State,
     bits::{self, Bits},
-    row::Row,
-    series::SoloSample,
+    row::{NO_SERIES, Row},
     target::TargetWriter,
 };
 use crate::{
@@ -40,6 +42,8 @@ pub(super) enum Work {
 #[derive(Debug)]
 pub(super) struct Push {
     pub(super) bounds: Bounds,
+    /// The list that the numbers of series are of.
+    pub(super) known: Known,
     /// Number of the series, sample.
     pub(super) samples: Vec<(u32, Sample)>,
     pub(super) all_or_nothing: bool,
@@ -304,6 +308,21 @@ impl Head {
         Ok(staged)
     }
 
+    /// The samples of a push under the numbers that their series have now.
+    fn renumbered<'a>(&self, push: &'a Push) -> Cow<'a, [(u32, Sample)]> {
+        let now = &self.catalog().known;
+        if now.generation() == push.known.generation() {
+            return Cow::Borrowed(&push.samples);
+        }
+        let mut next_id = self.next_id.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut numbers: HashMap<u32, u32> = HashMap::default();
+        let number = |(id, sample): &(u32, Sample)| {
+            let again = || self.again(&push.known, now, *id, &mut next_id);
+            (*numbers.entry(*id).or_insert_with(again), *sample)
+        };
+        push.samples.iter().map(number).collect()
+    }
+
     fn stage_push(
         &self,
         state: &mut State,
@@ -316,15 +335,18 @@ impl Head {
         let mut samples = Vec::with_capacity(push.samples.len());
         let mut undefined: Vec<u32> = Vec::new();
         let epoch = state.wal.epoch;
-        let mut sides = self.states.lock_sides();
-        for (index, (id, sample)) in push.samples.iter().enumerate() {
-            if sides.get(*id).is_none_or(|side| side.last().is_none()) {
-                drop(sides);
-                self.isolate(&mut state.targets, *id);
-                sides = self.states.lock_sides();
-            }
-            let mut side = sides.get(*id).expect("a series that judges itself");
-            let last = side.last().expect("a series that judges itself");
+        let pushed = self.renumbered(push);
+        self.isolate_all(state, &pushed);
+        let tables = self.states.tables();
+        let mut sides = tables.sides();
+        for (index, (id, sample)) in pushed.iter().enumerate() {
+            let known = sides.get(*id).and_then(|side| Some((side.last()?, side)));
+            let Some((last, side)) = known else {
+                // Only a series that could not be had again is without a record.
+                self.counters.refused(Refusal::SeriesLimit);
+                commit.refused.push((index as u32, Refusal::SeriesLimit));
+                continue;
+            };
             let bits = sample.value.to_bits();
             match judge(push.bounds, last, sample.time, bits) {
                 Verdict::Keep => {
@@ -349,11 +371,15 @@ impl Head {
             samples.push((*id, *sample));
         }
         drop(sides);
+        drop(tables);
         if push.all_or_nothing && !commit.refused.is_empty() {
             self.revert(undo.split_off(mark));
-            let sides = self.states.lock_sides();
-            for side in undefined.drain(..).filter_map(|id| sides.get(id)) {
-                { side }.forget_logged();
+            let tables = self.states.tables();
+            let mut sides = tables.sides();
+            for id in undefined.drain(..) {
+                if let Some(side) = sides.get(id) {
+                    side.forget_logged();
+                }
             }
             samples.clear();
             commit.accepted = 0;
@@ -639,27 +665,13 @@ impl Head {
     }
 
     fn publish_solo(&self, commit: u64, samples: &[(u32, Sample)]) {
-        let mut sides = self.states.lock_sides();
-        let (mut oldest, mut newest) = (Timestamp::MAX, Timestamp::MIN);
-        for (id, sample) in samples {
-            let Sample { time, value } = *sample;
-            let sample = SoloSample {
-                commit,
-                time,
-                value,
-            };
-            if !sides.push_solo(*id, sample) {
-                drop(sides);
-                self.states.push_solo(*id, sample);
-                sides = self.states.lock_sides();
-            }
-            oldest = oldest.min(time);
-            newest = newest.max(time);
-        }
-        if !samples.is_empty() {
-            self.saw(oldest);
-            self.saw(newest);
-        }
+        let times = || samples.iter().map(|(_, sample)| sample.time);
+        let (Some(oldest), Some(newest)) = (times().min(), times().max()) else {
+            return;
+        };
+        self.states.push_solo(commit, samples);
+        self.saw(oldest);
+        self.saw(newest);
     }
 
     fn publish_row(&self, state: &mut State, row: StagedRow) -> Commit {
@@ -763,6 +775,22 @@ impl Head {
             Ok(Some(sealed)) if sealed.0 > newest.0 => sealed,
             // Queries tell of damage; a sample is judged by what can be read.
             _ => newest,
+        }
+    }
+
+    /// From now on each of these series judges itself.
+    fn isolate_all(&self, state: &mut State, samples: &[(u32, Sample)]) {
+        let tables = self.states.tables();
+        let mut sides = tables.sides();
+        let mut is_missing = |id: u32| sides.get(id).is_none_or(|side| side.last().is_none());
+        let ids = samples.iter().map(|(id, _)| *id);
+        let missing: Vec<u32> = ids
+            .filter(|id| *id != NO_SERIES && is_missing(*id))
+            .collect();
+        drop(sides);
+        drop(tables);
+        for id in missing {
+            self.isolate(&mut state.targets, id);
         }
     }
 

@@ -3,12 +3,14 @@
 //! A series is a number here (`u32`); its labels are in the [`registry`], everything else in [`states`].
 //!
 //! Locks, in the order in which they may be taken: the commit lock (`state`), `next_id`, the created
-//! series, a target's blocks, a series' record. `queue` is never held while another is taken.
+//! series, a target's blocks, a series' record. `queue` is never held while another is taken; `recent`
+//! is never waited for.
 
 mod append;
 mod bits;
 mod commit;
 mod pages;
+mod recent;
 mod registry;
 mod replay;
 mod row;
@@ -34,6 +36,7 @@ pub(crate) use row::RowBlock;
 pub(crate) use series::{SoloSample, Sources};
 pub(crate) use target::Target;
 
+use recent::Recent;
 use roaring::RoaringBitmap;
 use states::States;
 use target::TargetWriter;
@@ -72,8 +75,8 @@ pub(crate) struct Head {
     pub(crate) exemplars: Exemplars,
     series_max: Option<usize>,
     pub(crate) states: States,
-    /// Live appenders, which know series by their numbers.
-    appenders: AtomicU64,
+    /// Numbers of label sets that were pushed lately.
+    recent: Mutex<Recent>,
     /// Bytes of the rows in memory.
     rows_bytes: AtomicU64,
     /// How much older than the newest sample a late one may be, in milliseconds.
@@ -157,7 +160,7 @@ impl Head {
         let parts = replay.finish();
         Self {
             states: parts.states,
-            appenders: AtomicU64::new(0),
+            recent: Mutex::default(),
             rows_bytes: AtomicU64::new(parts.rows_bytes),
             out_of_order_window_ms: AtomicI64::new(out_of_order_window_ms),
             next_id: Mutex::new(parts.next_id),
@@ -230,9 +233,35 @@ impl Head {
         self.unsealed_oldest.fetch_min(time, Ordering::Relaxed);
     }
 
-    /// The series with these labels, found or created, and whether it was created.
+    /// The series with these labels, found or created, and whether it was created. The number stands
+    /// for them as long as the commit lock is held, or a seal has not forgotten them.
     fn series(&self, labels: &Labels) -> Result<(u32, bool), Refusal> {
         if let Some(id) = self.catalog().known.find(labels) {
+            return Ok((id, false));
+        }
+        let mut next_id = self.next_id.lock().unwrap_or_else(PoisonError::into_inner);
+        self.create(&self.catalog().known, labels, &mut next_id)
+    }
+
+    /// The number that a series of an earlier list has among those known now: another one when a seal
+    /// has forgotten it meanwhile, [`row::NO_SERIES`] when there is no room for it any more.
+    fn again(&self, earlier: &Known, now: &Known, id: u32, next_id: &mut u32) -> u32 {
+        if now.contains(id) {
+            return id;
+        }
+        let labels = earlier.labels(id);
+        let again = labels.and_then(|labels| self.create(now, &labels, next_id).ok());
+        again.map_or(row::NO_SERIES, |(number, _)| number)
+    }
+
+    /// The series with these labels among those known now, found or created.
+    fn create(
+        &self,
+        known: &Known,
+        labels: &Labels,
+        next_id: &mut u32,
+    ) -> Result<(u32, bool), Refusal> {
+        if let Some(id) = known.find(labels) {
             return Ok((id, false));
         }
         let refused = |refusal| {
@@ -241,11 +270,6 @@ impl Head {
         };
         if labels.is_empty() || labels.as_bytes().len() > LABELS_BYTES_MAX {
             return refused(Refusal::InvalidLabels);
-        }
-        let mut next_id = self.next_id.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = &self.catalog().known;
-        if let Some(id) = known.find(labels) {
-            return Ok((id, false));
         }
         let is_full = self.series_max.is_some_and(|max| known.len() >= max);
         if is_full || *next_id == row::NO_SERIES {

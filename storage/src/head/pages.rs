@@ -42,6 +42,8 @@ pub(super) struct Pages<'a> {
     positions: Vec<u32>,
     times: Vec<Timestamp>,
     values: Vec<f64>,
+    /// The time column of the series before, which one that was pushed together with it shares.
+    last_times: Option<(Vec<Timestamp>, TimesRef)>,
 }
 
 /// The rows of one block that are taken.
@@ -58,22 +60,18 @@ struct Chunk {
 
 impl<'a> Pages<'a> {
     /// `mixed` are the series with several sources.
-    pub(super) fn new(
-        writer: BlockWriter<'a>,
-        before: u64,
-        cut: u64,
-        mixed: impl Iterator<Item = u32>,
-    ) -> Self {
+    pub(super) fn new(writer: BlockWriter<'a>, before: u64, cut: u64, mixed: &[u32]) -> Self {
         Self {
             writer,
             before,
             cut,
-            mixed: mixed.map(|id| (id, Vec::new())).collect(),
+            mixed: mixed.iter().map(|id| (*id, Vec::new())).collect(),
             written: RoaringBitmap::new(),
             tile: Vec::new(),
             positions: Vec::new(),
             times: Vec::new(),
             values: Vec::new(),
+            last_times: None,
         }
     }
 
@@ -82,10 +80,7 @@ impl<'a> Pages<'a> {
         let mut mixed: Vec<_> = std::mem::take(&mut self.mixed).into_iter().collect();
         mixed.sort_unstable_by_key(|(id, _)| *id);
         for (id, mut samples) in mixed {
-            // Of equal times the sample of the older commit comes first, and stays.
-            samples.sort_by_key(|sample| (sample.time, sample.commit));
-            samples.dedup_by_key(|sample| sample.time);
-            self.samples(id, &samples)?;
+            self.samples(id, &mut samples)?;
         }
         Ok((self.writer, self.written))
     }
@@ -94,23 +89,41 @@ impl<'a> Pages<'a> {
         commit > self.before && commit <= self.cut
     }
 
-    /// Adds samples without a row.
-    pub(super) fn solo(&mut self, id: u32, solo: &[SoloSample]) {
-        let (before, cut) = (self.before, self.cut);
-        let taken = solo
-            .iter()
-            .filter(|sample| sample.commit > before && sample.commit <= cut);
-        self.mixed.entry(id).or_default().extend(taken);
+    /// Adds samples without a row, in the order of their commits. Those of a series that is not mixed are
+    /// written at once.
+    pub(super) fn solo(&mut self, id: u32, solo: &mut Vec<SoloSample>) -> Result<(), IoError> {
+        solo.retain(|sample| self.takes(sample.commit));
+        match self.mixed.get_mut(&id) {
+            Some(samples) => {
+                samples.extend_from_slice(solo);
+                Ok(())
+            }
+            None => self.samples(id, solo),
+        }
     }
 
-    /// Writes samples of one series, ascending in time.
-    fn samples(&mut self, id: u32, samples: &[SoloSample]) -> Result<(), IoError> {
+    /// Writes all samples of one series.
+    fn samples(&mut self, id: u32, samples: &mut Vec<SoloSample>) -> Result<(), IoError> {
+        if !samples.is_sorted_by(|a, b| a.time < b.time) {
+            // Of equal times the sample of the older commit comes first, and stays.
+            samples.sort_by_key(|sample| (sample.time, sample.commit));
+            samples.dedup_by_key(|sample| sample.time);
+        }
         for chunk in samples.chunks(VALUES_MAX) {
             self.times.clear();
             self.times.extend(chunk.iter().map(|sample| sample.time));
             self.values.clear();
             self.values.extend(chunk.iter().map(|sample| sample.value));
-            let times = self.writer.times(&self.times)?;
+            let times = match &self.last_times {
+                Some((last, times)) if *last == self.times => *times,
+                _ => {
+                    let times = self.writer.times(&self.times)?;
+                    let (last, known) = self.last_times.get_or_insert((Vec::new(), times));
+                    last.clone_from(&self.times);
+                    *known = times;
+                    times
+                }
+            };
             let positions = Positions::From(0);
             self.writer.page(id, times, positions, &self.values)?;
             self.written.insert(id);

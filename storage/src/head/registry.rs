@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct Known {
     base: Option<Arc<Base>>,
     delta: Arc<RwLock<Delta>>,
+    /// How many seals have replaced it since the store was opened.
+    generation: u64,
 }
 
 /// The newest block's index.
@@ -51,7 +53,21 @@ impl Known {
                 Arc::new(Base { block, ordinals })
             }),
             delta: Arc::default(),
+            generation: 0,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_generation(generation: u64) -> Self {
+        Self {
+            generation,
+            ..Self::default()
+        }
+    }
+
+    /// Tells lists of one store apart: equal numbers are the same list.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// The newest block's index, if there is a block.
@@ -144,7 +160,10 @@ impl Known {
     /// The same series after a seal: the block's, and of those that it lacks the created ones and
     /// `others`.
     pub(crate) fn advance(&self, block: Arc<Block>, others: &[u32]) -> Self {
-        let next = Self::new(Some(block));
+        let next = Self {
+            generation: self.generation + 1,
+            ..Self::new(Some(block))
+        };
         let created = self.delta().ids().to_vec();
         for id in created.iter().chain(others) {
             if !next.contains(*id)

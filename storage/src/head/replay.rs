@@ -9,7 +9,6 @@ use super::{
     HashMap, Known,
     bits::{self, Bits},
     row::Row,
-    series::SoloSample,
     states::States,
     target::TargetWriter,
 };
@@ -35,6 +34,8 @@ pub(crate) struct Replay {
     sealed: u64,
     /// What a row brings to its block.
     to_block: Vec<(u32, u64)>,
+    /// Samples without a row, under the numbers that their series have here.
+    solo: Vec<(u32, Sample)>,
 }
 
 /// What a replay leaves.
@@ -142,6 +143,7 @@ impl Replay {
             targets: HashMap::default(),
             sealed: 0,
             to_block: Vec::new(),
+            solo: Vec::new(),
         }
     }
 
@@ -238,25 +240,20 @@ impl Replay {
     fn solo(&mut self, commit: u64, samples: &[(u32, Sample)]) -> Result<(), &'static str> {
         self.check_solo(samples)?;
         self.parts.sequence = self.parts.sequence.max(commit);
+        if commit <= self.sealed {
+            return Ok(());
+        }
+        self.solo.clear();
         for (id, sample) in samples {
-            if commit <= self.sealed {
-                continue;
-            }
             let id = self.series(*id)?;
+            self.solo.push((id, *sample));
             let states = &self.parts.states;
             states.raise_last(id, (sample.time, sample.value.to_bits()));
-            states.push_solo(
-                id,
-                SoloSample {
-                    commit,
-                    time: sample.time,
-                    value: sample.value,
-                },
-            );
             self.parts.newest = self.parts.newest.max(sample.time);
             self.parts.oldest = self.parts.oldest.min(sample.time);
             self.parts.unsealed_oldest = self.parts.unsealed_oldest.min(sample.time);
         }
+        self.parts.states.push_solo(commit, &self.solo);
         Ok(())
     }
 

@@ -74,17 +74,13 @@ impl Head {
         if written.is_err() {
             self.unsealed_oldest.fetch_min(oldest, Ordering::Relaxed);
         }
-        let (block, mut forgotten) = written?;
+        let (block, forgotten) = written?;
         let state = self.state();
-        // What was taken up since goes on, and what an appender may know by its number.
-        let (in_use, forgotten): (Vec<u32>, Vec<u32>) =
-            if self.appenders.load(Ordering::Relaxed) > 0 {
-                (std::mem::take(&mut forgotten), Vec::new())
-            } else {
-                forgotten
-                    .into_iter()
-                    .partition(|id| self.is_held(&state, *id))
-            };
+        // What was taken up since goes on. An appender that knows one of the others by its number looks
+        // it up once more when it commits.
+        let (in_use, forgotten): (Vec<u32>, Vec<u32>) = forgotten
+            .into_iter()
+            .partition(|id| self.is_held(&state, *id));
         self.change_catalog(|catalog| {
             catalog.sealed = cut;
             catalog.known = catalog.known.advance(Arc::clone(&block), &in_use);
@@ -108,16 +104,17 @@ impl Head {
         let name = free_name(fs, folder, cut)?;
         let writer = BlockWriter::create(fs, folder, name, 0)?;
         let solo = self.states.solo_series();
-        let shared = self.states.shared_series();
-        let mixed = solo.iter().chain(&shared).copied();
-        let mut pages = Pages::new(writer, cut.before, cut.cut, mixed);
+        let mut mixed = self.states.shared_series();
+        mixed.extend(solo.iter().filter(|id| self.states.is_in_rows(**id)));
+        let mut pages = Pages::new(writer, cut.before, cut.cut, &mixed);
         for target in targets {
             pages.target(target)?;
         }
+        let mut samples = Vec::new();
         for id in solo {
-            if let Some(samples) = self.states.sources(id).solo {
-                pages.solo(id, &samples);
-            }
+            samples.clear();
+            self.states.copy_solo(id, &mut samples);
+            pages.solo(id, &mut samples)?;
         }
         let (writer, with_page) = pages.finish()?;
         let catalog = self.catalog();
@@ -149,7 +146,7 @@ impl Head {
         let places = self.states.places(id);
         let mut places = places.iter();
         places.any(|place| state.targets[place.target as usize].needs(id, place.column))
-            || self.states.sources(id).solo.is_some()
+            || self.states.has_solo(id)
     }
 
     /// Drops from memory what is sealed in every live querier's catalog.

@@ -83,34 +83,43 @@ impl Solo {
         self.len() == 0
     }
 
+    /// Bytes of the samples.
     pub(crate) fn bytes(&self) -> usize {
-        let far = self.far.as_ref().map_or(0, |far| far.capacity());
-        self.near.capacity() * size_of::<Near>() + far * size_of::<SoloSample>()
+        self.near.len() * size_of::<Near>() + size_of_val(self.far())
     }
 
     /// In the order of their commits.
     pub(crate) fn samples(&self) -> Vec<SoloSample> {
+        let mut samples = Vec::with_capacity(self.len());
+        self.copy_to(&mut samples);
+        samples
+    }
+
+    /// Appends the samples in the order of their commits.
+    pub(crate) fn copy_to(&self, samples: &mut Vec<SoloSample>) {
+        let start = samples.len();
         let near = self.near.iter().map(|near| SoloSample {
             commit: self.first_commit + u64::from(near.commit),
             time: self.first_time + i64::from(near.time),
             value: near.value,
         });
-        let mut samples: Vec<SoloSample> = near.chain(self.far().iter().copied()).collect();
+        samples.extend(near.chain(self.far().iter().copied()));
         if self.far.is_some() {
-            samples.sort_by_key(|sample| sample.commit);
+            samples[start..].sort_by_key(|sample| sample.commit);
         }
-        samples
     }
 
-    /// Drops what is in commits up to `sealed`.
+    /// Drops what is in commits up to `sealed`. The room stays: as many will come again.
     pub(crate) fn drop_up_to(&mut self, sealed: u64) {
-        let kept = self.samples();
-        *self = Self::default();
-        for sample in kept {
-            if sample.commit > sealed {
-                self.push(sample);
-            }
+        let used = self.near.len();
+        let mut kept = self.samples();
+        kept.retain(|sample| sample.commit > sealed);
+        self.far = None;
+        self.near.clear();
+        if self.near.capacity() > used + used / 2 {
+            self.near.shrink_to(used);
         }
+        kept.into_iter().for_each(|sample| self.push(sample));
     }
 }
 

@@ -3,7 +3,8 @@
 //! A series that one target scrapes has one word: the target and the column. Everything else is rare
 //! and has a side record: several targets, samples without a row, late samples, a newest sample that
 //! the rows alone do not tell. Words and records are changed under the commit lock only; readers look
-//! at them at any time, each record behind a lock of its own that is held for a moment.
+//! at them at any time. So many records are behind one lock, which is held for a moment, or by a commit
+//! for those of its series that are next to each other.
 //!
 //! A word is a hint: its target may have given the column away since. So nothing needs to be told here
 //! when a column is released or rows leave memory.
@@ -18,7 +19,7 @@ use super::{
     series::{Solo, SoloSample, Sources},
     target::Target,
 };
-use crate::Timestamp;
+use crate::{Sample, Timestamp};
 
 /// Series in a chunk of words.
 const CHUNK: usize = 1_024;
@@ -28,6 +29,7 @@ const SIDE_CHUNK: usize = 256;
 const SIDE: u64 = 1 << 63;
 
 type Words = Arc<[AtomicU64]>;
+type SideChunk = Arc<Mutex<Box<[Side]>>>;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -35,7 +37,7 @@ pub(crate) struct States {
     /// By `id / CHUNK`; a chunk that was never needed, or is not needed any more, is absent.
     words: RwLock<Vec<Option<Words>>>,
     targets: RwLock<Vec<Arc<Target>>>,
-    side: RwLock<Vec<Arc<[Mutex<Side>]>>>,
+    side: RwLock<Vec<SideChunk>>,
     free: Mutex<Vec<u32>>,
     solo_series: AtomicU64,
     solo_bytes: AtomicU64,
@@ -138,8 +140,8 @@ impl Places {
     }
 }
 
-fn lock(side: &Mutex<Side>) -> MutexGuard<'_, Side> {
-    side.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(chunk: &Mutex<Box<[Side]>>) -> MutexGuard<'_, Box<[Side]>> {
+    chunk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn pack(place: Place) -> u64 {
@@ -191,6 +193,33 @@ impl States {
         self.sides(|side| !side.solo.is_empty())
     }
 
+    /// Appends the samples of a series that have no row.
+    pub(super) fn copy_solo(&self, id: u32, samples: &mut Vec<SoloSample>) {
+        self.look(id, |side| side.solo.copy_to(samples));
+    }
+
+    /// Whether a series has samples without a row.
+    pub(super) fn has_solo(&self, id: u32) -> bool {
+        self.look(id, |side| !side.solo.is_empty()).unwrap_or(false)
+    }
+
+    /// Whether a series has, or had, a place in rows.
+    pub(super) fn is_in_rows(&self, id: u32) -> bool {
+        let word = self.word(id);
+        let in_record = || self.look(id, |side| side.places.one.is_some());
+        unpack(word).is_some() || in_record().unwrap_or(false)
+    }
+
+    /// Looks at the record of a series, if it has one.
+    fn look<T>(&self, id: u32, look: impl FnOnce(&Side) -> T) -> Option<T> {
+        let word = self.word(id);
+        // A record that was given up meanwhile belongs to another series, or to none.
+        let look = |side: &mut Side| (side.id == id).then(|| look(side));
+        (word & SIDE != 0)
+            .then(|| self.with_side(word, look))
+            .flatten()
+    }
+
     /// The series that are in the rows of several targets, ascending.
     pub(crate) fn shared_series(&self) -> Vec<u32> {
         self.sides(|side| side.places.are_many())
@@ -199,12 +228,11 @@ impl States {
     fn sides(&self, is_wanted: impl Fn(&Side) -> bool) -> Vec<u32> {
         let mut ids = Vec::new();
         for chunk in self.read_side().iter() {
-            for side in chunk.iter() {
-                let side = lock(side);
-                if side.id != NO_SERIES && is_wanted(&side) {
-                    ids.push(side.id);
-                }
-            }
+            let chunk = lock(chunk);
+            let wanted = chunk
+                .iter()
+                .filter(|side| side.id != NO_SERIES && is_wanted(side));
+            ids.extend(wanted.map(|side| side.id));
         }
         ids.sort_unstable();
         ids
@@ -218,11 +246,6 @@ impl States {
     /// Bytes of the samples that have no row.
     pub(crate) fn solo_bytes(&self) -> u64 {
         self.solo_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Whether anything is, or was, in memory for the series.
-    pub(super) fn has(&self, id: u32) -> bool {
-        self.word(id) != 0
     }
 
     /// Adds a target; its number is the number of those before it.
@@ -309,33 +332,50 @@ impl States {
         }
     }
 
-    /// The side records, for the samples of one commit.
-    pub(super) fn lock_sides(&self) -> Sides<'_> {
-        Sides {
-            states: self,
+    /// The tables, for the samples of one commit.
+    pub(super) fn tables(&self) -> Tables<'_> {
+        Tables {
             words: self.words.read().unwrap_or_else(PoisonError::into_inner),
             side: self.read_side(),
-            solo_series: 0,
-            solo_bytes: 0,
         }
     }
 
-    /// Adds a sample without a row.
-    pub(super) fn push_solo(&self, id: u32, sample: SoloSample) {
-        if !self.lock_sides().push_solo(id, sample) {
-            self.change(id, |_| ());
-            self.lock_sides().push_solo(id, sample);
+    /// Adds samples of one commit that have no row: number of the series, sample.
+    pub(super) fn push_solo(&self, commit: u64, samples: &[(u32, Sample)]) {
+        let (mut solo_series, mut solo_bytes) = (0, 0);
+        let mut rest = samples;
+        while let Some((id, _)) = rest.first() {
+            // Whoever was the first without a record has one when its turn comes again.
+            self.change(*id, |_| ());
+            let tables = self.tables();
+            let mut sides = tables.sides();
+            while let Some(((id, sample), after)) = rest.split_first()
+                && let Some(side) = sides.get(*id)
+            {
+                rest = after;
+                let Sample { time, value } = *sample;
+                let before = side.solo.bytes();
+                side.solo.push(SoloSample {
+                    commit,
+                    time,
+                    value,
+                });
+                side.idle = false;
+                solo_series += u64::from(before == 0);
+                solo_bytes += (side.solo.bytes() - before) as u64;
+            }
         }
+        self.solo_series.fetch_add(solo_series, Ordering::Relaxed);
+        self.solo_bytes.fetch_add(solo_bytes, Ordering::Relaxed);
     }
 
     /// Drops the samples without a row up to commit `sealed`, the places that `is_needed` denies, and
     /// the records that say nothing any more.
     pub(super) fn prune(&self, sealed: u64, is_needed: &dyn Fn(u32, Place) -> bool) {
         let (mut solo_series, mut solo_bytes) = (0, 0);
-        let chunks: Vec<Arc<[Mutex<Side>]>> = self.read_side().iter().map(Arc::clone).collect();
+        let chunks: Vec<SideChunk> = self.read_side().iter().map(Arc::clone).collect();
         for (chunk, slots) in chunks.iter().enumerate() {
-            for (slot, side) in slots.iter().enumerate() {
-                let mut side = lock(side);
+            for (slot, side) in lock(slots).iter_mut().enumerate() {
                 if side.id == NO_SERIES {
                     continue;
                 }
@@ -437,8 +477,8 @@ impl States {
         }
         let mut side = self.side.write().unwrap_or_else(PoisonError::into_inner);
         let first = (side.len() * SIDE_CHUNK) as u32;
-        let chunk = (0..SIDE_CHUNK).map(|_| Mutex::new(Side::new(NO_SERIES)));
-        side.push(chunk.collect());
+        let chunk = (0..SIDE_CHUNK).map(|_| Side::new(NO_SERIES));
+        side.push(Arc::new(Mutex::new(chunk.collect())));
         free.extend((first + 1..first + SIDE_CHUNK as u32).rev());
         first
     }
@@ -446,14 +486,14 @@ impl States {
     fn with_side<T>(&self, word: u64, look: impl FnOnce(&mut Side) -> T) -> T {
         let number = word as u32 as usize;
         let chunks = self.read_side();
-        look(&mut lock(&chunks[number / SIDE_CHUNK][number % SIDE_CHUNK]))
+        look(&mut lock(&chunks[number / SIDE_CHUNK])[number % SIDE_CHUNK])
     }
 
     fn read_targets(&self) -> RwLockReadGuard<'_, Vec<Arc<Target>>> {
         self.targets.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_side(&self) -> RwLockReadGuard<'_, Vec<Arc<[Mutex<Side>]>>> {
+    fn read_side(&self) -> RwLockReadGuard<'_, Vec<SideChunk>> {
         self.side.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -462,56 +502,51 @@ impl States {
     }
 }
 
-/// The side records, for one commit: neither table is locked for each of its series anew. While it lives
-/// no series may get its first record.
-pub(super) struct Sides<'a> {
-    states: &'a States,
+/// The tables, held for one commit: none is locked for each of its series anew. While they are, no
+/// series may get its first record.
+pub(super) struct Tables<'a> {
     words: RwLockReadGuard<'a, Vec<Option<Words>>>,
-    side: RwLockReadGuard<'a, Vec<Arc<[Mutex<Side>]>>>,
-    solo_series: u64,
-    solo_bytes: u64,
+    side: RwLockReadGuard<'a, Vec<SideChunk>>,
+}
+
+impl Tables<'_> {
+    pub(super) fn sides(&self) -> Sides<'_> {
+        Sides {
+            tables: self,
+            locked: None,
+        }
+    }
+}
+
+/// Looks up side records, quickest when neighbours come together.
+pub(super) struct Sides<'a> {
+    tables: &'a Tables<'a>,
+    /// The chunk of the last one.
+    locked: Option<(usize, MutexGuard<'a, Box<[Side]>>)>,
 }
 
 impl Sides<'_> {
     /// The record of a series, if it has one.
-    pub(super) fn get(&self, id: u32) -> Option<MutexGuard<'_, Side>> {
-        let chunk = self.words.get(id as usize / CHUNK)?.as_ref()?;
+    pub(super) fn get(&mut self, id: u32) -> Option<&mut Side> {
+        let chunk = self.tables.words.get(id as usize / CHUNK)?.as_ref()?;
         let word = chunk[id as usize % CHUNK].load(Ordering::Relaxed);
         if word & SIDE == 0 {
             return None;
         }
-        let number = word as u32 as usize;
-        Some(lock(&self.side[number / SIDE_CHUNK][number % SIDE_CHUNK]))
-    }
-
-    /// Adds a sample without a row; answers false when the series has no record.
-    pub(super) fn push_solo(&mut self, id: u32, sample: SoloSample) -> bool {
-        let Some(mut side) = self.get(id) else {
-            return false;
-        };
-        let (is_first, before) = (side.solo.is_empty(), side.solo.bytes());
-        side.solo.push(sample);
-        side.idle = false;
-        let bytes = side.solo.bytes() - before;
-        drop(side);
-        self.solo_series += u64::from(is_first);
-        self.solo_bytes += bytes as u64;
-        true
-    }
-}
-
-impl Drop for Sides<'_> {
-    fn drop(&mut self) {
-        let Self {
-            states,
-            solo_series,
-            solo_bytes,
-            ..
-        } = self;
-        states
-            .solo_series
-            .fetch_add(*solo_series, Ordering::Relaxed);
-        states.solo_bytes.fetch_add(*solo_bytes, Ordering::Relaxed);
+        let (chunk, slot) = (
+            word as u32 as usize / SIDE_CHUNK,
+            word as usize % SIDE_CHUNK,
+        );
+        if self
+            .locked
+            .as_ref()
+            .is_none_or(|(locked, _)| *locked != chunk)
+        {
+            // One at a time.
+            self.locked = None;
+            self.locked = Some((chunk, lock(&self.tables.side[chunk])));
+        }
+        self.locked.as_mut().map(|(_, sides)| &mut sides[slot])
     }
 }
 
@@ -541,6 +576,11 @@ mod tests {
         }
     }
 
+    fn push(states: &States, id: u32, commit: u64) {
+        let SoloSample { time, value, .. } = sample(commit);
+        states.push_solo(commit, &[(id, Sample { time, value })]);
+    }
+
     fn places(states: &States, id: u32) -> Vec<(u32, u32)> {
         let sources = states.sources(id);
         let targets = sources.targets.iter();
@@ -563,7 +603,7 @@ mod tests {
         assert_eq!(places(&states, 5_000), [(1, 8), (0, 2), (2, 3)]);
         assert_eq!(states.column_in(5_000, 2), Some(3));
         assert_eq!(states.shared_series(), [5_000]);
-        assert_eq!(size_of::<Mutex<Side>>(), 112);
+        assert_eq!(size_of::<Side>(), 104);
     }
 
     #[test]
@@ -572,8 +612,8 @@ mod tests {
         states.set_place(1, place(0, 4));
         states.judge_itself(2, (70, 7));
         for id in 1..4 {
-            states.push_solo(id, sample(1));
-            states.push_solo(id, sample(2));
+            push(&states, id, 1);
+            push(&states, id, 2);
         }
         assert_eq!(
             (states.solo_series(), states.solo_series_len()),
@@ -591,7 +631,7 @@ mod tests {
         assert_eq!(places(&states, 1), [(0, 4)]);
         assert_eq!((states.solo_series_len(), states.solo_bytes()), (0, 0));
         // Their records are used again.
-        states.push_solo(9, sample(3));
+        push(&states, 9, 3);
         assert_eq!(states.sources(9).solo.as_deref(), Some(&[sample(3)][..]));
         assert_eq!(states.sources(1).solo, None);
     }
@@ -610,7 +650,7 @@ mod tests {
     fn a_forgotten_series_leaves_no_trace() {
         let states = states();
         states.set_place(1, place(0, 0));
-        states.push_solo(2, sample(1));
+        push(&states, 2, 1);
         states.forget(&[1, 2, 900_000]);
         assert!(places(&states, 1).is_empty() && states.sources(2).solo.is_none());
         assert_eq!(states.solo_series(), []);
