@@ -43,6 +43,7 @@ pub use listen::bind;
 pub use reload::ConfigSource;
 pub use rules::RuleOptions;
 
+use store_admin::StoreOperations;
 use store_metrics::RetentionLimits;
 use upkeep::Upkeep;
 
@@ -363,7 +364,7 @@ impl Server {
         let checksum = self.checksum().await?;
         let loaded = self.load().await?;
         let store = self.open_store(&loaded.config).await?;
-        let upkeep = Upkeep::start(&store, &self.clock, self.control())?;
+        let upkeep = Upkeep::start(&store, &self.clock, self.control(), &self.state.registry)?;
         let outcome = self.serve(&store, loaded, checksum).await;
         // Stop, in the reverse order of the start.
         self.state.readiness.set_stopping();
@@ -411,7 +412,7 @@ impl Server {
             "WAL replay completed"
         );
         info!("TSDB started");
-        store_metrics::register(&self.state.registry, &store);
+        store_metrics::register(&self.state.registry, &store, took);
         let head = {
             let store = Arc::clone(&store);
             Arc::new(move || store_metrics::head(&store))
@@ -420,7 +421,11 @@ impl Server {
             queryable: Arc::clone(&store) as _,
             appendable: Arc::clone(&store) as _,
             head,
-            admin: Arc::clone(&store) as _,
+            admin: Arc::new(StoreOperations::new(
+                Arc::clone(&store),
+                Arc::clone(&self.clock),
+                &self.state.registry,
+            )),
         };
         assert!(
             self.state.store.set(opened).is_ok(),
@@ -675,13 +680,13 @@ impl Server {
             error!(
                 at = %damage.at,
                 bytes = damage.bytes,
-                "A file of sealed samples is damaged: what is behind the damage is left out"
+                "A block is damaged: it is left out, and its file stays; the others are served"
             );
         }
         for damage in &report.blocks_restored {
             warn!(
                 at = %damage.at,
-                "A file of sealed samples is damaged; the write-ahead log still has all of it, which is served from there"
+                "A block is damaged, and its file stays; the log or other blocks still have all of it, which is served from there"
             );
         }
         if let Some(foreign) = &report.foreign {

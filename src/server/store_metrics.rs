@@ -177,6 +177,24 @@ static METRICS: &[Metric] = &[
         value: |stats| stats.blocks as f64,
     },
     Metric {
+        name: "narthex_storage_damaged_blocks",
+        help: "Blocks found damaged since the start; the log says which and where. They stay on disk.",
+        kind: Kind::Gauge,
+        value: |stats| stats.blocks_damaged as f64,
+    },
+    Metric {
+        name: "prometheus_tsdb_head_truncations_total",
+        help: "Total number of head truncations attempted.",
+        kind: Kind::Counter,
+        value: |stats| stats.seals as f64,
+    },
+    Metric {
+        name: "prometheus_tsdb_head_truncations_failed_total",
+        help: "Total number of head truncations that failed.",
+        kind: Kind::Counter,
+        value: |stats| stats.seals_failed as f64,
+    },
+    Metric {
         name: "prometheus_tsdb_compactions_total",
         help: "Total number of compactions that were executed for the partition.",
         kind: Kind::Counter,
@@ -232,8 +250,14 @@ static METRICS: &[Metric] = &[
     },
 ];
 
-/// Registers the store's metrics; its figures are looked up at each rendering, once.
-pub(super) fn register(registry: &Registry, store: &Arc<Db>) {
+/// Registers the store's metrics; its figures are looked up at each rendering, once. `opened_in`: how long
+/// it took to open.
+pub(super) fn register(registry: &Registry, store: &Arc<Db>, opened_in: Duration) {
+    let replay = registry.gauge(
+        "prometheus_tsdb_data_replay_duration_seconds",
+        "Time taken to replay the data on disk.",
+    );
+    replay.set(opened_in.as_secs_f64());
     let gauges: Vec<(Gauge, Value)> = METRICS
         .iter()
         .map(|metric| {
@@ -253,6 +277,10 @@ pub(super) fn register(registry: &Registry, store: &Arc<Db>) {
     let appended = by_type(
         "prometheus_tsdb_head_samples_appended_total",
         "Total number of appended samples.",
+    );
+    let late = by_type(
+        "prometheus_tsdb_head_out_of_order_samples_appended_total",
+        "Total number of appended out of order samples.",
     );
     let out_of_order = by_type(
         "prometheus_tsdb_out_of_order_samples_total",
@@ -279,6 +307,7 @@ pub(super) fn register(registry: &Registry, store: &Arc<Db>) {
             gauge.set(value(&stats));
         }
         appended.set(stats.samples_appended as f64);
+        late.set(stats.samples_appended_late as f64);
         out_of_order.set(stats.refused_out_of_order as f64);
         out_of_bounds.set(stats.refused_out_of_bounds as f64);
         too_old.set(stats.refused_too_old as f64);

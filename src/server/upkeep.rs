@@ -14,7 +14,11 @@ use tokio::{
 };
 use tracing::{error, warn};
 
-use crate::{api::Control, clock::AsyncClock};
+use crate::{
+    api::Control,
+    clock::AsyncClock,
+    self_metrics::{Counter, Histogram, Registry},
+};
 
 /// How often the store is given time to seal, to drop what is past retention, to cut its log and to merge
 /// its blocks.
@@ -25,6 +29,11 @@ const REST_AFTER_FAILURE: Duration = Duration::from_mins(1);
 
 /// The least that a thread may be given.
 const LOWEST_PRIORITY: i32 = 19;
+
+/// Upper bounds of the time that merges take, in seconds: Prometheus's.
+const MERGE_SECONDS: &[f64] = &[
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0,
+];
 
 /// See the module.
 pub(super) struct Upkeep {
@@ -39,6 +48,7 @@ impl Upkeep {
         store: &Arc<Db>,
         clock: &Arc<dyn AsyncClock>,
         control: mpsc::Sender<Control>,
+        registry: &Registry,
     ) -> Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let turns = turns(
@@ -47,7 +57,7 @@ impl Upkeep {
             stopped.clone(),
             control,
         );
-        let compactor = Compactor::start(Arc::clone(store))?;
+        let compactor = Compactor::start(Arc::clone(store), Arc::clone(clock), registry)?;
         let compaction = compact(compactor, Arc::clone(clock), stopped);
         Ok(Self {
             stop,
@@ -134,11 +144,18 @@ async fn compact(
 type Answer = oneshot::Sender<Result<(), OperationError>>;
 
 /// Merges what is due until there is nothing, or nobody waits for the answer any more.
-fn merge_all(store: &Db, answer: Answer) {
+fn merge_all(store: &Db, clock: &dyn AsyncClock, merges: &Histogram, answer: Answer) {
     let outcome = loop {
+        let began = clock.monotonic();
         match store.compact() {
-            Ok(true) if !answer.is_closed() => {}
-            Ok(_) => break Ok(()),
+            Ok(true) => {
+                let took = clock.monotonic().saturating_sub(began);
+                merges.observe(took.as_secs_f64());
+                if answer.is_closed() {
+                    break Ok(());
+                }
+            }
+            Ok(false) => break Ok(()),
             Err(problem) => break Err(problem),
         }
     };
@@ -149,10 +166,22 @@ fn merge_all(store: &Db, answer: Answer) {
 /// The thread that merges; it ends when this is dropped and its merge is done.
 struct Compactor {
     requests: std::sync::mpsc::Sender<Answer>,
+    triggered: Counter,
 }
 
 impl Compactor {
-    fn start(store: Arc<Db>) -> Result<Self> {
+    fn start(store: Arc<Db>, clock: Arc<dyn AsyncClock>, registry: &Registry) -> Result<Self> {
+        let triggered = registry.counter(
+            "prometheus_tsdb_compactions_triggered_total",
+            "Total number of triggered compactions for the partition.",
+        );
+        let merges = registry.histograms(
+            "prometheus_tsdb_compaction_duration_seconds",
+            "Duration of compaction runs",
+            &[],
+            MERGE_SECONDS,
+        );
+        let merges = merges.with(&[]);
         let (requests, received) = std::sync::mpsc::channel::<Answer>();
         std::thread::Builder::new()
             .name("compaction".to_owned())
@@ -163,15 +192,19 @@ impl Compactor {
                 }
                 let requests = received.into_iter();
                 for answer in requests {
-                    merge_all(&store, answer);
+                    merge_all(&store, &*clock, &merges, answer);
                 }
             })
             .context("start the compaction thread")?;
-        Ok(Self { requests })
+        Ok(Self {
+            requests,
+            triggered,
+        })
     }
 
     /// Merges everything that is due; `None` when the thread has ended.
     async fn run(&self) -> Option<Result<(), OperationError>> {
+        self.triggered.increment();
         let (answer, outcome) = oneshot::channel();
         self.requests.send(answer).ok()?;
         outcome.await.ok()

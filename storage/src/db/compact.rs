@@ -97,7 +97,12 @@ impl Db {
             counters.compactions_failed.fetch_add(1, Ordering::Relaxed);
             if let OperationError::Corruption(at) = problem {
                 let damaged = inputs.iter().filter(|input| input.path() == at.file);
+                let before = compacting.damaged.len();
                 compacting.damaged.extend(damaged.map(|input| input.name()));
+                let found = compacting.damaged.len() - before;
+                counters
+                    .blocks_damaged
+                    .fetch_add(found as u64, Ordering::Relaxed);
             }
         }
         outcome

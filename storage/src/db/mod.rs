@@ -147,6 +147,8 @@ pub struct DbStats {
     pub max_time: Option<Timestamp>,
     /// Samples accepted.
     pub samples_appended: u64,
+    /// Samples of these that came late, within the out-of-order window.
+    pub samples_appended_late: u64,
     /// Series created.
     pub series_created: u64,
     /// Series dropped because they had no sample left.
@@ -169,6 +171,13 @@ pub struct DbStats {
     pub blocks: u64,
     /// Their bytes, all mapped.
     pub block_bytes: u64,
+    /// Blocks that turned out damaged: those that are left out or restored, and those served as far as they go
+    /// that are not merged.
+    pub blocks_damaged: u64,
+    /// Times that what was in memory was written as a block, or was to be, …
+    pub seals: u64,
+    /// … and times that it was not.
+    pub seals_failed: u64,
     /// Bytes of blocks that others replaced and that wait for their removal.
     pub superseded_bytes: u64,
     /// Merges and rewrites of blocks that were begun, …
@@ -228,6 +237,9 @@ impl Maintenance {
 /// Counts since the store was opened, and sizes that are kept beside their lock.
 #[derive(Debug, Default)]
 struct Counters {
+    blocks_damaged: AtomicU64,
+    seals: AtomicU64,
+    seals_failed: AtomicU64,
     compactions: AtomicU64,
     compactions_failed: AtomicU64,
     time_retentions: AtomicU64,
@@ -346,6 +358,10 @@ impl Db {
         )?;
         let now = clock.monotonic();
         let counters = Counters::default();
+        let damaged = report.block_damage.len() + report.blocks_restored.len();
+        counters
+            .blocks_damaged
+            .store(damaged as u64, Ordering::Relaxed);
         let mut superseded = SupersededFiles::default();
         for file in found.superseded {
             superseded.add(now, file);
@@ -433,11 +449,20 @@ impl Db {
         maintenance.sealed_at = self.clock.monotonic();
         match self.head.seal(&*self.fs, &self.layout.blocks) {
             Ok(is_new) => {
+                self.counters
+                    .seals
+                    .fetch_add(u64::from(is_new), Ordering::Relaxed);
                 self.save_beside(maintenance)?;
                 Ok(is_new)
             }
-            Err(OpenError::Io(error)) => Err(AppendError::Io(error)),
-            Err(_) => Err(AppendError::Poisoned),
+            Err(problem) => {
+                self.counters.seals.fetch_add(1, Ordering::Relaxed);
+                self.counters.seals_failed.fetch_add(1, Ordering::Relaxed);
+                Err(match problem {
+                    OpenError::Io(error) => AppendError::Io(error),
+                    _ => AppendError::Poisoned,
+                })
+            }
         }
     }
 
@@ -530,6 +555,7 @@ impl Db {
             min_time: range.map(|(min, _)| min),
             max_time: range.map(|(_, max)| max),
             samples_appended: get(&counters.samples_appended),
+            samples_appended_late: get(&counters.late),
             series_created: get(&counters.series_created),
             series_removed: get(&counters.series_removed),
             refused_out_of_order: get(&counters.out_of_order),
@@ -540,6 +566,9 @@ impl Db {
             series_limit: self.head.series_max().unwrap_or(0) as u64,
             refused_invalid_labels: get(&counters.invalid_labels),
             blocks: catalog.blocks.len() as u64,
+            blocks_damaged: get(&self.counters.blocks_damaged),
+            seals: get(&self.counters.seals),
+            seals_failed: get(&self.counters.seals_failed),
             block_bytes: catalog.blocks.iter().map(|block| block.bytes()).sum(),
             superseded_bytes: get(&self.counters.superseded_bytes),
             compactions: get(&self.counters.compactions),

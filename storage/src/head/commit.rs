@@ -353,7 +353,9 @@ impl Head {
                     undo.push((*id, last));
                     side.set_last((sample.time, bits));
                 }
-                Verdict::Late => {}
+                Verdict::Late => {
+                    self.counters.late.fetch_add(1, Ordering::Relaxed);
+                }
                 Verdict::Same => {
                     commit.accepted += 1;
                     continue;
@@ -525,6 +527,7 @@ impl Head {
                 }
                 Verdict::Late => {
                     commit.accepted += 1;
+                    counters.late.fetch_add(1, Ordering::Relaxed);
                     let value = f64::from_bits(*bits);
                     solo.push((id, Sample { time, value }));
                 }
@@ -573,6 +576,7 @@ impl Head {
                 }
                 Verdict::Late => {
                     commit.accepted += 1;
+                    counters.late.fetch_add(1, Ordering::Relaxed);
                     solo.push((id, *sample));
                 }
                 Verdict::Same => commit.accepted += 1,

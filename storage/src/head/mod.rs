@@ -121,6 +121,8 @@ pub(crate) struct State {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) samples_appended: AtomicU64,
+    /// Of these, how many came late, within the out-of-order window.
+    pub(crate) late: AtomicU64,
     pub(crate) series_created: AtomicU64,
     pub(crate) series_removed: AtomicU64,
     pub(crate) out_of_order: AtomicU64,
