@@ -643,11 +643,13 @@ async fn admin_requests_reach_the_store() {
             "",
         ),
         (
-            "delete_series?match[]=%7B%7D&end=2020-01-01T00:00:00Z",
+            "delete_series?match[]=%7Ba=%22%22%7D&end=2020-01-01T00:00:00Z",
             204,
             "",
         ),
         ("delete_series?match[]=up&start=10&end=5", 204, ""),
+        // Without a matcher nothing is selected.
+        ("delete_series?match[]=%7B%7D", 204, ""),
         ("clean_tombstones?x=%zz", 204, ""),
         (
             "delete_series?match[]=broken",
@@ -684,7 +686,7 @@ async fn admin_requests_reach_the_store() {
                 TimeRange::new(1_500, Instant::MAX.milliseconds())
             ),
             format!(
-                "delete [[]] {:?}",
+                "delete [[\"a=\"]] {:?}",
                 TimeRange::new(Instant::MIN.milliseconds(), 1_577_836_800_000)
             ),
             "clean".to_owned(),

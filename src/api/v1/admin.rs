@@ -37,7 +37,7 @@ pub(crate) async fn delete_series(call: Call) -> Answer {
     }
     let range = time_range(params)?;
     let selectors = selectors(params)?;
-    if range.min <= range.max {
+    if range.min <= range.max && !selectors.is_empty() {
         run(move || store.delete_series(&selectors, range)).await?;
     }
     Ok(Success::without_content())

@@ -318,8 +318,7 @@ impl PageStats {
         let has_extremes = valid.contains(StatFlags::EXTREMES) && head & MONOTONE == 0;
         let floats_before = 2 + 2 * usize::from(has_extremes);
         let floats_of_sum = usize::from(valid.contains(StatFlags::SUM));
-        let floats_of_resets =
-            usize::from(has_resets && valid.contains(StatFlags::RESET_SUM));
+        let floats_of_resets = usize::from(has_resets && valid.contains(StatFlags::RESET_SUM));
         let expected = "statistics with all their numbers";
         match head >> CODING_SHIFT {
             CODING_BITS => {
@@ -518,7 +517,10 @@ mod tests {
             assert!(PageStats::skip(&mut Cursor::new(cut)).is_err());
         }
         let mut cursor = Cursor::new(&bytes);
-        assert_eq!((PageStats::skip(&mut cursor), cursor.rest()), (Ok(()), &[][..]));
+        assert_eq!(
+            (PageStats::skip(&mut cursor), cursor.rest()),
+            (Ok(()), &[][..])
+        );
         bytes.len()
     }
 
