@@ -535,29 +535,6 @@ impl Head {
                 Verdict::Refuse(refusal) => refuse(&mut commit, *index, refusal),
             }
         }
-        let real = present.clone();
-        for column in vanished {
-            let Some(id) = writer.series_of(column) else {
-                continue;
-            };
-            let shared = writer.shared.contains(column);
-            let last = if fast && !shared {
-                (Timestamp::MIN, 0)
-            } else {
-                self.last_of(writer, column, id)
-            };
-            if time > last.0 {
-                if shared {
-                    undo.push((id, last));
-                    self.states.set_last(id, (time, STALE_MARKER_BITS));
-                }
-                present.insert(column);
-                stored.push((column, STALE_MARKER_BITS));
-            }
-        }
-        if !stored.is_sorted_by_key(|(column, _)| *column) {
-            stored.sort_unstable_by_key(|(column, _)| *column);
-        }
         for (index, (column, sample)) in row.at.iter().enumerate() {
             let index = row.set.len() + index;
             let Some(id) = writer.series_of(column.0) else {
@@ -582,6 +559,30 @@ impl Head {
                 Verdict::Same => commit.accepted += 1,
                 Verdict::Refuse(refusal) => refuse(&mut commit, index, refusal),
             }
+        }
+        let real = present.clone();
+        // Markers come last, as in Prometheus: a sample with a time of its own is not late because of one.
+        for column in vanished {
+            let Some(id) = writer.series_of(column) else {
+                continue;
+            };
+            let shared = writer.shared.contains(column);
+            let last = if fast && !shared {
+                (Timestamp::MIN, 0)
+            } else {
+                self.last_of(writer, column, id)
+            };
+            if time > last.0 {
+                if shared {
+                    undo.push((id, last));
+                    self.states.set_last(id, (time, STALE_MARKER_BITS));
+                }
+                present.insert(column);
+                stored.push((column, STALE_MARKER_BITS));
+            }
+        }
+        if !stored.is_sorted_by_key(|(column, _)| *column) {
+            stored.sort_unstable_by_key(|(column, _)| *column);
         }
 
         let has_row = !present.is_empty();

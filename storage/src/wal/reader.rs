@@ -255,7 +255,8 @@ impl Read {
             return Some(last.offset);
         }
         // A crash while the segment began; anything else stays where it is.
-        let is_begun = bytes.len() < SEGMENT_HEADER_BYTES || bytes.iter().all(|byte| *byte == 0);
+        let used = bytes.iter().rposition(|byte| *byte != 0);
+        let is_begun = used.is_none_or(|last| last + 1 < SEGMENT_HEADER_BYTES);
         is_begun.then_some(0)
     }
 

@@ -1,29 +1,18 @@
 //! Files on a real disk, damaged in every plain way: reported, left where they are, and the rest served.
-#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
 use narthex_storage::{
     AppendError, Appendable, Budget, Clock, Db, DbOptions, Labels, OpenError, OpenReport,
-    Queryable, ReadError, RealFs, RowBuilder, Select, TargetKey, TimeRange, Timestamp, Wants,
+    Queryable, ReadError, RealFs, RowBuilder, Select, TargetKey, TimeRange, Wants,
 };
 
-#[derive(Debug, Default)]
-struct SetClock(Mutex<Duration>);
-
-impl Clock for SetClock {
-    fn now(&self) -> Timestamp {
-        0
-    }
-    fn monotonic(&self) -> Duration {
-        *self.0.lock().unwrap()
-    }
-}
+use crate::support::SetClock;
 
 const COLUMNS: usize = 5;
 const STEP_MS: i64 = 5_000;
@@ -71,7 +60,7 @@ fn filled_with(rows: i64) -> tempfile::TempDir {
         }
         assert_eq!(target.commit(&mut row).unwrap().refused, []);
         if index % 60 == 0 {
-            *clock.0.lock().unwrap() += Duration::from_mins(5);
+            clock.advance(Duration::from_mins(5));
             db.maintain().unwrap();
         }
     }
@@ -196,7 +185,7 @@ fn a_damaged_newest_file_comes_back_from_the_log_while_it_is_there() {
     // The next seal takes what came from the log, and does not need it any more.
     let clock = Arc::new(SetClock::default());
     let (db, _) = try_open(folder.path(), &clock).unwrap();
-    *clock.0.lock().unwrap() += Duration::from_hours(1);
+    clock.advance(Duration::from_hours(1));
     db.maintain().unwrap();
     db.close().unwrap();
     drop(db);

@@ -1,11 +1,6 @@
 //! Sealing, retention, refusals, and what else may lie in the data path.
-#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use narthex_storage::{
     Appendable, Budget, Clock, Commit, Db, DbOptions, DbStats, Exemplar, ForeignData, Labels,
@@ -13,23 +8,7 @@ use narthex_storage::{
     Select, TargetKey, TimeRange, Timestamp, Wants,
 };
 
-#[derive(Debug, Default)]
-struct SetClock(Mutex<Duration>);
-
-impl Clock for SetClock {
-    fn now(&self) -> Timestamp {
-        0
-    }
-    fn monotonic(&self) -> Duration {
-        *self.0.lock().unwrap()
-    }
-}
-
-impl SetClock {
-    fn advance(&self, seconds: u64) {
-        *self.0.lock().unwrap() += Duration::from_secs(seconds);
-    }
-}
+use crate::support::SetClock;
 
 fn options(path: &Path, clock: &Arc<SetClock>) -> DbOptions {
     let clock: Arc<dyn Clock> = Arc::<SetClock>::clone(clock);
@@ -82,7 +61,7 @@ fn fill(db: &Db, clock: &SetClock, name: &str, from: i64, to: i64) {
         row.begin(minute * 60_000);
         row.set(column, minute as f64);
         target.commit(&mut row).unwrap();
-        clock.advance(60);
+        clock.advance(Duration::from_secs(60));
         db.maintain().unwrap();
     }
 }
@@ -290,7 +269,7 @@ fn clocks_that_jump_forwards_cause_one_seal() {
         assert_eq!(target.commit(&mut row).unwrap().refused, []);
     }
     for _ in 0..20 {
-        clock.advance(1_000 * 3_600);
+        clock.advance(Duration::from_secs(1_000 * 3_600));
         db.maintain().unwrap();
     }
     assert_eq!(db.stats().blocks, 1);
@@ -440,11 +419,11 @@ fn exemplars_survive_a_kill_a_seal_and_a_damaged_file() {
 
     // What is sealed is in a file beside the log, the newest in the log.
     row(&db, 5_000_000, &[exemplar("f", 5)]);
-    *clock.0.lock().unwrap() += Duration::from_mins(2);
+    clock.advance(Duration::from_mins(2));
     db.maintain().unwrap();
     assert!(folder.path().join("narthex/exemplars").exists());
     for _ in 0..3 {
-        *clock.0.lock().unwrap() += Duration::from_mins(61);
+        clock.advance(Duration::from_mins(61));
         db.maintain().unwrap();
     }
     // Three are kept, and a commit of nothing but exemplars holds up no segment of the log.
@@ -452,7 +431,7 @@ fn exemplars_survive_a_kill_a_seal_and_a_damaged_file() {
     appender.exemplar(&labels, exemplar("g", 6));
     assert_eq!(appender.commit(true).unwrap(), Commit::default());
     for _ in 0..3 {
-        *clock.0.lock().unwrap() += Duration::from_mins(61);
+        clock.advance(Duration::from_mins(61));
         db.maintain().unwrap();
     }
     assert_eq!(

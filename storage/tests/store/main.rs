@@ -1,0 +1,12 @@
+//! The store as a whole: against a model, on failing, full and damaged disks, copied while it runs.
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
+mod copies;
+mod corruption;
+mod crash;
+mod faults;
+mod lifecycle;
+mod model;
+mod operations;
+mod support;
+mod threads;
