@@ -6,15 +6,16 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
 
 use narthex_storage::{
-    Appendable, Budget, Clock, Db, DbOptions, Labels, Matcher, Queryable, RealFs, Sample, Select,
-    TimeRange, Timestamp, Wants,
+    Appendable, Budget, Clock, Column, Db, DbOptions, Labels, Matcher, Queryable, RealFs, Refusal,
+    RowBuilder, Sample, Select, TargetKey, TimeRange, Timestamp, Wants,
 };
+use proptest::prelude::*;
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -127,4 +128,283 @@ fn an_appender_outlives_the_seals_that_forget_its_series() {
     is_right(&db);
     drop(db);
     is_right(&open(folder.path(), &clock));
+}
+
+/// Appenders of the test below; the last of them push, the others append rows.
+const APPENDERS: i64 = 4;
+const PUSHERS: i64 = 2;
+const COMMITS: i64 = 300;
+/// All within the hour in which a sample may be older than the newest.
+const STEP: i64 = 10_000;
+const SERIES: i64 = 8;
+
+fn member(appender: i64, series: i64) -> String {
+    format!("a{appender}_{series}")
+}
+
+fn append_all(db: &Db, appender: i64, newest: &AtomicI64, clock: &SetClock) {
+    let names: Vec<Labels> = (0..SERIES)
+        .map(|series| labels(&member(appender, series)))
+        .collect();
+    let is_pusher = appender >= APPENDERS - PUSHERS;
+    let mut target = (!is_pusher).then(|| {
+        let mut target = db.target(&TargetKey(appender.to_string())).unwrap();
+        let columns = names.iter().map(|name| target.column(name).unwrap());
+        let columns: Vec<Column> = columns.collect();
+        (target, columns)
+    });
+    let mut row = RowBuilder::default();
+    for number in 0..COMMITS {
+        let (time, value) = (number * STEP, number as f64);
+        if let Some((target, columns)) = &mut target {
+            row.begin(time);
+            columns.iter().for_each(|column| row.set(*column, value));
+            assert_eq!(target.commit(&mut row).unwrap().accepted, SERIES as u32);
+        } else {
+            let mut push = db.appender();
+            for name in &names {
+                let series = push.series(name).unwrap();
+                push.samples(series, &[Sample { time, value }]);
+            }
+            assert_eq!(push.commit(true).unwrap().accepted, SERIES as u32);
+        }
+        newest.fetch_max(time, Ordering::Relaxed);
+        if number % 100 == 99 {
+            // However slow the one who seals is, there are some.
+            clock.0.fetch_max(time, Ordering::Relaxed);
+            db.maintain().unwrap();
+        }
+    }
+}
+
+/// How many commits of each appender are there; each must be there whole.
+fn commits(content: &BTreeMap<String, Samples>) -> Vec<usize> {
+    let commits = |appender| {
+        let first = content
+            .get(&member(appender, 0))
+            .map_or(&[][..], Vec::as_slice);
+        let expected: Samples = (0..first.len() as i64)
+            .map(|number| (number * STEP, number as f64))
+            .collect();
+        for series in 0..SERIES {
+            let found = content.get(&member(appender, series));
+            assert_eq!(found.map_or(&[][..], Vec::as_slice), expected);
+        }
+        first.len()
+    };
+    (0..APPENDERS).map(commits).collect()
+}
+
+#[test]
+fn a_reader_sees_whole_commits_while_others_append_and_seal() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock::default());
+    let db = open(folder.path(), &clock);
+    let (newest, done) = (AtomicI64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let (db, newest, done, clock) = (&db, &newest, &done, &clock);
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(move || {
+                    let mut before = vec![0; APPENDERS as usize];
+                    let mut looks = 0;
+                    loop {
+                        let was_done = done.load(Ordering::Acquire);
+                        let found = commits(&content(db));
+                        assert!(before.iter().zip(&found).all(|(a, b)| a <= b));
+                        before = found;
+                        looks += 1;
+                        if was_done {
+                            assert_eq!(before, [COMMITS as usize; APPENDERS as usize]);
+                            return looks;
+                        }
+                    }
+                })
+            })
+            .collect();
+        let sealer = scope.spawn(move || {
+            loop {
+                let was_done = done.load(Ordering::Acquire);
+                clock
+                    .0
+                    .fetch_max(newest.load(Ordering::Relaxed), Ordering::Relaxed);
+                db.maintain().unwrap();
+                if was_done {
+                    return;
+                }
+            }
+        });
+        let appenders: Vec<_> = (0..APPENDERS)
+            .map(|appender| scope.spawn(move || append_all(db, appender, newest, clock)))
+            .collect();
+        let ended: Vec<bool> = appenders
+            .into_iter()
+            .map(|one| one.join().is_ok())
+            .collect();
+        done.store(true, Ordering::Release);
+        assert_eq!(ended, [true; APPENDERS as usize]);
+        sealer.join().unwrap();
+        for reader in readers {
+            assert!(reader.join().unwrap() > 0);
+        }
+    });
+    assert!(db.stats().blocks > 1);
+}
+
+/// What an agent sends at once, or what else happens.
+#[derive(Debug, Clone)]
+enum Step {
+    Batch {
+        /// Seconds since the batch before; late ones come too.
+        after: i64,
+        /// A bit for each series that is in it.
+        members: u8,
+        /// Seconds that each series' clock is off, times its number.
+        drift: i64,
+        /// Series with this remainder of three repeat what was sent last.
+        again: Option<i64>,
+    },
+    Maintain,
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let batch = (
+        prop_oneof![8 => Just(15_i64), 1 => Just(0), 1 => -40..4_000_i64],
+        prop_oneof![4 => Just(u8::MAX), 1 => any::<u8>()],
+        prop_oneof![6 => Just(0_i64), 1 => 1..5_i64],
+        prop_oneof![6 => Just(None), 1 => (0..3_i64).prop_map(Some)],
+    );
+    let batch = batch.prop_map(|(after, members, drift, again)| Step::Batch {
+        after,
+        members,
+        drift,
+        again,
+    });
+    let step = prop_oneof![20 => batch, 3 => Just(Step::Maintain), 1 => Just(Step::Reopen)];
+    prop::collection::vec(step, 1..60)
+}
+
+/// A store that gets every batch as one commit, or every sample as one of its own.
+struct Fed {
+    folder: tempfile::TempDir,
+    clock: Arc<SetClock>,
+    db: Db,
+    is_whole: bool,
+}
+
+impl Fed {
+    fn new(is_whole: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(SetClock::default());
+        let db = open(folder.path(), &clock);
+        Self {
+            folder,
+            clock,
+            db,
+            is_whole,
+        }
+    }
+
+    /// How many samples were kept, and the others with their reasons.
+    fn batch(&self, samples: &[(u8, Sample)]) -> (u32, Vec<(u32, Refusal)>) {
+        let size = if self.is_whole {
+            samples.len().max(1)
+        } else {
+            1
+        };
+        // All are judged by what the store had before the batch.
+        let parts: Vec<_> = samples
+            .chunks(size)
+            .map(|part| (self.db.appender(), part))
+            .collect();
+        let (mut accepted, mut refused) = (0, Vec::new());
+        for (index, (mut appender, part)) in parts.into_iter().enumerate() {
+            for (series, sample) in part {
+                let series = appender.series(&labels(&series.to_string())).unwrap();
+                appender.samples(series, &[*sample]);
+            }
+            let commit = appender.commit(false).unwrap();
+            accepted += commit.accepted;
+            let first = (index * size) as u32;
+            refused.extend(
+                commit
+                    .refused
+                    .iter()
+                    .map(|(at, refusal)| (first + at, *refusal)),
+            );
+        }
+        (accepted, refused)
+    }
+
+    fn counters(&self) -> [u64; 7] {
+        let stats = self.db.stats();
+        [
+            stats.series,
+            stats.series_created,
+            stats.samples_appended,
+            stats.refused_out_of_order,
+            stats.refused_out_of_bounds,
+            stats.refused_too_old,
+            stats.refused_duplicate,
+        ]
+    }
+
+    fn reopen(self) -> Self {
+        let Self {
+            folder,
+            clock,
+            db,
+            is_whole,
+        } = self;
+        drop(db);
+        let db = open(folder.path(), &clock);
+        Self {
+            folder,
+            clock,
+            db,
+            is_whole,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(
+        std::env::var("NARTHEX_PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(16)
+    ))]
+
+    #[test]
+    fn what_comes_together_is_kept_as_what_comes_alone(steps in steps()) {
+        let (mut whole, mut single) = (Fed::new(true), Fed::new(false));
+        let mut now = 10_000;
+        let mut sent: BTreeMap<u8, Sample> = BTreeMap::new();
+        for (number, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Batch { after, members, drift, again } => {
+                    now += after;
+                    let mut samples = Vec::new();
+                    for series in (0..8_u8).filter(|series| members >> series & 1 == 1) {
+                        let time = (now + drift * i64::from(series)) * 1_000;
+                        let value = (number as u64 * u64::from(series % 4)) as f64;
+                        let fresh = Sample { time, value };
+                        let repeats = again == Some(i64::from(series) % 3);
+                        let known = sent.get(&series).copied();
+                        let sample = known.filter(|_| repeats).unwrap_or(fresh);
+                        sent.insert(series, sample);
+                        samples.push((series, sample));
+                    }
+                    prop_assert_eq!(whole.batch(&samples), single.batch(&samples));
+                }
+                Step::Maintain => {
+                    for store in [&whole, &single] {
+                        store.clock.0.fetch_add(2 * MINUTE, Ordering::Relaxed);
+                        store.db.maintain().unwrap();
+                    }
+                }
+                Step::Reopen => (whole, single) = (whole.reopen(), single.reopen()),
+            }
+            prop_assert_eq!(whole.counters(), single.counters());
+        }
+        prop_assert_eq!(content(&whole.db), content(&single.db));
+    }
 }

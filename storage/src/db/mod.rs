@@ -444,6 +444,11 @@ impl Db {
         is_long || self.head.memory() >= bytes_max || known.delta().len() >= SEAL_CREATED
     }
 
+    #[cfg(test)]
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+
     /// Seals everything there is; answers whether there was anything.
     fn seal(&self, maintenance: &mut Maintenance) -> Result<bool, AppendError> {
         maintenance.sealed_at = self.clock.monotonic();

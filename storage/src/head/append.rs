@@ -32,10 +32,16 @@ impl HeadTargetAppender {
         let index = match state.by_key.get(key) {
             Some(index) => *index,
             None => {
-                let index = state.targets.len() as u32;
+                let is_new = state.free_targets.is_empty();
+                let next = state.targets.len() as u32;
+                let index = state.free_targets.pop().unwrap_or(next);
                 let writer = TargetWriter::new(index, key.clone());
-                head.states.add_target(Arc::clone(&writer.target));
-                state.targets.push(writer);
+                head.states.set_target(Arc::clone(&writer.target));
+                if is_new {
+                    state.targets.push(writer);
+                } else {
+                    state.targets[index as usize] = writer;
+                }
                 state.by_key.insert(key.clone(), index);
                 index
             }

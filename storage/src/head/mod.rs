@@ -18,6 +18,8 @@ mod seal;
 mod series;
 mod states;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
@@ -106,6 +108,8 @@ struct Queriers {
 pub(crate) struct State {
     pub(crate) wal: Wal,
     targets: Vec<TargetWriter>,
+    /// Those that nobody appends to and that have no row left: the next targets take their places.
+    free_targets: Vec<u32>,
     by_key: HashMap<TargetKey, u32>,
     /// The number of the last commit.
     sequence: u64,
@@ -169,6 +173,7 @@ impl Head {
             state: Mutex::new(State {
                 wal,
                 targets: parts.targets,
+                free_targets: Vec::new(),
                 by_key: parts.by_key,
                 sequence: parts.sequence,
                 next_block: parts.next_block,

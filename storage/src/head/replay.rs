@@ -306,7 +306,7 @@ impl Replay {
             let writer = *parts.by_key.entry(key.clone()).or_insert_with(|| {
                 let index = parts.targets.len() as u32;
                 let writer = TargetWriter::new(index, key);
-                parts.states.add_target(Arc::clone(&writer.target));
+                parts.states.set_target(Arc::clone(&writer.target));
                 parts.targets.push(writer);
                 index
             });

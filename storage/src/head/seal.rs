@@ -155,19 +155,27 @@ impl Head {
         if self.pruned.swap(sealed, Ordering::Relaxed) >= sealed {
             return;
         }
-        let state = self.state();
+        let mut guard = self.state();
+        let state = &mut *guard;
         for writer in &state.targets {
-            let blocks = writer.target.blocks();
+            let target = &writer.target;
+            let blocks = target.blocks();
             let (old, kept): (Vec<_>, Vec<_>) = blocks
                 .iter()
                 .map(Arc::clone)
                 .partition(|block| block.first().is_some_and(|row| row.commit <= sealed));
-            if old.is_empty() {
-                continue;
+            if !old.is_empty() {
+                target.set_blocks(kept.into());
+                let bytes: u64 = old.iter().map(|block| block.bytes()).sum();
+                self.rows_bytes.fetch_sub(bytes, Ordering::Relaxed);
             }
-            writer.target.set_blocks(kept.into());
-            let bytes: u64 = old.iter().map(|block| block.bytes()).sum();
-            self.rows_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            if !writer.live
+                && target.blocks().is_empty()
+                && state.by_key.get(&target.key) == Some(&target.index)
+            {
+                state.by_key.remove(&target.key);
+                state.free_targets.push(target.index);
+            }
         }
         self.states.prune(sealed, &|id, place| {
             state.targets[place.target as usize].needs(id, place.column)

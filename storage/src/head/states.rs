@@ -248,11 +248,18 @@ impl States {
         self.solo_bytes.load(Ordering::Relaxed)
     }
 
-    /// Adds a target; its number is the number of those before it.
-    pub(super) fn add_target(&self, target: Arc<Target>) {
+    /// Sets the target with a number, which is at most the number of targets. What words say of one that
+    /// had it before is a hint that the rows of this one do not confirm.
+    pub(super) fn set_target(&self, target: Arc<Target>) {
         let mut targets = self.targets.write().unwrap_or_else(PoisonError::into_inner);
-        debug_assert_eq!(targets.len(), target.index as usize);
-        targets.push(target);
+        let index = target.index as usize;
+        match targets.get_mut(index) {
+            Some(place) => *place = target,
+            None => {
+                debug_assert_eq!(targets.len(), index);
+                targets.push(target);
+            }
+        }
     }
 
     /// The target with a number.
@@ -428,6 +435,17 @@ impl States {
         }
     }
 
+    /// How many series have a word, and how many of them a record.
+    #[cfg(test)]
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let words = self.words.read().unwrap();
+        let words = words.iter().flatten().flat_map(|chunk| chunk.iter());
+        let words = words
+            .filter(|word| word.load(Ordering::Relaxed) != 0)
+            .count();
+        (words, self.sides(|_| true).len())
+    }
+
     fn word(&self, id: u32) -> u64 {
         let words = self.words.read().unwrap_or_else(PoisonError::into_inner);
         match words.get(id as usize / CHUNK) {
@@ -559,7 +577,7 @@ mod tests {
         let states = States::default();
         for index in 0..3 {
             let writer = TargetWriter::new(index, TargetKey(index.to_string()));
-            states.add_target(writer.target);
+            states.set_target(writer.target);
         }
         states
     }

@@ -100,6 +100,12 @@ impl TargetWriter {
         }
     }
 
+    /// How many columns there are, free ones too.
+    #[cfg(test)]
+    pub(crate) fn columns_len(&self) -> usize {
+        self.columns.len()
+    }
+
     /// The series of a column.
     pub(crate) fn series_of(&self, column: u32) -> Option<u32> {
         let id = self.columns.get(column as usize).copied();

@@ -1,0 +1,158 @@
+//! Memory under churn.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    Appendable, Budget, Clock, Column, Db, DbOptions, Labels, Matcher, MemoryFs, Queryable,
+    RowBuilder, Select, TargetAppender, TargetKey, TimeRange, Timestamp, Wants,
+};
+
+const MINUTE: i64 = 60_000;
+
+/// Milliseconds.
+#[derive(Debug, Default)]
+struct SetClock(AtomicI64);
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        self.0.load(Ordering::Relaxed)
+    }
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.now() as u64)
+    }
+}
+
+/// A target with some series, of which a few give way to new ones at each row.
+struct Churning {
+    appender: Box<dyn TargetAppender>,
+    columns: Vec<(Column, u32)>,
+}
+
+const TARGETS: u32 = 100;
+const SERIES: u32 = 10;
+const NEW_A_ROW: u32 = 2;
+const ROWS: i64 = 240;
+/// Every so many rows …
+const LEAVE_ROWS: i64 = 5;
+/// … so many targets give way to others.
+const LEAVE: usize = 10;
+
+#[test]
+fn series_and_targets_that_come_and_go_leave_nothing_in_memory() {
+    let clock = Arc::new(SetClock::default());
+    let dyn_clock: Arc<dyn Clock> = Arc::<SetClock>::clone(&clock);
+    let options = DbOptions::new("store", Arc::new(MemoryFs::default()), dyn_clock);
+    let (db, _) = Db::open(&options).unwrap();
+    let labels =
+        |number: u32| Labels::from_pairs([("__name__", "m".to_owned()), ("n", number.to_string())]);
+    let (mut next, mut next_target) = (0, 0);
+    let mut fresh = |target: &mut Churning| {
+        target
+            .columns
+            .push((target.appender.column(&labels(next)).unwrap(), next));
+        next += 1;
+    };
+    let mut target = |fresh: &mut dyn FnMut(&mut Churning)| {
+        let appender = db.target(&TargetKey(next_target.to_string())).unwrap();
+        next_target += 1;
+        let columns = Vec::new();
+        let mut target = Churning { appender, columns };
+        (0..SERIES).for_each(|_| fresh(&mut target));
+        target
+    };
+    let mut targets: Vec<Churning> = (0..TARGETS).map(|_| target(&mut fresh)).collect();
+    // Samples without markers: series, its times, its value at all of them.
+    let mut model: BTreeMap<u32, Vec<Timestamp>> = BTreeMap::new();
+    let mut row = RowBuilder::default();
+    for step in 0..ROWS {
+        if step % LEAVE_ROWS == LEAVE_ROWS - 1 {
+            targets.drain(..LEAVE);
+            targets.extend((0..LEAVE).map(|_| target(&mut fresh)));
+        }
+        let time = step * MINUTE;
+        clock.0.store(time, Ordering::Relaxed);
+        for target in &mut targets {
+            for _ in 0..NEW_A_ROW {
+                let (column, _) = target.columns.remove(0);
+                target.appender.retire(column);
+                fresh(target);
+            }
+            row.begin(time);
+            for (column, series) in &target.columns {
+                row.set(*column, f64::from(*series));
+                model.entry(*series).or_default().push(time);
+            }
+            assert_eq!(target.appender.commit(&mut row).unwrap().refused, []);
+        }
+        db.maintain().unwrap();
+    }
+
+    let head = db.head();
+    let state = head.state();
+    // Those that left since the last seal still have rows.
+    assert!(
+        state.targets.len() <= TARGETS as usize + LEAVE * 6,
+        "{}",
+        state.targets.len()
+    );
+    for writer in &state.targets {
+        // A column is used again from the next block on: a block ends at a seal, every eleven rows.
+        let most = (SERIES + NEW_A_ROW * 13) as usize;
+        assert!(writer.columns_len() <= most, "{}", writer.columns_len());
+    }
+    drop(state);
+    let created = |rows: u32| (rows * (TARGETS * NEW_A_ROW + LEAVE as u32 * SERIES / 5)) as usize;
+    let catalog = head.catalog();
+    // Created since the last seal, and those that the seal before the last found in use.
+    assert!(
+        catalog.known.delta().len() <= created(12),
+        "{}",
+        catalog.known.delta().len()
+    );
+    // A series is of use for an hour, and is forgotten by the seal after.
+    let most = created(60 + 11 * 3) + (TARGETS * SERIES) as usize;
+    assert!(catalog.known.len() <= most, "{}", catalog.known.len());
+    let (words, records) = head.states.counts();
+    assert!(
+        words <= catalog.known.len() && records == 0,
+        "{words} {records}"
+    );
+    assert!(head.memory() < 4 << 20, "{}", head.memory());
+    assert!(db.stats().series_removed > u64::from(next) / 2);
+
+    let budget = Budget::unlimited();
+    let querier = db.querier(TimeRange::ALL).unwrap();
+    let select = Select {
+        matchers: &[Matcher::equal("__name__", "m")],
+        range: TimeRange::ALL,
+        limit: None,
+        wants: Wants::Samples,
+    };
+    let selection = querier.select(&select, &budget).unwrap();
+    let mut scan = selection.scan(TimeRange::ALL, &budget);
+    let mut found: BTreeMap<u32, Vec<Timestamp>> = BTreeMap::new();
+    for (index, series) in selection.series().iter().enumerate() {
+        scan.seek(index).unwrap();
+        let number: u32 = series.labels.get("n").unwrap().parse().unwrap();
+        let all = found.entry(number).or_default();
+        while let Some(run) = scan.next_run().unwrap() {
+            let (mut times, mut values) = (vec![0; run.len()], vec![0.0; run.len()]);
+            run.times(&mut times).unwrap();
+            run.values(&mut values).unwrap();
+            for (time, value) in times.into_iter().zip(values) {
+                if !crate::is_stale_marker(value) {
+                    assert_eq!(value, f64::from(number));
+                    all.push(time);
+                }
+            }
+        }
+    }
+    assert_eq!(found, model);
+}
