@@ -33,6 +33,8 @@ const REDIRECTS_MAX: usize = 10;
 
 /// Idle connections are closed after this time, as upstream.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
+/// A connection that waits for its next request keeps as much.
+const CONNECTION_BUFFER_BYTES: usize = 64 << 10;
 
 /// The user agent of every request.
 pub(crate) const USER_AGENT: HeaderValue = HeaderValue::from_static("Prometheus/3.14.0");
@@ -88,6 +90,7 @@ impl HttpClient {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .http1_title_case_headers(true)
+            .http1_max_buf_size(CONNECTION_BUFFER_BYTES)
             .build(connector);
         Ok(Self {
             client,

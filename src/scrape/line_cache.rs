@@ -47,8 +47,6 @@ enum LineKind {
 pub(super) struct LineCache {
     body: Bytes,
     lines: Vec<Line>,
-    /// The buffer of the lines to come.
-    next: Vec<Line>,
 }
 
 impl LineCache {
@@ -67,8 +65,8 @@ impl LineCache {
         format: Format,
         row: &mut RowWriter<'_>,
     ) -> Result<(), String> {
-        let mut next = std::mem::take(&mut self.next);
-        next.clear();
+        // A buffer that waits between scrapes would cost as much as the lines.
+        let mut next = Vec::with_capacity(self.lines.len() + LOOK_AHEAD);
         let outcome = Reader {
             previous: &self.body,
             lines: &self.lines,
@@ -81,13 +79,13 @@ impl LineCache {
         .run(format, row);
         if outcome.is_ok() {
             if body.len() <= KEPT_BYTES_MAX {
-                std::mem::swap(&mut self.lines, &mut next);
+                next.shrink_to(next.len() + next.len() / 8);
+                self.lines = next;
                 self.body = body.clone();
             } else {
                 self.clear();
             }
         }
-        self.next = next;
         outcome
     }
 }

@@ -107,6 +107,8 @@ impl RowBuilder {
     pub fn begin(&mut self, time: Timestamp) {
         self.time = time;
         self.same.clear();
+        // The first row of a target sets every column, later ones as a rule a part.
+        self.set.shrink_to(2 * self.set.len());
         self.set.clear();
         self.at.clear();
         self.exemplars.clear();
