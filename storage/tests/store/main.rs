@@ -1,6 +1,7 @@
 //! The store as a whole: against a model, on failing, full and damaged disks, copied while it runs.
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
+mod appends;
 mod copies;
 mod corruption;
 mod crash;

@@ -3,8 +3,8 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use narthex_storage::{
-    Appendable, Budget, Db, DbOptions, Fs, Matcher, OperationError, Queryable, Sample,
-    TimeRange, WalFsync,
+    Appendable, Budget, Db, DbOptions, Fs, Matcher, OperationError, Queryable, Sample, TimeRange,
+    WalFsync,
 };
 
 use crate::support::{Content, FaultyFs, Hook, SetClock, content, labels, options};

@@ -1,75 +1,38 @@
-//! Appending while the store seals, forgets and is read.
-#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+//! Appending while the store seals, forgets and is read, and what does not depend on how samples come.
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use narthex_storage::{
-    Appendable, Budget, Clock, Column, Db, DbOptions, Labels, Matcher, Queryable, RealFs, Refusal,
-    RowBuilder, Sample, Select, TargetKey, TimeRange, Timestamp, Wants,
+    Appendable, Column, Db, Labels, Refusal, RowBuilder, Sample, TargetKey, Timestamp, WalFsync,
 };
 use proptest::prelude::*;
+
+use crate::support::{self, FaultyFs, SetClock, labels, options, setting};
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 
-/// Milliseconds.
-#[derive(Debug, Default)]
-struct SetClock(AtomicI64);
-
-impl Clock for SetClock {
-    fn now(&self) -> Timestamp {
-        self.0.load(Ordering::Relaxed)
-    }
-    fn monotonic(&self) -> Duration {
-        Duration::from_millis(self.now() as u64)
-    }
-}
-
-fn open(path: &Path, clock: &Arc<SetClock>) -> Db {
-    let clock: Arc<dyn Clock> = Arc::<SetClock>::clone(clock);
-    Db::open(&DbOptions::new(path, Arc::new(RealFs), clock))
-        .unwrap()
-        .0
-}
-
-fn labels(name: &str) -> Labels {
-    Labels::from_pairs([("__name__", name), ("store", "test")])
+fn open(fs: &FaultyFs, clock: &Arc<SetClock>) -> Db {
+    Db::open(&options(fs, clock, WalFsync::Segment)).unwrap().0
 }
 
 type Samples = Vec<(Timestamp, f64)>;
 
-/// Everything there is, by metric name; two series of one name are a failure.
+/// Everything there is, by series.
 fn content(db: &Db) -> BTreeMap<String, Samples> {
-    let budget = Budget::unlimited();
-    let querier = db.querier(TimeRange::ALL).unwrap();
-    let select = Select {
-        matchers: &[Matcher::equal("store", "test")],
-        range: TimeRange::ALL,
-        limit: None,
-        wants: Wants::Samples,
-    };
-    let selection = querier.select(&select, &budget).unwrap();
-    let mut scan = selection.scan(TimeRange::ALL, &budget);
-    let mut content = BTreeMap::new();
-    for (index, series) in selection.series().iter().enumerate() {
-        scan.seek(index).unwrap();
-        let mut samples = Samples::new();
-        while let Some(run) = scan.next_run().unwrap() {
-            let (mut times, mut values) = (vec![0; run.len()], vec![0.0; run.len()]);
-            run.times(&mut times).unwrap();
-            run.values(&mut values).unwrap();
-            samples.extend(times.into_iter().zip(values));
-        }
-        let name = series.labels.metric_name().to_owned();
-        assert_eq!(content.insert(name, samples), None);
+    let mut content: BTreeMap<String, Samples> = BTreeMap::new();
+    for ((series, time), bits) in support::content(db) {
+        content
+            .entry(series)
+            .or_default()
+            .push((time, f64::from_bits(bits)));
     }
     content
 }
@@ -83,9 +46,8 @@ fn push(db: &Db, name: &str, time: Timestamp, value: f64) {
 
 #[test]
 fn an_appender_outlives_the_seals_that_forget_its_series() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Arc::new(SetClock::default());
-    let db = open(folder.path(), &clock);
+    let (fs, clock) = (FaultyFs::default(), Arc::new(SetClock::default()));
+    let db = open(&fs, &clock);
     let names = ["again", "before", "nobody"];
     names.iter().for_each(|name| push(&db, name, 0, 1.0));
     let mut early = db.appender();
@@ -94,7 +56,7 @@ fn an_appender_outlives_the_seals_that_forget_its_series() {
     let late_before = late.series(&labels("before")).unwrap();
     for minute in 1..=240 {
         push(&db, "other", minute * MINUTE, 0.0);
-        clock.0.fetch_add(MINUTE, Ordering::Relaxed);
+        clock.advance(Duration::from_secs(60));
         db.maintain().unwrap();
     }
     assert_eq!(db.stats().series_removed, 3);
@@ -127,7 +89,7 @@ fn an_appender_outlives_the_seals_that_forget_its_series() {
     };
     is_right(&db);
     drop(db);
-    is_right(&open(folder.path(), &clock));
+    is_right(&open(&fs, &clock));
 }
 
 /// Appenders of the test below; the last of them push, the others append rows.
@@ -142,7 +104,7 @@ fn member(appender: i64, series: i64) -> String {
     format!("a{appender}_{series}")
 }
 
-fn append_all(db: &Db, appender: i64, newest: &AtomicI64, clock: &SetClock) {
+fn append_all(db: &Db, appender: i64, clock: &SetClock) {
     let names: Vec<Labels> = (0..SERIES)
         .map(|series| labels(&member(appender, series)))
         .collect();
@@ -168,10 +130,9 @@ fn append_all(db: &Db, appender: i64, newest: &AtomicI64, clock: &SetClock) {
             }
             assert_eq!(push.commit(true).unwrap().accepted, SERIES as u32);
         }
-        newest.fetch_max(time, Ordering::Relaxed);
         if number % 100 == 99 {
             // However slow the one who seals is, there are some.
-            clock.0.fetch_max(time, Ordering::Relaxed);
+            clock.advance(Duration::from_secs(60));
             db.maintain().unwrap();
         }
     }
@@ -197,12 +158,11 @@ fn commits(content: &BTreeMap<String, Samples>) -> Vec<usize> {
 
 #[test]
 fn a_reader_sees_whole_commits_while_others_append_and_seal() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Arc::new(SetClock::default());
-    let db = open(folder.path(), &clock);
-    let (newest, done) = (AtomicI64::new(0), AtomicBool::new(false));
+    let (fs, clock) = (FaultyFs::default(), Arc::new(SetClock::default()));
+    let db = open(&fs, &clock);
+    let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let (db, newest, done, clock) = (&db, &newest, &done, &clock);
+        let (db, done, clock) = (&db, &done, &clock);
         let readers: Vec<_> = (0..2)
             .map(|_| {
                 scope.spawn(move || {
@@ -225,9 +185,7 @@ fn a_reader_sees_whole_commits_while_others_append_and_seal() {
         let sealer = scope.spawn(move || {
             loop {
                 let was_done = done.load(Ordering::Acquire);
-                clock
-                    .0
-                    .fetch_max(newest.load(Ordering::Relaxed), Ordering::Relaxed);
+                clock.advance(Duration::from_secs(60));
                 db.maintain().unwrap();
                 if was_done {
                     return;
@@ -235,7 +193,7 @@ fn a_reader_sees_whole_commits_while_others_append_and_seal() {
             }
         });
         let appenders: Vec<_> = (0..APPENDERS)
-            .map(|appender| scope.spawn(move || append_all(db, appender, newest, clock)))
+            .map(|appender| scope.spawn(move || append_all(db, appender, clock)))
             .collect();
         let ended: Vec<bool> = appenders
             .into_iter()
@@ -287,7 +245,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// A store that gets every batch as one commit, or every sample as one of its own.
 struct Fed {
-    folder: tempfile::TempDir,
+    fs: FaultyFs,
     clock: Arc<SetClock>,
     db: Db,
     is_whole: bool,
@@ -295,11 +253,11 @@ struct Fed {
 
 impl Fed {
     fn new(is_whole: bool) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let fs = FaultyFs::default();
         let clock = Arc::new(SetClock::default());
-        let db = open(folder.path(), &clock);
+        let db = open(&fs, &clock);
         Self {
-            folder,
+            fs,
             clock,
             db,
             is_whole,
@@ -352,15 +310,15 @@ impl Fed {
 
     fn reopen(self) -> Self {
         let Self {
-            folder,
+            fs,
             clock,
             db,
             is_whole,
         } = self;
         drop(db);
-        let db = open(folder.path(), &clock);
+        let db = open(&fs, &clock);
         Self {
-            folder,
+            fs,
             clock,
             db,
             is_whole,
@@ -369,9 +327,7 @@ impl Fed {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(
-        std::env::var("NARTHEX_PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(16)
-    ))]
+    #![proptest_config(ProptestConfig::with_cases(setting("NARTHEX_PROPTEST_CASES", 16) as u32))]
 
     #[test]
     fn what_comes_together_is_kept_as_what_comes_alone(steps in steps()) {
@@ -397,7 +353,7 @@ proptest! {
                 }
                 Step::Maintain => {
                     for store in [&whole, &single] {
-                        store.clock.0.fetch_add(2 * MINUTE, Ordering::Relaxed);
+                        store.clock.advance(Duration::from_secs(120));
                         store.db.maintain().unwrap();
                     }
                 }
