@@ -22,7 +22,10 @@ mod allocator {
     /// Free memory at the end of the heap beyond this goes back, in bytes.
     const KEPT_BYTES: libc::c_int = 256 << 10;
 
-    #[expect(unsafe_code, reason = "the C library's settings have no safe interface")]
+    #[expect(
+        unsafe_code,
+        reason = "the C library's settings have no safe interface"
+    )]
     pub(super) fn configure() {
         for (setting, value) in [
             (libc::M_ARENA_MAX, ARENAS_MAX),

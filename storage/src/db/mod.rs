@@ -331,7 +331,6 @@ impl Db {
             block_damage: left_out.lost,
             blocks_restored: left_out.restored,
             wal_damage: beside.damage,
-            ..OpenReport::default()
         };
         for segment in segments {
             number = number.max(segment.number);

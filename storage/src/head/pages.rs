@@ -7,13 +7,13 @@
 //! In the block the pages of a series never overlap: samples of a series that has several sources are
 //! brought together first, and of two at one time the one of the older commit stays.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
 use roaring::RoaringBitmap;
 
 use super::{
     HashMap,
-    row::{NO_SERIES, Row},
+    row::{NO_SERIES, Row, SharedColumns},
     series::SoloSample,
     target::Target,
 };
@@ -48,7 +48,7 @@ pub(super) struct Pages<'a> {
 
 /// The rows of one block that are taken.
 struct Part<'a> {
-    columns: Arc<Vec<u32>>,
+    columns: SharedColumns,
     rows: Vec<&'a Row>,
 }
 

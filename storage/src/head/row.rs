@@ -16,6 +16,9 @@ use std::{
 use super::bits;
 use crate::Timestamp;
 
+/// The series of each column: copied before it grows while a reader or a seal has it.
+pub(super) type SharedColumns = Arc<Vec<u32>>;
+
 /// A block is full at so many rows …
 pub(crate) const ROWS_MAX: usize = 120;
 /// … or at so many bytes a column …
@@ -119,7 +122,7 @@ pub(crate) struct RowBlock {
     bytes: AtomicU32,
     /// The series of each column; a column changes its series only between blocks. Shared with the
     /// writer and with other blocks until one of them changes it.
-    columns: RwLock<Arc<Vec<u32>>>,
+    columns: RwLock<SharedColumns>,
     /// No row and no column will be added.
     closed: AtomicBool,
     /// The columns in the order of their series; made when a closed block is first searched.
@@ -127,7 +130,7 @@ pub(crate) struct RowBlock {
 }
 
 impl RowBlock {
-    pub(crate) fn new(id: u64, columns: Arc<Vec<u32>>) -> Self {
+    pub(crate) fn new(id: u64, columns: SharedColumns) -> Self {
         Self {
             id,
             slots: (0..ROWS_MAX).map(|_| OnceLock::new()).collect(),
@@ -239,11 +242,11 @@ impl RowBlock {
         columns.iter().filter(|id| **id != NO_SERIES).count() as u64
     }
 
-    pub(crate) fn columns(&self) -> Arc<Vec<u32>> {
+    pub(crate) fn columns(&self) -> SharedColumns {
         Arc::clone(&self.read_columns())
     }
 
-    fn read_columns(&self) -> std::sync::RwLockReadGuard<'_, Arc<Vec<u32>>> {
+    fn read_columns(&self) -> std::sync::RwLockReadGuard<'_, SharedColumns> {
         self.columns.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

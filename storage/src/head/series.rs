@@ -119,7 +119,9 @@ impl Solo {
         if self.near.capacity() > used + used / 2 {
             self.near.shrink_to(used);
         }
-        kept.into_iter().for_each(|sample| self.push(sample));
+        for sample in kept {
+            self.push(sample);
+        }
     }
 }
 
@@ -140,7 +142,9 @@ mod tests {
                 value: time as f64,
             })
             .collect();
-        samples.iter().for_each(|sample| solo.push(*sample));
+        for sample in &samples {
+            solo.push(*sample);
+        }
         assert_eq!(solo.samples(), samples);
         solo.drop_up_to(12);
         assert_eq!(solo.samples(), samples[3..]);

@@ -136,7 +136,9 @@ impl Places {
     fn retain(&mut self, mut is_needed: impl FnMut(Place) -> bool) {
         let kept: Vec<Place> = self.iter().filter(|place| is_needed(*place)).collect();
         *self = Self::default();
-        kept.into_iter().for_each(|place| self.set(place));
+        for place in kept {
+            self.set(place);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::{
     bits::{self, Bits},
-    row::{NO_SERIES, RowBlock},
+    row::{NO_SERIES, RowBlock, SharedColumns},
     states::{Place, States},
 };
 use crate::{TargetKey, Timestamp};
@@ -38,7 +38,7 @@ pub(crate) struct TargetWriter {
     /// Whether an appender holds it.
     pub(crate) live: bool,
     /// The series of each column, [`NO_SERIES`] where it is free. Shared with the blocks.
-    columns: Arc<Vec<u32>>,
+    columns: SharedColumns,
     /// Freed columns with the block in which they still belong to their former series.
     free: Vec<(u32, u64)>,
     /// Columns to be freed once they are no longer tracked.

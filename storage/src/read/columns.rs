@@ -48,7 +48,7 @@ pub(super) struct Columns<'a> {
     charged: u64,
     /// Of each block the frame of time columns that was read last.
     frames: Vec<FrameBuffer>,
-    columns: Vec<Column>,
+    list: Vec<Column>,
     slot_of: HashMap<(u32, u32), u32>,
     /// The column of a block that was asked for last, and its slot.
     latest: Option<((u32, u32), u32)>,
@@ -69,7 +69,7 @@ impl<'a> Columns<'a> {
                 .iter()
                 .map(|_| FrameBuffer::default())
                 .collect(),
-            columns: Vec::new(),
+            list: Vec::new(),
             slot_of: HashMap::default(),
             latest: None,
         }
@@ -88,12 +88,12 @@ impl<'a> Columns<'a> {
     }
 
     pub(super) fn get(&self, slot: u32) -> &Column {
-        &self.columns[slot as usize]
+        &self.list[slot as usize]
     }
 
     pub(super) fn times(&self, stretch: Stretch) -> &[Timestamp] {
         let first = stretch.first as usize;
-        &self.columns[stretch.slot as usize].times[first..first + stretch.len as usize]
+        &self.list[stretch.slot as usize].times[first..first + stretch.len as usize]
     }
 
     /// The slot of a block's time column, decoded if anything of it lies in the range.
@@ -146,8 +146,8 @@ impl<'a> Columns<'a> {
     }
 
     fn add(&mut self, key: (u32, u32), column: Column) -> u32 {
-        let slot = self.columns.len() as u32;
-        self.columns.push(column);
+        let slot = self.list.len() as u32;
+        self.list.push(column);
         self.slot_of.insert(key, slot);
         slot
     }

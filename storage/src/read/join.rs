@@ -84,7 +84,7 @@ impl<'a> Join<'a> {
             .cloned()
             .collect();
         if !self.memory.is_empty() {
-            self.from_memory(request)?;
+            self.add_memory(request)?;
         }
         for (number, sealed) in blocks.iter().enumerate() {
             let index = sealed.index();
@@ -135,7 +135,7 @@ impl<'a> Join<'a> {
     }
 
     /// The series with samples that are only in memory.
-    fn from_memory(&mut self, request: &Select<'_>) -> Result<(), ReadError> {
+    fn add_memory(&mut self, request: &Select<'_>) -> Result<(), ReadError> {
         let known = &self.catalog.known;
         if let Some(base) = known.base() {
             let index = base.block().index();

@@ -219,7 +219,7 @@ fn fraction(bits: u64) -> Option<(i64, u8)> {
     // Below two to the power of this.
     let power = (bits >> 52 & 0x7ff) as i64 - 1022;
     // As many decimals as keep the product exact: 77/256 is just below the logarithm of two.
-    let longest = ((DIGITS_BITS - power) * 77 >> 8).clamp(0, POWERS.len() as i64 - 1) as u8;
+    let longest = (((DIGITS_BITS - power) * 77) >> 8).clamp(0, POWERS.len() as i64 - 1) as u8;
     match longest {
         0 => None,
         1..=SHORT_FRACTION => exact(longest),
@@ -279,6 +279,10 @@ fn put(out: &mut Vec<u8>, code: u8, rest: u64, bytes: u32) {
 
 /// By the first byte: how many bytes follow it, and which bits of it belong to the number. Nine bytes:
 /// no number begins so.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "bounded by the loop, when compiling"
+)]
 static DIGITS: [(u8, u8); 256] = {
     let mut digits = [(9, 0); 256];
     let mut code = 0;
