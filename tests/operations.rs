@@ -165,10 +165,21 @@ fn series_above_the_limit_are_refused_and_the_others_go_on() {
     let refused = "series limit reached: raise --storage.max-series, or drop series by relabelling";
     assert_eq!(push(&server, "c", &[(0, 1.0)]), bad(refused));
     assert_eq!(push(&server, "a", &[(10, 1.0)]), good());
+    // One of them in a request does not keep the others out.
+    let sample = |name, value| {
+        let labels = [("__name__", name), ("x", "1")];
+        Pushed::new(&labels, &[((T + 20) * 1_000, value)])
+    };
+    let answer = server.push(&[sample("a", 1.0), sample("d", 2.0), sample("b", 3.0)]);
+    assert_eq!((answer.status, answer.text()), bad(refused));
+    let result = server.query("{x=\"1\"}", &(T + 20).to_string());
+    let values = result.as_array().unwrap().iter();
+    let values: Vec<&Value> = values.map(|series| &series["value"][1]).collect();
+    assert_eq!(values, ["1", "3"]);
     let metrics = server.get("/metrics").text();
     for line in [
         "narthex_storage_series_limit 2",
-        "narthex_storage_refused_series_total{reason=\"limit\"} 1",
+        "narthex_storage_refused_series_total{reason=\"limit\"} 2",
         "prometheus_tsdb_head_series 2",
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line}");

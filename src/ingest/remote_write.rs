@@ -148,7 +148,8 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Rejected> {
 }
 
 impl Batch {
-    /// Appends everything, or nothing and says why. `window_ms`: by how much a sample may be older than the
+    /// Appends everything, or nothing and says why; of series that are too many for the store, everything
+    /// else. `window_ms`: by how much a sample may be older than the
     /// store's newest when it is late.
     fn append(self, store: &Store, time_max: i64, window_ms: i64) -> Result<(), Rejected> {
         let mut appender = store.appendable.appender();
@@ -156,6 +157,7 @@ impl Batch {
         let mut index: HashMap<SeriesRef, usize> = HashMap::new();
         let mut collected: Vec<(SeriesRef, Labels, Vec<Sample>)> = Vec::new();
         let mut late: Vec<(Labels, Vec<Sample>)> = Vec::new();
+        let mut above_limit = None;
         for (labels, samples) in self.series {
             if samples.iter().any(|sample| sample.time > time_max) {
                 return Err(Rejected::bad(
@@ -167,6 +169,11 @@ impl Batch {
             }
             let series = match appender.series(&labels) {
                 Ok(series) => series,
+                // Those that the store knows go on: a sender does not send them again after a refusal.
+                Err(refusal @ Refusal::SeriesLimit) => {
+                    above_limit = Some(refusal);
+                    continue;
+                }
                 Err(refusal) => return Err(Rejected::bad(refusal.to_string())),
             };
             let at = *index.entry(series).or_insert(collected.len());
@@ -200,7 +207,10 @@ impl Batch {
         })?;
         let Some((position, refusal)) = commit.refused.first() else {
             append_late(store, late);
-            return Ok(());
+            return match above_limit {
+                None => Ok(()),
+                Some(refusal) => Err(Rejected::bad(refusal.to_string())),
+            };
         };
         let refused = collected
             .iter()
