@@ -43,6 +43,10 @@ impl TargetAppender for NoTarget {
 
     fn retire(&mut self, _column: Column) {}
 
+    fn keeps_exemplars(&self) -> bool {
+        false
+    }
+
     fn commit(&mut self, row: &mut RowBuilder) -> Result<Commit, AppendError> {
         black_box(row.values().len());
         row.begin(0);

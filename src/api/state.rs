@@ -12,7 +12,9 @@ use std::{
 
 use narthex_query::Engine;
 use narthex_rules::GroupStatus;
-use narthex_storage::{Appendable, Labels, Matcher, Queryable, Regex, TimeRange, Timestamp};
+use narthex_storage::{
+    Appendable, Exemplar, Labels, Matcher, Queryable, Regex, TimeRange, Timestamp,
+};
 use tokio::sync::{mpsc, oneshot};
 use url::Url;
 
@@ -95,11 +97,18 @@ pub struct Store {
     pub queryable: Arc<dyn Queryable>,
     /// For remote write.
     pub appendable: Arc<dyn Appendable>,
+    /// For `/api/v1/query_exemplars`.
+    pub exemplars: Arc<ReadExemplars>,
     /// Sizes for `/api/v1/status/tsdb`.
     pub head: Arc<dyn Fn() -> HeadStatistics + Send + Sync>,
     /// For the admin endpoints.
     pub admin: Arc<dyn StoreAdmin>,
 }
+
+/// Finds the exemplars in a range of time of the series that one of the selectors matches: by series in
+/// label order, each series' oldest first.
+pub type ReadExemplars =
+    dyn Fn(&[Vec<Matcher>], TimeRange) -> Vec<(Labels, Vec<Exemplar>)> + Send + Sync;
 
 /// What an operator may do to the store. Each call blocks, and may take long.
 pub trait StoreAdmin: Send + Sync {

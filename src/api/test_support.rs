@@ -29,7 +29,10 @@ pub(crate) const NOW: Timestamp = 1_795_239_108_568;
 
 /// The query crate's store in memory, shared, to which samples can be pushed.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct MemoryStore(Arc<Mutex<Samples>>);
+pub(crate) struct MemoryStore(Arc<Mutex<Samples>>, Arc<Mutex<Exemplars>>);
+
+/// Exemplars and their series, in the order in which they were pushed.
+type Exemplars = Vec<(Labels, Exemplar)>;
 
 impl MemoryStore {
     fn samples(&self) -> MutexGuard<'_, Samples> {
@@ -39,6 +42,11 @@ impl MemoryStore {
     /// Everything in it.
     pub(crate) fn contents(&self) -> BTreeMap<Labels, Vec<Sample>> {
         contents(&self.samples()).expect("what is in memory can be read")
+    }
+
+    /// The exemplars that were pushed.
+    pub(crate) fn exemplars(&self) -> Exemplars {
+        self.1.lock().expect("no test panics with it").clone()
     }
 
     /// Adds a sample.
@@ -114,7 +122,10 @@ impl Appender for Pending {
             .extend(samples.iter().map(|sample| (series, *sample)));
     }
 
-    fn exemplar(&mut self, _: &Labels, _: Exemplar) {}
+    fn exemplar(&mut self, series: &Labels, exemplar: Exemplar) {
+        let mut exemplars = self.store.1.lock().expect("no test panics with it");
+        exemplars.push((series.clone(), exemplar));
+    }
 
     fn commit(self: Box<Self>, all_or_nothing: bool) -> Result<Commit, AppendError> {
         let mut store = self.store.samples();
@@ -294,6 +305,24 @@ impl Site {
         let opened = open.set(Store {
             queryable: Arc::new(store.clone()),
             appendable: Arc::new(store.clone()),
+            exemplars: {
+                let store = store.clone();
+                Arc::new(move |selectors: &[Vec<Matcher>], range: TimeRange| {
+                    let is_wanted = |(labels, exemplar): &(Labels, Exemplar)| {
+                        let matches = |matchers: &Vec<Matcher>| {
+                            let mut matchers = matchers.iter();
+                            matchers.all(|matcher| matcher.matches_labels(labels))
+                        };
+                        (range.min..=range.max).contains(&exemplar.time)
+                            && selectors.iter().any(matches)
+                    };
+                    let mut found: BTreeMap<Labels, Vec<Exemplar>> = BTreeMap::new();
+                    for (labels, exemplar) in store.exemplars().into_iter().filter(is_wanted) {
+                        found.entry(labels).or_default().push(exemplar);
+                    }
+                    found.into_iter().collect()
+                })
+            },
             head: Arc::new(|| HeadStatistics {
                 series: 2,
                 chunks: 2,

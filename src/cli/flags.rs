@@ -201,6 +201,8 @@ pub(crate) static REMOVED: &[RemovedFlag] = &[
 pub(crate) enum Feature {
     /// Turns on PromQL's experimental functions.
     ExperimentalFunctions,
+    /// Keeps exemplars.
+    ExemplarStorage,
     /// The same as `--config.auto-reload`.
     AutoReload,
     /// The same as `--web.enable-remote-write-receiver`.
@@ -234,8 +236,8 @@ pub(crate) fn feature(name: &str) -> Option<Feature> {
         | "concurrent-rule-eval"
         | "promql-per-step-stats"
         | "no-default-scrape-port" => Feature::NoEffect,
-        "exemplar-storage"
-        | "native-histograms"
+        "exemplar-storage" => Feature::ExemplarStorage,
+        "native-histograms"
         | "ooo-native-histograms"
         | "extra-scrape-metrics"
         | "created-timestamp-zero-ingestion"

@@ -57,17 +57,17 @@ pub(super) fn run(arguments: &[String]) -> ExitCode {
         error!(err = refusal, "A flag asks for what is not built yet");
         return ExitCode::from(2);
     }
-    let experimental_functions = apply_features(&mut values);
+    let features = apply_features(&mut values);
     warn_about(&values);
     let source = config_source(&values);
-    let options = match options(&mut values, source, experimental_functions, &clock) {
+    let options = match options(&mut values, source, features, &clock) {
         Ok(options) => options,
         Err(error) => return refuse(&format!("{error:#}\n"), 2),
     };
     // Checked before anything else happens; loaded again by the server, which then knows where it
     // listens.
     if let ConfigSource::File(path) = &options.config
-        && let Err(problem) = server::check_config(path, experimental_functions)
+        && let Err(problem) = server::check_config(path, features.experimental_functions)
     {
         say_config_problem(path, &problem);
         return ExitCode::from(2);
@@ -159,14 +159,25 @@ fn version() -> String {
     )
 }
 
-/// Turns on what `--enable-feature` names; says whether experimental functions are on.
-fn apply_features(values: &mut Values) -> bool {
-    let mut experimental_functions = false;
+/// What `--enable-feature` turned on and no other flag stands for.
+#[derive(Debug, Clone, Copy, Default)]
+struct Features {
+    experimental_functions: bool,
+    exemplar_storage: bool,
+}
+
+/// Turns on what `--enable-feature` names.
+fn apply_features(values: &mut Values) -> Features {
+    let mut features = Features::default();
     for name in values.list("enable-feature") {
         match flags::feature(&name) {
             Some(Feature::ExperimentalFunctions) => {
-                experimental_functions = true;
+                features.experimental_functions = true;
                 info!("Experimental PromQL functions enabled.");
+            }
+            Some(Feature::ExemplarStorage) => {
+                features.exemplar_storage = true;
+                info!("Experimental in-memory exemplar storage enabled");
             }
             Some(Feature::AutoReload) => values.set("config.auto-reload", "true".to_owned()),
             Some(Feature::RemoteWriteReceiver) => {
@@ -182,7 +193,7 @@ fn apply_features(values: &mut Values) -> bool {
             None => warn!(option = name, "Unknown option for --enable-feature"),
         }
     }
-    experimental_functions
+    features
 }
 
 /// One line for each thing on the command line that does not do what it does in Prometheus.
@@ -224,7 +235,7 @@ fn config_source(values: &Values) -> ConfigSource {
 fn options(
     values: &mut Values,
     config: ConfigSource,
-    experimental_functions: bool,
+    features: Features,
     clock: &SystemClock,
 ) -> anyhow::Result<ServerOptions> {
     let time = values.duration("storage.tsdb.retention.time");
@@ -292,7 +303,8 @@ fn options(
         query_samples_max: values.count("query.max-samples"),
         adjust_timestamps: values.switch("scrape.adjust-timestamps"),
         timestamp_tolerance: values.duration("scrape.timestamp-tolerance"),
-        experimental_functions,
+        experimental_functions: features.experimental_functions,
+        exemplar_storage: features.exemplar_storage,
         rules: RuleOptions {
             outage_tolerance: values.duration("rules.alert.for-outage-tolerance"),
             for_grace_period: values.duration("rules.alert.for-grace-period"),

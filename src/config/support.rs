@@ -42,7 +42,6 @@ const PERCENTAGE: &str = "storage.tsdb.retention.percentage";
 const NATIVE: &str = "scrape_native_histograms, convert_classic_histograms_to_nhcb";
 const FAILURE_LOG: &str = "scrape_failure_log_file";
 const QUERY_LOG: &str = "global.query_log_file";
-const EXEMPLARS: &str = "storage.exemplars";
 const TRACING: &str = "tracing";
 const OTLP: &str = "otlp";
 const GOGC: &str = "runtime.gogc";
@@ -104,11 +103,6 @@ pub const NOT_BUILT: &[NotBuilt] = &[
         setting: QUERY_LOG,
         outcome: Warned,
         advice: "the file is not written yet",
-    },
-    NotBuilt {
-        setting: EXEMPLARS,
-        outcome: Warned,
-        advice: "exemplars are not kept yet",
     },
     NotBuilt {
         setting: TRACING,
@@ -187,9 +181,6 @@ pub fn review(config: &Config) -> Review {
     }
     if config.global.query_log_file.is_some() {
         found.note(QUERY_LOG, "");
-    }
-    if config.storage.max_exemplars.is_some_and(|max| max > 0) {
-        found.note(EXEMPLARS, "");
     }
     if config.tracing.is_some() {
         found.note(TRACING, "");

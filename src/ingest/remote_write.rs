@@ -2,8 +2,9 @@
 //!
 //! A request is a snappy block around a protobuf message. Either every sample of it is kept or none:
 //! a single refused sample answers 400, after which senders do not try again. Series whose labels
-//! break a rule are skipped and counted. Exemplars and metadata are read over; native histograms are
-//! refused by name, and so is version 2.0 of the protocol.
+//! break a rule are skipped and counted. Exemplars refuse nothing: one that breaks a rule of theirs is left
+//! out by itself. Metadata is read over; native histograms are refused by name, and so is version 2.0 of
+//! the protocol.
 //!
 //! Samples of one series come in order within a request, also in several pieces. One that is not
 //! later than those before it in the same request is left out and the rest is kept, as upstream:
@@ -200,6 +201,11 @@ impl Batch {
         }
         for (series, _, samples) in &collected {
             appender.samples(*series, samples);
+        }
+        for (series, exemplar) in self.exemplars {
+            if exemplar.time <= time_max {
+                appender.exemplar(&series, exemplar);
+            }
         }
         let commit = appender.commit(true).map_err(|error| {
             tracing::error!(%error, "Error appending remote write");

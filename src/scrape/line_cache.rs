@@ -37,6 +37,8 @@ enum LineKind {
         known: Known,
         /// Whether this very line gave its column's value in the row.
         in_row: bool,
+        /// Whether an exemplar follows.
+        has_exemplar: bool,
     },
     Type(MetricType),
     Other,
@@ -135,13 +137,21 @@ impl<'a> Reader<'a> {
         let text = self.text(line, line.length);
         if rest.starts_with(text) {
             match line.kind {
+                // Whether it is the same as before is not for the line to say.
+                LineKind::Sample {
+                    has_exemplar: true, ..
+                } if row.keeps_exemplars() => return None,
                 LineKind::Sample {
                     known: Known::Column(column),
                     in_row: true,
+                    has_exemplar,
                 } if row.may_repeat() => {
-                    let in_row = row.unchanged(column);
-                    let known = Known::Column(column);
-                    return Some(self.take(at, line, LineKind::Sample { known, in_row }));
+                    let kind = LineKind::Sample {
+                        known: Known::Column(column),
+                        in_row: row.unchanged(column),
+                        has_exemplar,
+                    };
+                    return Some(self.take(at, line, kind));
                 }
                 LineKind::Sample {
                     known: Known::Dropped,
@@ -174,7 +184,12 @@ impl<'a> Reader<'a> {
             length: (series.len() + 1 + length + 1) as u32,
             ..line
         };
-        Some(self.take(at, line, LineKind::Sample { known, in_row }))
+        let kind = LineKind::Sample {
+            known,
+            in_row,
+            has_exemplar: false,
+        };
+        Some(self.take(at, line, kind))
     }
 
     fn text(&self, line: Line, length: u32) -> &'a [u8] {
@@ -223,7 +238,12 @@ impl<'a> Reader<'a> {
                     }
                 };
                 let in_row = row.sample(known, value, time);
-                LineKind::Sample { known, in_row }
+                row.exemplar(known, time, parser);
+                LineKind::Sample {
+                    known,
+                    in_row,
+                    has_exemplar: parser.has_exemplar(),
+                }
             }
             Entry::Type { kind, .. } => {
                 self.pass_over(text);

@@ -161,6 +161,7 @@ pub(super) struct ScrapeMetrics {
     pub(super) duplicate: Counter,
     pub(super) out_of_order: Counter,
     pub(super) out_of_bounds: Counter,
+    pub(super) exemplar_out_of_order: Counter,
 }
 
 impl ScrapeMetrics {
@@ -237,6 +238,10 @@ impl ScrapeMetrics {
             out_of_bounds: registry.counter(
                 "prometheus_target_scrapes_sample_out_of_bounds_total",
                 "Total number of samples rejected due to timestamp falling outside of the time bounds.",
+            ),
+            exemplar_out_of_order: registry.counter(
+                "prometheus_target_scrapes_exemplar_out_of_order_total",
+                "Total number of exemplar rejected due to not being out of the expected order.",
             ),
         }
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use narthex_storage::{
-    AppendError, Appendable, Column, Labels, METRIC_NAME, Refusal, RowBuilder, TargetAppender,
-    TargetKey, Timestamp, stale_marker,
+    AppendError, Appendable, Column, Exemplar, Labels, METRIC_NAME, Refusal, RowBuilder,
+    TargetAppender, TargetKey, Timestamp, stale_marker,
 };
 
 use super::{content_type::Exposed, exposition::Parser, line_cache::LineCache, pool::Settings};
@@ -45,6 +45,8 @@ pub(super) struct Counts {
     pub(super) out_of_bounds: u64,
     /// New series that the store had no room for.
     pub(super) series_limit: u64,
+    /// Exemplars that came before their series' newest one.
+    pub(super) exemplars_out_of_order: u64,
 }
 
 /// What the report series say.
@@ -153,7 +155,9 @@ impl Rows {
             counts,
             run: Column(0)..Column(0),
             may_repeat: self.may_repeat,
+            keeps_exemplars: false,
         };
+        writer.keeps_exemplars = writer.appender.keeps_exemplars();
         let outcome = self.cache.read(body, exposed.format, &mut writer);
         writer.flush();
         let limit = settings.job.config.limits.samples;
@@ -201,6 +205,7 @@ impl Rows {
         self.may_repeat = false;
         let commit = self.appender.commit(&mut self.row)?;
         self.may_repeat = self.is_filled && commit.refused.is_empty();
+        counts.exemplars_out_of_order += u64::from(commit.exemplars_out_of_order);
         for (_, refusal) in commit.refused {
             match refusal {
                 Refusal::Duplicate => counts.duplicate += 1,
@@ -293,12 +298,36 @@ pub(super) struct RowWriter<'a> {
     /// Unchanged columns that were not handed to the row yet.
     run: std::ops::Range<Column>,
     may_repeat: bool,
+    keeps_exemplars: bool,
 }
 
 impl RowWriter<'_> {
     /// Whether a column may keep the bits of the store's previous row.
     pub(super) fn may_repeat(&self) -> bool {
         self.may_repeat
+    }
+
+    /// Whether exemplars are kept.
+    pub(super) fn keeps_exemplars(&self) -> bool {
+        self.keeps_exemplars
+    }
+
+    /// The exemplar of the sample that `parser` just read, if there is one; `time` is the sample's own.
+    pub(super) fn exemplar(&mut self, known: Known, time: Option<Timestamp>, parser: &Parser<'_>) {
+        if !self.keeps_exemplars {
+            return;
+        }
+        let (Known::Column(column), Some(exposed)) = (known, parser.exemplar()) else {
+            return;
+        };
+        let time = time.filter(|_| self.settings.job.config.honor_timestamps);
+        let exemplar = Exemplar {
+            labels: exposed.labels,
+            value: exposed.value,
+            time: (exposed.time.or(time)).unwrap_or_else(|| self.row.time()),
+            is_timed: exposed.time.is_some(),
+        };
+        self.row.exemplar(column, exemplar);
     }
 
     /// The column has the value that the previous row gave it; false when this body had it before.

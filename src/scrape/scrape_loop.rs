@@ -87,6 +87,7 @@ pub(super) struct ScrapeLoop {
 pub(super) struct Warned {
     duplicate: bool,
     out_of_order: bool,
+    exemplars: bool,
     out_of_bounds: bool,
     series_limit: bool,
     storage: bool,
@@ -337,6 +338,9 @@ impl ScrapeLoop {
         metrics.duplicate.add(counts.duplicate);
         metrics.out_of_order.add(counts.out_of_order);
         metrics.out_of_bounds.add(counts.out_of_bounds);
+        metrics
+            .exemplar_out_of_order
+            .add(counts.exemplars_out_of_order);
         if too_large {
             metrics.exceeded_body_size_limit.increment();
         }
@@ -351,6 +355,7 @@ impl ScrapeLoop {
             out_of_order: counts.out_of_order > 0,
             out_of_bounds: counts.out_of_bounds > 0,
             series_limit: counts.series_limit > 0,
+            exemplars: counts.exemplars_out_of_order > 0,
             ..before
         };
         if self.warned.duplicate && !before.duplicate {
@@ -361,6 +366,9 @@ impl ScrapeLoop {
         }
         if self.warned.out_of_bounds && !before.out_of_bounds {
             warn!(%scrape_pool, %target, num_dropped = counts.out_of_bounds, "Error on ingesting samples that are too old or are too far into the future");
+        }
+        if self.warned.exemplars && !before.exemplars {
+            warn!(%scrape_pool, %target, num_dropped = counts.exemplars_out_of_order, "Error on ingesting out-of-order exemplars");
         }
         if self.warned.series_limit && !before.series_limit {
             warn!(%scrape_pool, %target, num_dropped = counts.series_limit, "Error on ingesting samples of new series: the store takes no more series");

@@ -70,6 +70,9 @@ const FIRST_SELF_SCRAPE: Duration = Duration::from_secs(1);
 /// An interval of zero would spin.
 const SHORTEST_AUTO_RELOAD: Duration = Duration::from_secs(1);
 
+/// How many exemplars are kept when the configuration does not say, as in Prometheus.
+const DEFAULT_EXEMPLARS_MAX: i64 = 100_000;
+
 /// Reload and quit requests that wait; more than that wait at the sender.
 const CONTROL_QUEUE: usize = 16;
 
@@ -132,6 +135,8 @@ pub struct ServerOptions {
     pub timestamp_tolerance: Duration,
     /// Whether experimental PromQL functions are on.
     pub experimental_functions: bool,
+    /// Whether exemplars are kept, as many as the configuration says.
+    pub exemplar_storage: bool,
     /// How rules are evaluated.
     pub rules: RuleOptions,
     /// How alerts are delivered.
@@ -417,9 +422,14 @@ impl Server {
             let store = Arc::clone(&store);
             Arc::new(move || store_metrics::head(&store))
         };
+        let exemplars = {
+            let store = Arc::clone(&store);
+            Arc::new(move |selectors: &[_], range| store.exemplars(selectors, range))
+        };
         let opened = Store {
             queryable: Arc::clone(&store) as _,
             appendable: Arc::clone(&store) as _,
+            exemplars,
             head,
             admin: Arc::new(StoreOperations::new(
                 Arc::clone(&store),
@@ -519,9 +529,11 @@ impl Server {
             let loaded = self.load().await?;
             let (time_ms, size_bytes) = self.retention(&loaded.config);
             let window_ms = out_of_order_window_ms(&loaded.config);
+            let exemplars_max = self.exemplars_max(&loaded.config);
             self.apply(loaded).await?;
             store.set_retention(time_ms, size_bytes);
             store.set_out_of_order_window(window_ms);
+            store.set_exemplars_max(exemplars_max);
             Ok(())
         };
         let outcome = outcome.await;
@@ -558,11 +570,17 @@ impl Server {
         let parser = ParserOptions {
             experimental_functions: self.options.experimental_functions,
         };
-        tokio::task::spawn_blocking(move || source.load(&own_address, &prefix, parser))
-            .await?
-            .map_err(|problem| {
-                anyhow!("couldn't load configuration (--config.file={name:?}): {problem}")
-            })
+        let mut loaded =
+            tokio::task::spawn_blocking(move || source.load(&own_address, &prefix, parser))
+                .await?
+                .map_err(|problem| {
+                    anyhow!("couldn't load configuration (--config.file={name:?}): {problem}")
+                })?;
+        if self.options.exemplar_storage {
+            let max_exemplars = &mut loaded.config.storage.max_exemplars;
+            max_exemplars.get_or_insert(DEFAULT_EXEMPLARS_MAX);
+        }
+        Ok(loaded)
     }
 
     /// Puts a configuration in force, or changes nothing.
@@ -650,12 +668,21 @@ impl Server {
             out_of_order_window_ms: out_of_order_window_ms(config),
             wal_fsync: self.options.wal_fsync,
             series_max: self.options.series_max,
+            exemplars_max: self.exemplars_max(config),
             lock: self.options.lock,
             ..DbOptions::new(
                 self.options.data_path.clone(),
                 Arc::clone(&self.fs),
                 Arc::clone(&self.clock) as _,
             )
+        }
+    }
+
+    /// How many exemplars are kept; a number below zero is none.
+    fn exemplars_max(&self, config: &Config) -> usize {
+        match config.storage.max_exemplars {
+            Some(max) if self.options.exemplar_storage => usize::try_from(max).unwrap_or(0),
+            _ => 0,
         }
     }
 

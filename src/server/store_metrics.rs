@@ -219,6 +219,42 @@ static METRICS: &[Metric] = &[
         value: |stats| stats.size_retentions as f64,
     },
     Metric {
+        name: "prometheus_tsdb_exemplar_exemplars_appended_total",
+        help: "Total number of appended exemplars.",
+        kind: Kind::Counter,
+        value: |stats| stats.exemplars.appended as f64,
+    },
+    Metric {
+        name: "prometheus_tsdb_exemplar_out_of_order_exemplars_total",
+        help: "Total number of out of order exemplar ingestion failed attempts.",
+        kind: Kind::Counter,
+        value: |stats| stats.exemplars.out_of_order as f64,
+    },
+    Metric {
+        name: "prometheus_tsdb_exemplar_exemplars_in_storage",
+        help: "Number of exemplars currently in circular storage.",
+        kind: Kind::Gauge,
+        value: |stats| stats.exemplars.kept as f64,
+    },
+    Metric {
+        name: "prometheus_tsdb_exemplar_series_with_exemplars_in_storage",
+        help: "Number of series with exemplars currently in circular storage.",
+        kind: Kind::Gauge,
+        value: |stats| stats.exemplars.series as f64,
+    },
+    Metric {
+        name: "prometheus_tsdb_exemplar_last_exemplars_timestamp_seconds",
+        help: "The timestamp of the oldest exemplar stored in circular storage. Useful to check for what time range the current exemplar buffer limit allows. This usually means the last timestamp for all exemplars for a typical setup. This is not true though if one of the series timestamp is in future compared to rest series.",
+        kind: Kind::Gauge,
+        value: |stats| stats.exemplars.oldest.unwrap_or(0) as f64 / 1000.0,
+    },
+    Metric {
+        name: "prometheus_tsdb_exemplar_max_exemplars",
+        help: "Total number of exemplars the exemplar storage can store, resizeable.",
+        kind: Kind::Gauge,
+        value: |stats| stats.exemplars.max as f64,
+    },
+    Metric {
         name: "narthex_storage_superseded_bytes",
         help: "Bytes of blocks that others replaced, kept for ten minutes for whoever copies the directory.",
         kind: Kind::Gauge,

@@ -40,6 +40,7 @@ fn options(folder: &Path, config: ConfigSource) -> ServerOptions {
         adjust_timestamps: true,
         timestamp_tolerance: Duration::from_millis(2),
         experimental_functions: false,
+        exemplar_storage: false,
         rules: RuleOptions {
             outage_tolerance: Duration::from_hours(1),
             for_grace_period: Duration::from_mins(10),

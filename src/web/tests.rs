@@ -4,7 +4,7 @@
 use std::{io::Read as _, time::Duration};
 
 use http::Request;
-use narthex_storage::{Labels, TimeRange};
+use narthex_storage::{Appendable as _, Exemplar, Labels, TimeRange};
 
 use super::*;
 use crate::api::{
@@ -481,11 +481,61 @@ async fn multipart_forms_come_after_the_query_string() {
 }
 
 #[tokio::test]
-async fn exemplars_are_an_empty_list_for_every_query() {
+async fn exemplars_of_every_selector_are_listed() {
     let site = site();
     let form = "query=test&start=1795228739708&end=1795228739709";
     let reply = site.post("/api/v1/query_exemplars", form).await;
     assert_eq!(reply.text(), r#"{"status":"success","data":[]}"#);
+    let mut appender = site.store.appender();
+    for (series, trace, value, time) in [
+        ([("__name__", "m_total"), ("job", "a")], "x", 1.5, NOW),
+        (
+            [("__name__", "m_total"), ("job", "a")],
+            "y",
+            f64::NAN,
+            NOW + 1,
+        ),
+        ([("__name__", "a_total"), ("job", "b")], "1", 1e300, -5),
+    ] {
+        let exemplar = Exemplar {
+            labels: Labels::from_pairs([("trace_id", trace)]),
+            value,
+            time,
+            is_timed: true,
+        };
+        appender.exemplar(&Labels::from_pairs(series), exemplar);
+    }
+    let m = r#"{"seriesLabels":{"__name__":"m_total","job":"a"},"exemplars":[{"labels":{"trace_id":"x"},"value":"1.5","timestamp":1795239108.568},{"labels":{"trace_id":"y"},"value":"NaN","timestamp":1795239108.569}]}"#;
+    let a = r#"{"seriesLabels":{"__name__":"a_total","job":"b"},"exemplars":[{"labels":{"trace_id":"1"},"value":"1e+300","timestamp":-0.005}]}"#;
+    let first = m.replace(
+        r#",{"labels":{"trace_id":"y"},"value":"NaN","timestamp":1795239108.569}"#,
+        "",
+    );
+    for (query, data) in [
+        ("query=m_total", m.to_owned()),
+        (
+            "query=sum(rate(m_total%5B5m%5D offset 1d)) %2B a_total",
+            format!("{a},{m}"),
+        ),
+        (
+            "query=topk(scalar(a_total),max_over_time(m_total%5B5m:1m%5D))",
+            format!("{a},{m}"),
+        ),
+        ("query=-({job=\"b\"} @ 3)", a.to_owned()),
+        ("query=m_total&end=1795239108.5684", first),
+        ("query=m_total&start=1795239108.5701", String::new()),
+        ("query={job=\"c\"}", String::new()),
+    ] {
+        let query = [(" ", "%20"), ("{", "%7B"), ("}", "%7D"), ("\"", "%22")]
+            .iter()
+            .fold(query.to_owned(), |query, (from, to)| {
+                query.replace(from, to)
+            });
+        let path = format!("/api/v1/query_exemplars?{query}");
+        let body = format!(r#"{{"status":"success","data":[{data}]}}"#);
+        check(&site, &path, 200, &body).await;
+    }
+    check(&site, "/api/v1/query_exemplars?query=time()", 204, "").await;
     for (path, message) in [
         (
             "query=test%7B&start=1",
@@ -496,7 +546,7 @@ async fn exemplars_are_an_empty_list_for_every_query() {
             "unknown position: parse error: no expression found in input",
         ),
         (
-            "query=test&start=2&end=1",
+            "query=test%7B&start=2&end=1",
             "end timestamp must not be before start timestamp",
         ),
     ] {

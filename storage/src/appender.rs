@@ -42,6 +42,9 @@ pub trait TargetAppender: Send {
     /// Says that the caller forgets this column; its number may be given to another series later.
     fn retire(&mut self, column: Column);
 
+    /// Whether exemplars are kept; else they need not be handed over.
+    fn keeps_exemplars(&self) -> bool;
+
     /// Appends the row: every column in it at the row's time; a staleness marker for every column
     /// that the previous row had and this one lacks. The row is emptied, its buffers stay.
     ///

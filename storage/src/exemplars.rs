@@ -80,7 +80,7 @@ pub(crate) enum ExemplarRefusal {
 pub struct ExemplarStats {
     /// Exemplars accepted since the store was opened.
     pub appended: u64,
-    /// Exemplars refused as out of order since then.
+    /// Exemplars refused since then because they came before another one of their commit.
     pub out_of_order: u64,
     /// Exemplars that are kept.
     pub kept: u64,
@@ -180,25 +180,29 @@ impl Exemplars {
         ring.shrink();
     }
 
-    /// Takes one, or says why not.
-    pub(crate) fn append(
-        &self,
-        series: &Labels,
-        exemplar: Exemplar,
-    ) -> Result<(), ExemplarRefusal> {
+    /// Takes those of one commit and answers with them, and with how many came before what their series
+    /// had before the commit. Those that come before another one of the commit are only counted.
+    pub(crate) fn append(&self, exemplars: Vec<(Labels, Exemplar)>) -> (Vec<(Labels, Exemplar)>, u32) {
         let mut ring = self.ring();
-        let verdict = ring.judge(series, &exemplar);
-        match verdict {
-            Ok(()) => {
-                ring.push(series, exemplar);
-                self.appended.fetch_add(1, Ordering::Relaxed);
+        let mut taken = exemplars;
+        let mut late = 0;
+        taken.retain(|(series, exemplar)| {
+            let verdict = ring.judge(series, exemplar);
+            late += u32::from(verdict == Err(ExemplarRefusal::OutOfOrder));
+            verdict.is_ok()
+        });
+        let mut out_of_order = 0;
+        taken.retain(|(series, exemplar)| {
+            let verdict = ring.judge(series, exemplar);
+            out_of_order += u64::from(verdict == Err(ExemplarRefusal::OutOfOrder));
+            if verdict.is_ok() {
+                ring.push(series, exemplar.clone());
             }
-            Err(ExemplarRefusal::OutOfOrder) => {
-                self.out_of_order.fetch_add(1, Ordering::Relaxed);
-            }
-            Err(_) => {}
-        }
-        verdict
+            verdict.is_ok()
+        });
+        self.appended.fetch_add(taken.len() as u64, Ordering::Relaxed);
+        self.out_of_order.fetch_add(out_of_order, Ordering::Relaxed);
+        (taken, late)
     }
 
     /// Takes one that was accepted before; what the ring has already is left out.
@@ -365,23 +369,51 @@ mod tests {
                 Err(ExemplarRefusal::TooLong),
             ),
         ] {
-            let found = exemplars.append(&a, given.clone());
+            let found = exemplars.ring().judge(&a, &given);
             assert_eq!(found, expected, "{given:?}");
+            let late = u32::from(expected == Err(ExemplarRefusal::OutOfOrder));
+            let (taken, counted) = exemplars.append(vec![(a.clone(), given)]);
+            assert_eq!((taken.is_empty(), counted), (expected.is_err(), late));
         }
         let stats = exemplars.stats();
-        assert_eq!((stats.appended, stats.out_of_order), (4, 3));
+        assert_eq!((stats.appended, stats.out_of_order), (4, 0));
         assert_eq!((stats.kept, stats.series, stats.oldest), (4, 1, Some(100)));
         let none = Exemplars::new(0);
-        let refused = none.append(&a, exemplar("1", 5.0, None, 1));
+        let refused = none.ring().judge(&a, &exemplar("1", 5.0, None, 1));
         assert_eq!(refused, Err(ExemplarRefusal::Disabled));
+    }
+
+    /// The commit and its counts: Prometheus 3.5.3.
+    #[test]
+    fn exemplars_that_overtake_each_other_in_a_commit_are_told_from_late_ones() {
+        let exemplars = Exemplars::new(10);
+        let a = series("a");
+        let commit = [
+            ("1", 0.5, 100),
+            ("0", 0.5, 100),
+            ("2", 0.4, 100),
+            ("2", 0.6, 100),
+            ("2", 0.6, 100),
+            ("9", 0.6, 99),
+            ("3", 0.7, 101),
+        ];
+        let commit = commit.map(|(trace, value, time)| {
+            (a.clone(), exemplar(trace, value, Some(time), 0))
+        });
+        let (_, late) = exemplars.append(commit.to_vec());
+        assert_eq!((late, exemplars.stats().out_of_order), (0, 3));
+        assert_eq!(shown(&exemplars), ["a 1 100", "a 2 100", "a 3 101"]);
+        let (taken, late) = exemplars.append(vec![commit[0].clone(), commit[6].clone()]);
+        assert_eq!((taken, late), (Vec::new(), 1));
+        assert_eq!(exemplars.stats().out_of_order, 3);
     }
 
     #[test]
     fn the_oldest_of_all_series_goes_when_the_ring_is_full() {
         let exemplars = Exemplars::new(3);
         for (name, time) in [("a", 1), ("b", 2), ("a", 3), ("c", 4), ("a", 5)] {
-            let given = exemplar("t", 1.0, Some(time), 0);
-            assert_eq!(exemplars.append(&series(name), given), Ok(()));
+            let given = vec![(series(name), exemplar("t", 1.0, Some(time), 0))];
+            assert_eq!(exemplars.append(given.clone()), (given, 0));
         }
         assert_eq!(shown(&exemplars), ["a t 3", "c t 4", "a t 5"]);
         let matchers = |value: &str| vec![Matcher::new("__name__", MatchOp::Regex, value).unwrap()];

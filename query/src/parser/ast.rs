@@ -392,6 +392,36 @@ impl Expr {
         }
     }
 
+    /// The selectors in the expression, in the order written.
+    pub fn selectors(&self) -> Vec<&VectorSelector> {
+        let mut found = Vec::new();
+        self.add_selectors(&mut found);
+        found
+    }
+
+    fn add_selectors<'a>(&'a self, found: &mut Vec<&'a VectorSelector>) {
+        match &self.kind {
+            ExprKind::Number { .. } | ExprKind::String(_) => {}
+            ExprKind::VectorSelector(selector) | ExprKind::MatrixSelector { selector, .. } => {
+                found.push(selector);
+            }
+            ExprKind::Subquery(subquery) => subquery.expr.add_selectors(found),
+            ExprKind::Call { args, .. } => {
+                args.iter().for_each(|arg| arg.add_selectors(found));
+            }
+            ExprKind::Aggregate(aggregate) => {
+                for expr in aggregate.param.iter().chain([&aggregate.expr]) {
+                    expr.add_selectors(found);
+                }
+            }
+            ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => expr.add_selectors(found),
+            ExprKind::Binary(binary) => {
+                binary.lhs.add_selectors(found);
+                binary.rhs.add_selectors(found);
+            }
+        }
+    }
+
     /// The expression inside any parentheses around it.
     pub fn without_parens(&self) -> &Self {
         let mut expr = self;

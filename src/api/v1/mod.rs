@@ -1,6 +1,7 @@
 //! The endpoints, one file a family.
 
 pub(crate) mod admin;
+pub(crate) mod exemplars;
 pub(crate) mod metadata;
 pub(crate) mod query;
 pub(crate) mod rules;
@@ -84,7 +85,7 @@ pub(crate) async fn answer(endpoint: Endpoint, call: Call) -> Answer {
         Endpoint::Metadata => metadata::metadata(&call),
         Endpoint::Notifications => Ok(Success::of("[]")),
         Endpoint::Query => query::instant(call).await,
-        Endpoint::QueryExemplars => query::exemplars(&call),
+        Endpoint::QueryExemplars => exemplars::exemplars(call).await,
         Endpoint::QueryRange => query::range(call).await,
         Endpoint::Rules => rules::rules(call).await,
         Endpoint::RuntimeInfo => Ok(status::runtime_info(&call)),

@@ -259,7 +259,7 @@ fn push_statistics(
     out.extend_from_slice(b"}}");
 }
 
-fn parser_options(state: &State) -> ParserOptions {
+pub(super) fn parser_options(state: &State) -> ParserOptions {
     ParserOptions {
         experimental_functions: state.engine.options().features.experimental_functions,
     }
@@ -276,19 +276,4 @@ pub(crate) fn format(call: &Call) -> Answer {
         Escape::Html,
     );
     Ok(success)
-}
-
-/// `/api/v1/query_exemplars`: none are kept, so the list is empty for every query that is one.
-pub(crate) fn exemplars(call: &Call) -> Answer {
-    let params = &call.params;
-    let start = params.time_or("start", Instant::MIN)?;
-    let end = params.time_or("end", Instant::MAX)?;
-    if end < start {
-        return Err(ApiError::bad_data(
-            "end timestamp must not be before start timestamp",
-        ));
-    }
-    parse(params.first("query"), parser_options(&call.state))
-        .map_err(|error| ApiError::bad_data(error.to_string()))?;
-    Ok(Success::of("[]"))
 }

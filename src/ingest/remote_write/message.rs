@@ -4,7 +4,7 @@
 //! looked at before memory is taken for it.
 #![deny(clippy::indexing_slicing)]
 
-use narthex_storage::{InvalidLabels, Labels, Sample};
+use narthex_storage::{Exemplar, InvalidLabels, Labels, Sample};
 use prost::Message;
 
 /// The largest message after decompression, in bytes; checked before anything is allocated for it.
@@ -22,6 +22,8 @@ pub(super) struct TimeSeries {
     pub(super) labels: Vec<Label>,
     #[prost(message, repeated, tag = "2")]
     pub(super) samples: Vec<WireSample>,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) exemplars: Vec<WireExemplar>,
     /// Only counted, so their contents stay encoded.
     #[prost(bytes = "vec", repeated, tag = "4")]
     pub(super) histograms: Vec<Vec<u8>>,
@@ -45,6 +47,16 @@ pub(super) struct WireSample {
     pub(super) timestamp: i64,
 }
 
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct WireExemplar {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) labels: Vec<Label>,
+    #[prost(double, tag = "2")]
+    pub(super) value: f64,
+    #[prost(int64, tag = "3")]
+    pub(super) timestamp: i64,
+}
+
 /// A body that is not a request; the text says why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -55,6 +67,8 @@ pub struct BadMessage(String);
 pub struct Batch {
     /// Label sets and their samples, as sent: label sets may repeat, samples come in any order.
     pub series: Vec<(Labels, Vec<Sample>)>,
+    /// Exemplars and their series, as sent, without those whose labels break a rule.
+    pub exemplars: Vec<(Labels, Exemplar)>,
     /// Samples of series whose labels break a rule.
     pub skipped: u64,
 }
@@ -93,7 +107,12 @@ impl Batch {
                 value: sample.value,
             });
             match labels(&series.labels) {
-                Ok(labels) => batch.series.push((labels, samples.collect())),
+                Ok(labels) => {
+                    let exemplars = series.exemplars.iter().filter_map(exemplar);
+                    let exemplars = exemplars.map(|exemplar| (labels.clone(), exemplar));
+                    batch.exemplars.extend(exemplars);
+                    batch.series.push((labels, samples.collect()));
+                }
                 Err(_) => batch.skipped += samples.len() as u64,
             }
         }
@@ -109,18 +128,33 @@ enum BadLabels {
     Invalid(InvalidLabels),
 }
 
-/// A label set from the wire: any order, empty values dropped; names unique and not empty, texts
-/// UTF-8, a metric name among them.
+/// An exemplar from the wire; none when its labels are no label set.
+fn exemplar(wire: &WireExemplar) -> Option<Exemplar> {
+    Some(Exemplar {
+        labels: label_set(&wire.labels).ok()?,
+        value: wire.value,
+        time: wire.timestamp,
+        is_timed: true,
+    })
+}
+
+/// The labels of a series: a label set with a metric name.
 fn labels(wire: &[Label]) -> Result<Labels, BadLabels> {
+    let labels = label_set(wire)?;
+    if labels.metric_name().is_empty() {
+        return Err(BadLabels::NoMetricName);
+    }
+    Ok(labels)
+}
+
+/// A label set from the wire: any order, empty values dropped; names unique and not empty, texts
+/// UTF-8.
+fn label_set(wire: &[Label]) -> Result<Labels, BadLabels> {
     let mut pairs = Vec::with_capacity(wire.len());
     for label in wire {
         let name = std::str::from_utf8(&label.name).map_err(|_| BadLabels::NotUtf8)?;
         let value = std::str::from_utf8(&label.value).map_err(|_| BadLabels::NotUtf8)?;
         pairs.push((name, value));
     }
-    let labels = Labels::try_from_pairs(pairs).map_err(BadLabels::Invalid)?;
-    if labels.metric_name().is_empty() {
-        return Err(BadLabels::NoMetricName);
-    }
-    Ok(labels)
+    Labels::try_from_pairs(pairs).map_err(BadLabels::Invalid)
 }

@@ -1,12 +1,12 @@
 //! Requests as senders send them. Status codes and sentences are what Prometheus 3.5.3 answers to
 //! the same bytes.
 
-use narthex_storage::stale_marker;
+use narthex_storage::{Exemplar, stale_marker};
 
 use prost::Message as _;
 
 use super::{
-    message::{Label, TimeSeries, WireSample, WriteRequest},
+    message::{Label, TimeSeries, WireExemplar, WireSample, WriteRequest},
     *,
 };
 use crate::api::test_support::{NOW, Reply, Site};
@@ -31,7 +31,16 @@ fn series(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> TimeSeries {
                 timestamp: *timestamp,
             })
             .collect(),
+        exemplars: Vec::new(),
         histograms: Vec::new(),
+    }
+}
+
+fn exemplar(labels: Vec<Label>, value: f64, timestamp: i64) -> WireExemplar {
+    WireExemplar {
+        labels,
+        value,
+        timestamp,
     }
 }
 
@@ -96,6 +105,50 @@ async fn samples_of_any_age_are_kept_bit_for_bit() {
         stored(&site, "m"),
         [(r#"{__name__="m", a="b"}"#.to_owned(), bits(&samples))]
     );
+}
+
+#[tokio::test]
+async fn exemplars_refuse_nothing_and_go_with_their_request() {
+    let site = site();
+    let not_utf8 = Label {
+        name: b"t".to_vec(),
+        value: b"\xff".to_vec(),
+    };
+    let limit = NOW + 600_000;
+    let exemplars = vec![
+        exemplar(vec![label("t", "1"), label("b", "")], 1.5, NOW),
+        exemplar(Vec::new(), -0.0, 0),
+        exemplar(vec![label("t", "2")], f64::INFINITY, limit),
+        exemplar(vec![label("t", "ahead")], 1.0, limit + 1),
+        exemplar(vec![label("t", "1"), label("t", "2")], 1.0, NOW),
+        exemplar(vec![not_utf8], 1.0, NOW),
+    ];
+    let mut with = series(&[("__name__", "m")], &[(NOW, 1.0)]);
+    with.exemplars = exemplars;
+    let mut bad = series(&[("no", "name")], &[]);
+    bad.exemplars = vec![exemplar(vec![label("t", "3")], 1.0, NOW)];
+    let mut alone = series(&[("__name__", "n")], &[]);
+    alone.exemplars = vec![exemplar(vec![label("t", "4")], 1.0, NOW)];
+    assert_eq!(
+        push(&site, vec![with, bad, alone]).await,
+        (204, String::new())
+    );
+    let kept = |series: &str, labels: &[(&str, &str)], value, time| {
+        let exemplar = Exemplar {
+            labels: Labels::from_pairs(labels.iter().copied()),
+            value,
+            time,
+            is_timed: true,
+        };
+        (Labels::from_pairs([("__name__", series)]), exemplar)
+    };
+    let expected = [
+        kept("m", &[("t", "1")], 1.5, NOW),
+        kept("m", &[], -0.0, 0),
+        kept("m", &[("t", "2")], f64::INFINITY, limit),
+        kept("n", &[("t", "4")], 1.0, NOW),
+    ];
+    assert_eq!(site.store.exemplars(), expected);
 }
 
 #[tokio::test]

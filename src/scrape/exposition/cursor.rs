@@ -95,6 +95,10 @@ pub(super) struct Cursor<'a> {
     pub(super) name: Option<Span>,
     /// Names and values of the current sample's labels.
     pub(super) labels: Vec<(Span, Span)>,
+    /// Value and timestamp of the current sample's exemplar.
+    pub(super) exemplar: Option<(f64, Option<i64>)>,
+    /// Names and values of its labels.
+    pub(super) exemplar_labels: Vec<(Span, Span)>,
 }
 
 impl<'a> Cursor<'a> {
@@ -109,6 +113,8 @@ impl<'a> Cursor<'a> {
             kind: MetricType::Unknown,
             name: None,
             labels: Vec::new(),
+            exemplar: None,
+            exemplar_labels: Vec::new(),
         }
     }
 
@@ -220,6 +226,7 @@ impl<'a> Cursor<'a> {
     pub(super) fn begin_sample(&mut self, name: Option<Span>) {
         self.name = name;
         self.labels.clear();
+        self.exemplar = None;
     }
 
     /// The metric name's bytes, escapes not resolved.
@@ -234,6 +241,13 @@ impl<'a> Cursor<'a> {
     /// The labels' names and values, escapes not resolved.
     pub(super) fn label_texts(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         self.labels
+            .iter()
+            .map(|(name, value)| (self.bytes(*name), self.bytes(*value)))
+    }
+
+    /// The names and values of the exemplar's labels, escapes not resolved.
+    pub(super) fn exemplar_label_texts(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.exemplar_labels
             .iter()
             .map(|(name, value)| (self.bytes(*name), self.bytes(*value)))
     }

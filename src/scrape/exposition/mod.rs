@@ -1,8 +1,7 @@
 //! The text formats in which targets expose their metrics.
 //!
 //! **What it is.** Two parsers over a borrowed body, one entry at a time: Prometheus's text format
-//! (0.0.4 and 1.0.0, with quoted UTF-8 names) and OpenMetrics text (0.0.1 and 1.0.0). Exemplars and
-//! units are checked and passed over.
+//! (0.0.4 and 1.0.0, with quoted UTF-8 names) and OpenMetrics text (0.0.1 and 1.0.0).
 //!
 //! **What it is not.** It attaches no target labels, keeps no state between bodies and decides
 //! nothing about time.
@@ -114,6 +113,17 @@ pub enum Entry<'a> {
     Comment,
 }
 
+/// The exemplar behind a sample.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExposedExemplar {
+    /// Its labels as sent, escapes not resolved, as in Prometheus.
+    pub labels: Labels,
+    /// The value; every NaN has the same bits.
+    pub value: f64,
+    /// The timestamp, milliseconds since the Unix epoch.
+    pub time: Option<i64>,
+}
+
 /// Reads one body entry by entry.
 #[derive(Debug)]
 pub struct Parser<'a> {
@@ -161,6 +171,27 @@ impl<'a> Parser<'a> {
     pub(crate) fn has_empty_label(&self, name: &str) -> bool {
         let mut labels = self.cursor.label_texts();
         labels.any(|(label, value)| label == name.as_bytes() && value.is_empty())
+    }
+
+    /// Whether the sample that was just returned has an exemplar.
+    pub(crate) fn has_exemplar(&self) -> bool {
+        self.cursor.exemplar.is_some()
+    }
+
+    /// The exemplar of the sample that was just returned; none when its labels are no label set: a
+    /// repeated or empty name, or a text that is not UTF-8.
+    pub fn exemplar(&self) -> Option<ExposedExemplar> {
+        let (value, time) = self.cursor.exemplar?;
+        let mut pairs = Vec::with_capacity(self.cursor.exemplar_labels.len());
+        for (name, value) in self.cursor.exemplar_label_texts() {
+            let text = |bytes| std::str::from_utf8(bytes).ok();
+            pairs.push((text(name)?, text(value)?));
+        }
+        Some(ExposedExemplar {
+            labels: Labels::try_from_pairs(pairs).ok()?,
+            value,
+            time,
+        })
     }
 
     /// The labels of the sample that was just returned, as sent: escapes resolved, `le` and

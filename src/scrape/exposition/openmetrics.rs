@@ -326,25 +326,31 @@ fn sample<'a>(
     })
 }
 
-/// Checks an exemplar and passes over it; the sample's labels stay.
+/// Reads an exemplar; the sample's labels stay.
 fn exemplar(cursor: &mut Cursor<'_>) -> Result<(), ParseError> {
     let sample_labels = cursor.labels.len();
     labels(cursor, true)?;
-    cursor.labels.truncate(sample_labels);
+    cursor.exemplar_labels.clear();
+    let own = cursor.labels.drain(sample_labels..);
+    cursor.exemplar_labels.extend(own);
     let next = token(cursor);
-    float(cursor, next, "exemplar labels")?;
+    let value = float(cursor, next, "exemplar labels")?;
+    let mut time = None;
     match token(cursor) {
-        Token::Eof => Err(ParseError(NO_EOF.to_owned())),
-        Token::Linebreak => Ok(()),
+        Token::Eof => return Err(ParseError(NO_EOF.to_owned())),
+        Token::Linebreak => {}
         Token::Timestamp => {
-            timestamp(cursor, "exemplar timestamp")?;
+            time = Some(timestamp(cursor, "exemplar timestamp")?);
             match token(cursor) {
-                Token::Linebreak => Ok(()),
+                Token::Linebreak => {}
                 other => {
-                    Err(cursor.unexpected("expected next entry after exemplar timestamp", other))
+                    let expected = "expected next entry after exemplar timestamp";
+                    return Err(cursor.unexpected(expected, other));
                 }
             }
         }
-        other => Err(cursor.unexpected("expected timestamp or comment", other)),
+        other => return Err(cursor.unexpected("expected timestamp or comment", other)),
     }
+    cursor.exemplar = Some((value, time));
+    Ok(())
 }

@@ -124,9 +124,10 @@ fn timestamps_are_milliseconds_in_text_and_seconds_in_openmetrics() {
 }
 
 #[test]
-fn metadata_lines_are_entries_and_exemplars_leave_the_labels_alone() {
+fn metadata_lines_are_entries_and_exemplars_have_labels_of_their_own() {
     let body = "# HELP a_seconds what\n# TYPE a_seconds counter\n# UNIT a_seconds seconds\n\
-                a_seconds_total{x=\"y\"} 2 # {trace=\"t\"} 1 5\n# EOF\n";
+                a_seconds_total{x=\"y\"} 2 # {trace=\"t\\n\",\"q.x\"=\"1\",e=\"\"} 1 -5.0019\n\
+                b 1\nc 1 # {} +Inf\nd 1 # {a=\"1\",a=\"2\"} 1\n# EOF\n";
     let mut parser = Parser::new(body.as_bytes(), Format::OpenMetrics);
     let name: &[u8] = b"a_seconds";
     let expected = [
@@ -150,6 +151,20 @@ fn metadata_lines_are_entries_and_exemplars_leave_the_labels_alone() {
     }
     let labels = parser.labels().unwrap();
     assert_eq!(labels.to_string(), r#"{__name__="a_seconds_total", x="y"}"#);
+    // Escapes stay as they are, timestamps are cut towards zero; observed in Prometheus 3.5.3.
+    let exemplar = |pairs: &[(&str, &str)], value, time| ExposedExemplar {
+        labels: Labels::from_pairs(pairs.iter().copied()),
+        value,
+        time,
+    };
+    let found = parser.exemplar();
+    let labels = [("trace", r"t\n"), ("q.x", "1")];
+    assert_eq!(found, Some(exemplar(&labels, 1.0, Some(-5_001))));
+    for expected in [None, Some(exemplar(&[], f64::INFINITY, None)), None] {
+        parser.next_entry().unwrap();
+        assert_eq!(parser.exemplar(), expected);
+    }
+    assert!(parser.has_exemplar());
     assert_eq!(parser.next_entry(), Ok(None));
 }
 

@@ -127,6 +127,10 @@ impl TargetAppender for MemoryTarget {
         self.columns[column.0 as usize] = String::new();
     }
 
+    fn keeps_exemplars(&self) -> bool {
+        false
+    }
+
     fn commit(&mut self, row: &mut RowBuilder) -> Result<Commit, AppendError> {
         let mut state = self.store.0.lock().unwrap();
         let mut present = BTreeMap::new();

@@ -11,7 +11,6 @@ use super::{
 use crate::{
     AppendError, Appender, Column, Commit, Exemplar, Labels, Refusal, RowBuilder, Sample,
     SeriesRef, TargetAppender, TargetKey,
-    exemplars::ExemplarRefusal,
     wal::{WriteFailure, encode_exemplars},
 };
 
@@ -71,6 +70,10 @@ impl TargetAppender for HeadTargetAppender {
             writer.retired.insert(column.0);
             writer.release_retired();
         }
+    }
+
+    fn keeps_exemplars(&self) -> bool {
+        self.head.exemplars.is_enabled()
     }
 
     fn commit(&mut self, row: &mut RowBuilder) -> Result<Commit, AppendError> {
@@ -256,19 +259,14 @@ impl Head {
         with_labels.collect()
     }
 
-    /// Keeps exemplars, in the log too; answers how many were out of order. A disk that does not take
+    /// Keeps exemplars, in the log too; answers how many came too late. A disk that does not take
     /// them costs no more than their survival.
-    fn keep_exemplars(&self, mut exemplars: Vec<(Labels, Exemplar)>) -> u32 {
-        let mut out_of_order = 0;
+    fn keep_exemplars(&self, exemplars: Vec<(Labels, Exemplar)>) -> u32 {
         // The log has them in the order of the ring.
         let mut state = self.state();
-        exemplars.retain(|(series, exemplar)| {
-            let verdict = self.exemplars.append(series, exemplar.clone());
-            out_of_order += u32::from(verdict == Err(ExemplarRefusal::OutOfOrder));
-            verdict.is_ok()
-        });
+        let (exemplars, late) = self.exemplars.append(exemplars);
         if exemplars.is_empty() || state.poisoned || state.closed {
-            return out_of_order;
+            return late;
         }
         let mut records = Vec::new();
         encode_exemplars(&mut records, &exemplars);
@@ -278,7 +276,7 @@ impl Head {
                 .wal_write_failures
                 .fetch_add(1, Ordering::Relaxed);
         }
-        out_of_order
+        late
     }
 
     /// Bytes of the log, and the number of the segment that is written.
