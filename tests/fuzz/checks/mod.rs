@@ -18,6 +18,7 @@ pub(crate) type Check = fn(&[u8]) -> bool;
 
 /// Each check under the name of its target and of its corpus folder.
 pub(crate) const CHECKS: &[(&str, Check)] = &[
+    ("block", store::check_block),
     ("block_index", block_index::check),
     ("configuration", configuration::check),
     ("exposition_openmetrics", exposition::check_openmetrics),
@@ -25,7 +26,6 @@ pub(crate) const CHECKS: &[(&str, Check)] = &[
     ("label_regex", label_regex::check),
     ("promql", promql::check),
     ("remote_write", remote_write::check),
-    ("sealed_file", store::check_sealed_file),
     ("wal_records", store::check_wal_records),
     ("wal_segment", store::check_wal_segment),
 ];

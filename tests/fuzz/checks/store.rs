@@ -58,8 +58,8 @@ fn check_wal(segment: &[u8]) -> bool {
     report.wal_damage.is_empty()
 }
 
-/// A sealed file; the first byte says whether it follows as it is or gets right checksums.
-pub(super) fn check_sealed_file(bytes: &[u8]) -> bool {
+/// A block; the first byte says whether it follows as it is or gets right checksums.
+pub(super) fn check_block(bytes: &[u8]) -> bool {
     let Some((mode, file)) = bytes.split_first() else {
         return false;
     };
@@ -143,31 +143,54 @@ fn contents(db: &Db) -> Result<Contents, ReadError> {
     Ok(contents)
 }
 
-/// Gives every frame of a sealed file the checksums of what is in it, as far as its lengths make
-/// sense. The layout is in `storage/docs/format.md`.
+/// Gives a block the checksums of what is in it, as far as its offsets and lengths make sense. The
+/// layout is in `storage/docs/format.md`.
 fn correct_checksums(file: &mut [u8]) {
-    const FILE_HEADER: usize = 16;
-    const FRAME_HEADER: usize = 56;
-    let mut at = FILE_HEADER;
-    while let Some(header) = file.get(at..at + FRAME_HEADER) {
-        let field = |index: usize| {
-            let bytes = header.get(4 + 4 * index..8 + 4 * index);
-            bytes.map_or(0, |bytes| {
-                u32::from_le_bytes(bytes.try_into().expect("four bytes")) as usize
-            })
+    const HEADER: usize = 64;
+    const TAIL: usize = 64;
+    const SECTION: usize = 24;
+    const FRAME: usize = 20;
+    let number = |file: &[u8], at: usize, bytes: usize| {
+        let field = at.checked_add(bytes).and_then(|end| file.get(at..end));
+        let low_first = field.unwrap_or_default().iter().rev();
+        low_first.fold(0, |number, byte| number << 8 | usize::from(*byte))
+    };
+    /// Sets the checksum at a place to that of some bytes.
+    fn set(file: &mut [u8], at: usize, bytes: std::ops::Range<usize>) {
+        let Some(sum) = file.get(bytes).map(crc32c) else {
+            return;
         };
-        let meta_bytes = field(0) + field(1) + field(2) * 12 + field(3) * 16;
-        let (meta, pages) = (at + FRAME_HEADER, at + FRAME_HEADER + meta_bytes);
-        let end = pages + field(4);
-        let (Some(meta), Some(pages)) = (file.get(meta..pages), file.get(pages..end)) else {
-            break;
-        };
-        let sums = [crc32c(meta), crc32c(pages)].map(u32::to_le_bytes).concat();
-        file[at + 40..at + 48].copy_from_slice(&sums);
-        let sum = crc32c(&file[at..at + 52]).to_le_bytes();
-        file[at + 52..at + 56].copy_from_slice(&sum);
-        at = end;
+        if let Some(to) = file.get_mut(at..at.saturating_add(4)) {
+            to.copy_from_slice(&sum.to_le_bytes());
+        }
     }
+    set(file, HEADER - 4, 0..HEADER - 4);
+    let Some(tail) = file.len().checked_sub(TAIL) else {
+        return;
+    };
+    let sections = number(file, tail + 48, 4).min(100);
+    let Some(table) = tail.checked_sub(sections * SECTION) else {
+        return;
+    };
+    let place = |file: &[u8], entry: usize| {
+        let start = number(file, entry + 8, 8);
+        start..start.saturating_add(number(file, entry + 16, 8))
+    };
+    for entry in (table..tail).step_by(SECTION) {
+        let section = place(file, entry);
+        if number(file, entry, 4) == 1 && section.end <= table {
+            for frame in section.step_by(FRAME) {
+                let start = number(file, frame, 8);
+                let end = start.saturating_add(number(file, frame + 8, 4));
+                set(file, frame + 16, start..end);
+            }
+        }
+    }
+    for entry in (table..tail).step_by(SECTION) {
+        let section = place(file, entry);
+        set(file, entry + 4, section);
+    }
+    set(file, tail + 52, table..tail + 52);
 }
 
 /// CRC-32C, bit by bit.

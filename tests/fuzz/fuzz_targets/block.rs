@@ -5,5 +5,5 @@
 mod checks;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    checks::run("sealed_file", bytes);
+    checks::run("block", bytes);
 });
