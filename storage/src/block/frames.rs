@@ -353,22 +353,9 @@ impl Frames {
         self.entry(file, number).map_or(0, |frame| frame.offset)
     }
 
-    /// The sum of the stored bytes; every frame matches its checksum and decompresses.
-    pub(super) fn check(&self, file: &[u8], buffer: &mut FrameBuffer) -> Result<u64, Damage> {
-        let mut bytes = 0;
-        for number in 0..self.len() {
-            let (frame, stored) = self.stored(file, number)?;
-            // An item of no bytes: the frame is decompressed for it.
-            let place = Place {
-                frame: number,
-                offset: 0,
-                bytes: 0,
-            };
-            self.item(file, place, buffer)?;
-            debug_assert_eq!(stored.len(), frame.stored as usize);
-            bytes += u64::from(frame.stored);
-        }
-        Ok(bytes)
+    /// Every frame matches its checksum.
+    pub(super) fn check(&self, file: &[u8]) -> Result<(), Damage> {
+        (0..self.len()).try_for_each(|number| self.stored(file, number).map(drop))
     }
 }
 

@@ -81,6 +81,9 @@ struct Checked {
 #[derive(Debug, Default)]
 struct Columns {
     len: u32,
+    /// Columns below this one are their own places, as they are where a target's columns were bound in
+    /// their order.
+    same: u32,
     /// Places by column, as long as columns are not much larger than their number.
     near: Vec<u32>,
     far: HashMap<u32, u32>,
@@ -90,7 +93,15 @@ impl Columns {
     const NONE: u32 = u32::MAX;
 
     /// The place of a bound column.
+    #[inline]
     fn place(&self, column: u32) -> Result<u32, &'static str> {
+        if column < self.same {
+            return Ok(column);
+        }
+        self.other_place(column)
+    }
+
+    fn other_place(&self, column: u32) -> Result<u32, &'static str> {
         match self.near.get(column as usize) {
             Some(place) if *place != Self::NONE => Ok(*place),
             _ if self.far.is_empty() => Err("a column that is bound"),
@@ -109,6 +120,9 @@ impl Columns {
         }
         let place = self.len;
         self.len += 1;
+        if column == place && self.same == place {
+            self.same += 1;
+        }
         if column / 4 <= place.saturating_add(1_024) {
             if self.near.len() <= column as usize {
                 self.near.resize(column as usize + 1, Self::NONE);
@@ -288,9 +302,10 @@ impl Replay {
         };
         let mut present = row.present.unwrap_or_default().iter();
         let mut changed = row.changed.iter();
-        if changed.all(|(column, _)| is_bound(*column))
-            && present.all(|(first, count)| (*first..*first + *count).all(is_bound))
-        {
+        let are_bound = |(first, count): &(u32, u32)| {
+            (first + count <= columns.same) || (*first..*first + *count).all(is_bound)
+        };
+        if changed.all(|(column, _)| is_bound(*column)) && present.all(are_bound) {
             Ok(checked)
         } else {
             Err("a column that is bound")

@@ -62,7 +62,7 @@ pub(crate) struct LeftOut {
 }
 
 impl Found {
-    /// Opens the blocks of a folder; of the newest, every frame is checked. What a seal or a compaction
+    /// Opens the blocks of a folder; of the newest, every frame's checksum is checked. What a seal or a compaction
     /// did not finish is removed.
     pub(crate) fn open(fs: &dyn Fs, folder: &Path) -> Result<Self, OpenError> {
         let mut good = Vec::new();
@@ -92,7 +92,7 @@ impl Found {
             .map(|(name, _)| *name)
             .max_by_key(|name| (name.last, name.generation));
         if let Some(position) = good.iter().position(|(name, _)| Some(*name) == newest)
-            && let Err(at) = good[position].1.check()
+            && let Err(at) = good[position].1.check_frames()
         {
             let (name, block) = good.remove(position);
             let bytes = block.bytes();
