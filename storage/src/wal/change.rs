@@ -150,6 +150,7 @@ impl Change {
     }
 
     /// Reads what [`Change::encode`] wrote.
+    #[inline]
     pub(super) fn decode(input: &mut Cursor<'_>) -> Result<Self, CodecError> {
         let error = CodecError { expected: EXPECTED };
         let rest = input.rest();
@@ -167,6 +168,7 @@ impl Change {
     }
 
     /// The change at the start of the bytes and its length.
+    #[inline]
     fn from_window(window: [u8; CODE_BYTES_MAX]) -> Option<(Self, usize)> {
         let [code, b1, b2, b3, b4, b5, b6, b7, b8, b9] = window;
         let rest = u64::from_le_bytes([b1, b2, b3, b4, b5, b6, b7, b8]);

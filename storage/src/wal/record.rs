@@ -258,6 +258,7 @@ pub(super) struct Buffers {
     series: Vec<(u32, Labels)>,
     bindings: Vec<(u32, u32)>,
     present: Vec<(u32, u32)>,
+    columns: Vec<u32>,
     changed: Vec<(u32, Change)>,
     solo: Vec<(u32, Sample)>,
     exemplars: Vec<(Labels, Exemplar)>,
@@ -400,9 +401,11 @@ fn row<'a>(input: &mut Cursor<'a>, buffers: &'a mut Buffers) -> Result<RowRecord
     buffers.changed.clear();
     buffers.bindings.clear();
     if has_row {
-        columns(input, &mut buffers.changed)?;
-        for (_, change) in &mut buffers.changed {
-            *change = Change::decode(input)?;
+        buffers.columns.clear();
+        columns(input, &mut buffers.columns)?;
+        buffers.changed.reserve(buffers.columns.len());
+        for column in &buffers.columns {
+            buffers.changed.push((*column, Change::decode(input)?));
         }
         bindings(input, &mut buffers.bindings, buffers.changed.len())?;
     }
@@ -440,17 +443,16 @@ fn runs(input: &mut Cursor<'_>, out: &mut Vec<(u32, u32)>) -> Result<()> {
     Ok(())
 }
 
-/// Reads the columns, each with a change that is to be replaced. There are never more than bytes
-/// that follow, as each change takes one.
-fn columns(input: &mut Cursor<'_>, out: &mut Vec<(u32, Change)>) -> Result<()> {
-    const NONE: Change = Change::Stale;
+/// Reads the columns that changed. There are never more than bytes that follow, as each change takes
+/// one.
+fn columns(input: &mut Cursor<'_>, out: &mut Vec<u32>) -> Result<()> {
     match input.u8(RECORD)? {
         COLUMNS_GAPS => {
             let mut next = 0u32;
             for _ in 0..count(input)? {
                 let column = next.checked_add(small(input)?).ok_or(BAD)?;
                 next = column.checked_add(1).ok_or(BAD)?;
-                out.push((column, NONE));
+                out.push(column);
             }
         }
         COLUMNS_RUNS => {
@@ -460,7 +462,7 @@ fn columns(input: &mut Cursor<'_>, out: &mut Vec<(u32, Change)>) -> Result<()> {
                 if count as usize > input.rest().len() - out.len().min(input.rest().len()) {
                     return Err(BAD);
                 }
-                out.extend((first..next).map(|column| (column, NONE)));
+                out.extend(first..next);
             }
         }
         COLUMNS_BITMAP => {
@@ -475,7 +477,7 @@ fn columns(input: &mut Cursor<'_>, out: &mut Vec<(u32, Change)>) -> Result<()> {
                 let mut rest = *byte;
                 while rest != 0 {
                     let column = first + 8 * index as u32 + rest.trailing_zeros();
-                    out.push((column, NONE));
+                    out.push(column);
                     rest &= rest - 1;
                 }
             }
