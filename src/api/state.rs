@@ -13,7 +13,7 @@ use std::{
 use narthex_query::Engine;
 use narthex_rules::GroupStatus;
 use narthex_storage::{
-    Appendable, Exemplar, Labels, Matcher, Queryable, Regex, TimeRange, Timestamp,
+    Appendable, CardinalityLists, Exemplar, Labels, Matcher, Queryable, Regex, TimeRange, Timestamp,
 };
 use tokio::sync::{mpsc, oneshot};
 use url::Url;
@@ -101,6 +101,8 @@ pub struct Store {
     pub exemplars: Arc<ReadExemplars>,
     /// Sizes for `/api/v1/status/tsdb`.
     pub head: Arc<dyn Fn() -> HeadStatistics + Send + Sync>,
+    /// What most of the series, and of the bytes of their labels, are: at most so many entries a list.
+    pub cardinality: Arc<dyn Fn(usize) -> CardinalityLists + Send + Sync>,
     /// For the admin endpoints.
     pub admin: Arc<dyn StoreAdmin>,
 }
@@ -148,6 +150,8 @@ pub struct HeadStatistics {
     pub chunks: u64,
     /// The oldest and the newest sample, when there is one.
     pub range: Option<(Timestamp, Timestamp)>,
+    /// Distinct label pairs of its series.
+    pub label_pairs: u64,
 }
 
 /// What the command line said, as far as HTTP is concerned.

@@ -11,9 +11,9 @@ use http::{HeaderMap, Request, StatusCode};
 use narthex_query::{Engine, EngineOptions, testscript::MemoryStore as Samples};
 use narthex_rules::GroupStatus;
 use narthex_storage::{
-    AppendError, Appendable, Appender, Budget, Commit, Exemplar, Labels, Matcher, Querier,
-    Queryable, ReadError, Refusal, Regex, Sample, Select, SeriesRef, TargetAppender, TargetKey,
-    TimeRange, Timestamp, Wants,
+    AppendError, Appendable, Appender, Budget, Cardinality, CardinalityLists, Commit, Exemplar,
+    Labels, Matcher, Querier, Queryable, ReadError, Refusal, Regex, Sample, Select, SeriesRef,
+    TargetAppender, TargetKey, TimeRange, Timestamp, Wants,
 };
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
@@ -327,6 +327,19 @@ impl Site {
                 series: 2,
                 chunks: 2,
                 range: Some((NOW - 1_000, NOW)),
+                label_pairs: 6,
+            }),
+            cardinality: Arc::new(|limit| {
+                let one = |name: &str, value: u64| {
+                    let name = name.to_owned();
+                    vec![Cardinality { name, value }; limit.min(1)]
+                };
+                CardinalityLists {
+                    series_by_metric_name: one("up", 2),
+                    values_by_label_name: one("instance", 2),
+                    bytes_by_label_name: one("<b>", 26),
+                    series_by_label_pair: one("__name__=up", 2),
+                }
             }),
             admin: Arc::new(AdminLog(Arc::clone(&admin))),
         });

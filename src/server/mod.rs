@@ -431,6 +431,10 @@ impl Server {
             appendable: Arc::clone(&store) as _,
             exemplars,
             head,
+            cardinality: {
+                let store = Arc::clone(&store);
+                Arc::new(move |limit| store.cardinality(limit))
+            },
             admin: Arc::new(StoreOperations::new(
                 Arc::clone(&store),
                 Arc::clone(&self.clock),

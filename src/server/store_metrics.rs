@@ -17,6 +17,7 @@ pub(super) fn head(store: &Db) -> HeadStatistics {
         series: stats.series,
         chunks: stats.pages,
         range: stats.min_time.zip(stats.max_time),
+        label_pairs: stats.label_pairs,
     }
 }
 

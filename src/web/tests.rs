@@ -794,7 +794,7 @@ async fn the_store_is_counted_by_metric_and_label() {
         &site,
         "/api/v1/status/tsdb?limit=1",
         200,
-        r#"{"status":"success","data":{"headStats":{"numSeries":2,"numLabelPairs":6,"chunkCount":2,"minTime":1795239107568,"maxTime":1795239108568},"seriesCountByMetricName":[{"name":"up","value":2}],"labelValueCountByLabelName":[{"name":"instance","value":2}],"memoryInBytesByLabelName":[{"name":"instance","value":26}],"seriesCountByLabelValuePair":[{"name":"__name__=up","value":2}]}}"#,
+        r#"{"status":"success","data":{"headStats":{"numSeries":2,"numLabelPairs":6,"chunkCount":2,"minTime":1795239107568,"maxTime":1795239108568},"seriesCountByMetricName":[{"name":"up","value":2}],"labelValueCountByLabelName":[{"name":"instance","value":2}],"memoryInBytesByLabelName":[{"name":"\u003cb\u003e","value":26}],"seriesCountByLabelValuePair":[{"name":"__name__=up","value":2}]}}"#,
     )
     .await;
     for limit in ["x", "0"] {

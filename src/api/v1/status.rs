@@ -1,8 +1,6 @@
 //! What the server is and how it does.
 
-use std::collections::HashMap;
-
-use narthex_storage::{Budget, MatchOp, Matcher, Select, TimeRange, Wants};
+use narthex_storage::{Budget, Cardinality};
 
 use super::{
     Answer, ApiError, Call, Success,
@@ -135,48 +133,15 @@ pub(crate) async fn tsdb(call: Call) -> Answer {
     let state = call.state;
     let store = state.open_store()?.clone();
     let deadline = state.clock.monotonic() + state.settings.query_timeout;
-    let work = move |budget: &Budget, _| {
+    let work = move |_: &Budget, _| {
         let head = (store.head)();
-        let range = head
-            .range
-            .map_or(TimeRange::ALL, |(min, max)| TimeRange::new(min, max));
-        let matchers = [Matcher::new("", MatchOp::Equal, "").expect("not a regular expression")];
-        let querier = store.queryable.querier(range)?;
-        let request = Select {
-            matchers: &matchers,
-            range,
-            limit: None,
-            wants: Wants::Labels,
-        };
-        let selection = querier.select(&request, budget)?;
-
-        let mut by_metric: HashMap<&str, u64> = HashMap::new();
-        let mut by_pair: HashMap<(&str, &str), u64> = HashMap::new();
-        for series in selection.series() {
-            budget.check()?;
-            for (name, value) in series.labels.iter() {
-                *by_pair.entry((name, value)).or_default() += 1;
-                if name == narthex_storage::METRIC_NAME {
-                    *by_metric.entry(value).or_default() += 1;
-                }
-            }
-        }
-        let mut values_by_name: HashMap<&str, u64> = HashMap::new();
-        let mut bytes_by_name: HashMap<&str, u64> = HashMap::new();
-        for (name, value) in by_pair.keys() {
-            *values_by_name.entry(name).or_default() += 1;
-            *bytes_by_name.entry(name).or_default() += value.len() as u64;
-        }
-        let pairs = by_pair
-            .iter()
-            .map(|((name, value), count)| (format!("{name}={value}"), *count));
-
+        let largest = (store.cardinality)(limit);
         let mut success = Success::new();
         let out = &mut success.body;
         out.extend_from_slice(b"{\"headStats\":{\"numSeries\":");
         push_integer(out, head.series as i64);
         out.extend_from_slice(b",\"numLabelPairs\":");
-        push_integer(out, by_pair.len() as i64);
+        push_integer(out, head.label_pairs as i64);
         out.extend_from_slice(b",\"chunkCount\":");
         push_integer(out, head.chunks as i64);
         // Prometheus's empty head has its bounds the wrong way round.
@@ -186,50 +151,31 @@ pub(crate) async fn tsdb(call: Call) -> Answer {
         out.extend_from_slice(b",\"maxTime\":");
         push_integer(out, max);
         out.push(b'}');
-        push_top(out, "seriesCountByMetricName", limit, owned(&by_metric));
-        push_top(
-            out,
-            "labelValueCountByLabelName",
-            limit,
-            owned(&values_by_name),
-        );
-        push_top(
-            out,
-            "memoryInBytesByLabelName",
-            limit,
-            owned(&bytes_by_name),
-        );
-        push_top(out, "seriesCountByLabelValuePair", limit, pairs);
+        for (field, list) in [
+            ("seriesCountByMetricName", &largest.series_by_metric_name),
+            ("labelValueCountByLabelName", &largest.values_by_label_name),
+            ("memoryInBytesByLabelName", &largest.bytes_by_label_name),
+            ("seriesCountByLabelValuePair", &largest.series_by_label_pair),
+        ] {
+            push_list(out, field, list);
+        }
         out.push(b'}');
         Ok(success)
     };
     state.gate.run(&state, Read::Lookup, deadline, work).await
 }
 
-fn owned(counts: &HashMap<&str, u64>) -> impl Iterator<Item = (String, u64)> {
-    counts
-        .iter()
-        .map(|(name, count)| ((*name).to_owned(), *count))
-}
-
-/// Appends the `limit` largest, equal ones by name.
-fn push_top(
-    out: &mut Vec<u8>,
-    field: &str,
-    limit: usize,
-    entries: impl Iterator<Item = (String, u64)>,
-) {
-    let mut entries: Vec<(String, u64)> = entries.collect();
-    entries.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+/// Appends a list as a field.
+fn push_list(out: &mut Vec<u8>, field: &str, list: &[Cardinality]) {
     out.extend_from_slice(format!(",\"{field}\":[").as_bytes());
-    for (index, (name, count)) in entries.iter().take(limit).enumerate() {
+    for (index, entry) in list.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
         out.extend_from_slice(b"{\"name\":");
-        push_string(out, name, Escape::Html);
+        push_string(out, &entry.name, Escape::Html);
         out.extend_from_slice(b",\"value\":");
-        push_integer(out, *count as i64);
+        push_integer(out, entry.value as i64);
         out.push(b'}');
     }
     out.push(b']');
