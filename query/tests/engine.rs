@@ -1,12 +1,15 @@
 //! The engine over a store in memory; expected values are calculated by hand.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use narthex_query::{
     Answer, Engine, EngineOptions, Features, Grid, QueryContext, QueryError, Value,
     parser::HEIGHT_MAX, testscript::MemoryStore,
 };
-use narthex_storage::{Budget, Labels, SystemClock, stale_marker};
+use narthex_storage::{
+    Appendable, Budget, Clock, Db, DbOptions, Fs, Histogram, Labels, MemoryFs, Queryable, Sample,
+    SystemClock, stale_marker,
+};
 
 fn labels(text: &str) -> Labels {
     Labels::from_pairs(text.split(',').filter_map(|pair| pair.split_once('=')))
@@ -45,9 +48,9 @@ fn store() -> MemoryStore {
     store
 }
 
-fn run(
-    store: &MemoryStore,
-    call: impl FnOnce(&Engine, &QueryContext<'_>, &MemoryStore) -> Result<Answer, QueryError>,
+fn run<S: Queryable>(
+    store: &S,
+    call: impl FnOnce(&Engine, &QueryContext<'_>, &S) -> Result<Answer, QueryError>,
 ) -> Result<Answer, QueryError> {
     let budget = Budget::unlimited();
     let clock = SystemClock::new();
@@ -448,4 +451,52 @@ fn the_first_step_with_two_partners_names_them() {
          {__name__=\"requests_total\", instance=\"c\", job=\"y\"}];many-to-many matching not \
          allowed: matching labels must be unique on one side",
     );
+}
+
+/// Never numbers made of something else.
+#[test]
+fn a_series_with_native_histograms_ends_the_query() {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let fs: Arc<dyn Fs> = Arc::new(MemoryFs::default());
+    let (store, _) = Db::open(&DbOptions::new("/data", fs, clock)).unwrap();
+    let mut appender = store.appender();
+    let series = appender.series(&labels("__name__=native")).unwrap();
+    appender.samples(
+        series,
+        &[Sample {
+            time: 0,
+            value: 1.0,
+        }],
+    );
+    let mut histogram = Histogram::stale();
+    histogram.sum = 0.0;
+    appender.histograms(series, &[(300_000, histogram)]);
+    assert_eq!(appender.commit(true).unwrap().accepted, 2);
+    for sealed in [false, true] {
+        if sealed {
+            store.snapshot(false).unwrap();
+        }
+        let at = |query: &'static str, time: i64| {
+            run(&store, move |engine, context, store| {
+                engine.instant(store, query, time, context)
+            })
+        };
+        for query in [
+            "native",
+            "rate(native[5m])",
+            "count_over_time(native[5m])",
+            "sum(native)",
+        ] {
+            let missing = "native histograms are not supported yet: a selected series has some in \
+                the time read";
+            assert_eq!(
+                at(query, 301_000).unwrap_err(),
+                QueryError::Execution(missing.to_owned()),
+                "{query}"
+            );
+        }
+        // Where it has numbers only they are read.
+        let before = at("native", 1_000).unwrap();
+        assert!(matches!(before.value, Value::Vector(vector) if vector.len() == 1));
+    }
 }

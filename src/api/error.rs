@@ -99,7 +99,7 @@ impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         let kind = match &error {
             ReadError::Canceled => ErrorType::Canceled,
-            ReadError::Budget { .. } => ErrorType::Execution,
+            ReadError::Budget { .. } | ReadError::OtherKind(_) => ErrorType::Execution,
             ReadError::Corruption(_) => ErrorType::Internal,
         };
         let mut message = error.to_string();

@@ -12,8 +12,8 @@ use narthex_query::{Engine, EngineOptions, testscript::MemoryStore as Samples};
 use narthex_rules::GroupStatus;
 use narthex_storage::{
     AppendError, Appendable, Appender, Budget, Cardinality, CardinalityLists, Commit, Exemplar,
-    Labels, Matcher, Querier, Queryable, ReadError, Refusal, Regex, Sample, Select, SeriesRef,
-    TargetAppender, TargetKey, TimeRange, Timestamp, Wants,
+    Histogram, Labels, Matcher, Querier, Queryable, ReadError, Refusal, Regex, Sample, Select,
+    SeriesRef, TargetAppender, TargetKey, TimeRange, Timestamp, Wants,
 };
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
@@ -120,6 +120,10 @@ impl Appender for Pending {
     fn samples(&mut self, series: SeriesRef, samples: &[Sample]) {
         self.samples
             .extend(samples.iter().map(|sample| (series, *sample)));
+    }
+
+    fn histograms(&mut self, _: SeriesRef, _: &[(i64, Histogram)]) {
+        unreachable!("nothing pushes histograms")
     }
 
     fn exemplar(&mut self, series: &Labels, exemplar: Exemplar) {

@@ -212,6 +212,7 @@ impl Rows {
                 Refusal::OutOfOrder => counts.out_of_order += 1,
                 Refusal::TooOld | Refusal::OutOfBounds => counts.out_of_bounds += 1,
                 Refusal::SeriesLimit | Refusal::InvalidLabels => counts.series_limit += 1,
+                Refusal::InvalidHistogram => unreachable!("a scrape brings numbers only"),
             }
         }
         if self.columns.body.is_multiple_of(RETIRE_EVERY) {

@@ -280,6 +280,12 @@ static METRICS: &[Metric] = &[
         value: |stats| stats.refused_duplicate as f64,
     },
     Metric {
+        name: "narthex_storage_refused_invalid_histograms_total",
+        help: "Native histograms refused because they break a rule.",
+        kind: Kind::Counter,
+        value: |stats| stats.refused_invalid_histogram as f64,
+    },
+    Metric {
         name: "narthex_storage_series_limit",
         help: "The most series there may be, see --storage.max-series; 0 is any number.",
         kind: Kind::Gauge,
@@ -305,16 +311,19 @@ pub(super) fn register(registry: &Registry, store: &Arc<Db>, opened_in: Duration
             (gauge, metric.value)
         })
         .collect();
-    // Prometheus tells floats and histograms apart; there are only floats here yet.
+    let appended = registry.counter_gauges(
+        "prometheus_tsdb_head_samples_appended_total",
+        "Total number of appended samples.",
+        &["type"],
+    );
+    let (appended, histograms_appended) =
+        (appended.with(&["float"]), appended.with(&["histogram"]));
+    // Prometheus tells floats and histograms apart in what was refused, too; these count both.
     let by_type = |name, help| {
         registry
             .counter_gauges(name, help, &["type"])
             .with(&["float"])
     };
-    let appended = by_type(
-        "prometheus_tsdb_head_samples_appended_total",
-        "Total number of appended samples.",
-    );
     let late = by_type(
         "prometheus_tsdb_head_out_of_order_samples_appended_total",
         "Total number of appended out of order samples.",
@@ -345,6 +354,7 @@ pub(super) fn register(registry: &Registry, store: &Arc<Db>, opened_in: Duration
         }
         appended.set(stats.samples_appended as f64);
         late.set(stats.samples_appended_late as f64);
+        histograms_appended.set(stats.histograms_appended as f64);
         out_of_order.set(stats.refused_out_of_order as f64);
         out_of_bounds.set(stats.refused_out_of_bounds as f64);
         too_old.set(stats.refused_too_old as f64);

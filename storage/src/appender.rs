@@ -8,7 +8,9 @@
 
 use std::ops::Range;
 
-use crate::{AppendError, Exemplar, Labels, Refusal, Sample, Timestamp};
+use crate::{
+    AppendError, Exemplar, Histogram, Labels, Refusal, Sample, Timestamp, codec::PackedHistogram,
+};
 
 /// Something that can be written to.
 pub trait Appendable: Send + Sync {
@@ -71,6 +73,11 @@ pub trait Appender: Send {
     /// after the commit, and refused by itself.
     fn exemplar(&mut self, series: &Labels, exemplar: Exemplar);
 
+    /// Adds native histograms of one series, ascending in time. Numbers and histograms of a series are
+    /// judged together, in the order in which they were added; a histogram at the time of a number is
+    /// [`Refusal::Duplicate`].
+    fn histograms(&mut self, series: SeriesRef, histograms: &[(Timestamp, Histogram)]);
+
     /// Appends everything added and returns once the record was handed to the kernel. With
     /// `all_or_nothing` a single refusal keeps everything out (the refusals are still listed).
     ///
@@ -89,7 +96,8 @@ pub struct Commit {
     /// The number of samples kept, staleness markers that the store added not counted.
     pub accepted: u32,
     /// The samples refused, by their index: for an [`Appender`] the order in which they were added;
-    /// for a row first the [`RowBuilder::set`] calls in order, then the [`RowBuilder::at`] calls.
+    /// for a row first the [`RowBuilder::set`] calls in order, then the [`RowBuilder::at`] calls, the
+    /// columns of the [`RowBuilder::same`] calls and the [`RowBuilder::histogram`] calls.
     pub refused: Vec<(u32, Refusal)>,
     /// The number of exemplars that came before their series' newest one.
     pub exemplars_out_of_order: u32,
@@ -103,6 +111,8 @@ pub struct RowBuilder {
     pub(crate) set: Vec<(Column, f64)>,
     pub(crate) at: Vec<(Column, Sample)>,
     pub(crate) exemplars: Vec<(Column, Exemplar)>,
+    /// `None`: it is invalid.
+    pub(crate) histograms: Vec<(Column, Option<PackedHistogram>)>,
 }
 
 impl RowBuilder {
@@ -115,6 +125,7 @@ impl RowBuilder {
         self.set.clear();
         self.at.clear();
         self.exemplars.clear();
+        self.histograms.clear();
     }
 
     /// The columns of the range are present with the bits of the target's previous row.
@@ -139,6 +150,14 @@ impl RowBuilder {
     /// time, value and labels for one column.
     pub fn exemplar(&mut self, column: Column, exemplar: Exemplar) {
         self.exemplars.push((column, exemplar));
+    }
+
+    /// The column is present with a native histogram at the row's time. A second sample for a column in
+    /// one row is [`Refusal::Duplicate`]; a column that is missing from the next row gets a staleness
+    /// marker, as others do.
+    pub fn histogram(&mut self, column: Column, histogram: &Histogram) {
+        let packed = PackedHistogram::new(histogram).ok();
+        self.histograms.push((column, packed));
     }
 
     /// The columns that [`RowBuilder::same`] named, range by range.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::Kind;
+
 /// Bytes on disk that are not what was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} at offset {offset}: expected {expected}, found {found}", file.display())]
@@ -74,6 +76,10 @@ pub enum ReadError {
     /// Damaged bytes; they are never part of an answer.
     #[error("the store is damaged")]
     Corruption(#[from] Corruption),
+    /// A run was read as numbers that has native histograms, or the other way round; see
+    /// [`Run::kind`](crate::Run::kind).
+    #[error("samples of a series are {}", match .0 { Kind::Float => "numbers, where native histograms were asked for", Kind::Histogram => "native histograms, where numbers were asked for" })]
+    OtherKind(Kind),
 }
 
 /// Why nothing of a commit was kept.
@@ -156,4 +162,8 @@ pub enum Refusal {
     /// The labels break a rule: empty, repeated or overlong names.
     #[error("invalid labels")]
     InvalidLabels,
+    /// A native histogram that breaks a rule; [`Histogram::validate`](crate::Histogram::validate) says
+    /// which.
+    #[error("invalid histogram")]
+    InvalidHistogram,
 }

@@ -182,7 +182,10 @@ impl Exemplars {
 
     /// Takes those of one commit and answers with them, and with how many came before what their series
     /// had before the commit. Those that come before another one of the commit are only counted.
-    pub(crate) fn append(&self, exemplars: Vec<(Labels, Exemplar)>) -> (Vec<(Labels, Exemplar)>, u32) {
+    pub(crate) fn append(
+        &self,
+        exemplars: Vec<(Labels, Exemplar)>,
+    ) -> (Vec<(Labels, Exemplar)>, u32) {
         let mut ring = self.ring();
         let mut taken = exemplars;
         let mut late = 0;
@@ -200,7 +203,8 @@ impl Exemplars {
             }
             verdict.is_ok()
         });
-        self.appended.fetch_add(taken.len() as u64, Ordering::Relaxed);
+        self.appended
+            .fetch_add(taken.len() as u64, Ordering::Relaxed);
         self.out_of_order.fetch_add(out_of_order, Ordering::Relaxed);
         (taken, late)
     }
@@ -397,9 +401,8 @@ mod tests {
             ("9", 0.6, 99),
             ("3", 0.7, 101),
         ];
-        let commit = commit.map(|(trace, value, time)| {
-            (a.clone(), exemplar(trace, value, Some(time), 0))
-        });
+        let commit =
+            commit.map(|(trace, value, time)| (a.clone(), exemplar(trace, value, Some(time), 0)));
         let (_, late) = exemplars.append(commit.to_vec());
         assert_eq!((late, exemplars.stats().out_of_order), (0, 3));
         assert_eq!(shown(&exemplars), ["a 1 100", "a 2 100", "a 3 101"]);

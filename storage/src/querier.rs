@@ -11,6 +11,8 @@
 //!   beyond the *querier's* range: callers bound by timestamp, not by length.
 //! - [`Shape::Aligned`]: the runs' lengths add up to the shape's. Two series with the same
 //!   [`AxisId`] of one scan have equal timestamps; ids of different scans mean nothing to each other.
+//! - A run has numbers or native histograms, never both, and its histograms have one layout: runs of a
+//!   series that has both alternate by time, and it is [`Shape::Loose`].
 //! - Staleness markers are delivered as values; [`Run::may_be_stale`] says whether to look for them.
 
 use std::{
@@ -19,8 +21,10 @@ use std::{
 };
 
 use crate::{
-    Corruption, Labels, Matcher, PageStats, ReadError, TimeRange, Timestamp,
+    Corruption, HistogramColumns, Kind, Labels, Matcher, PageStats, ReadError, TimeRange,
+    Timestamp,
     block::{Block, PageRef},
+    codec::PackedHistogram,
 };
 
 /// Something that can be read at a snapshot.
@@ -181,17 +185,19 @@ pub(crate) enum Body<'a> {
     Floats(&'a [f64]),
     /// The same value at every time.
     Constant(f64),
-    /// An encoded value page, of which what comes after `skip` values belongs to the run.
+    /// An encoded page of values or histograms, of which what comes after `skip` belongs to the run.
     Page {
         bytes: &'a [u8],
         skip: u32,
         block: &'a Block,
         page: &'a PageRef,
     },
+    /// Histograms by themselves.
+    Histograms(&'a [PackedHistogram]),
 }
 
 impl Body<'_> {
-    /// Decodes as many values as `out` takes, which are not more than there are.
+    /// Decodes as many values as `out` takes, which are not more than there are; none of histograms.
     pub(crate) fn decode(&self, out: &mut [f64]) -> Result<(), Corruption> {
         match self {
             Self::Floats(values) => out.copy_from_slice(&values[..out.len()]),
@@ -202,6 +208,7 @@ impl Body<'_> {
                 block,
                 page,
             } => block.decode_bytes(page, bytes, *skip as usize, out)?,
+            Self::Histograms(_) => unreachable!("only runs of numbers are decoded to numbers"),
         }
         Ok(())
     }
@@ -249,6 +256,43 @@ impl<'a> Run<'a> {
         block.stats(page).ok()
     }
 
+    /// What the samples are.
+    pub const fn kind(&self) -> Kind {
+        match self.body {
+            Body::Floats(_) | Body::Constant(_) => Kind::Float,
+            Body::Histograms(_) => Kind::Histogram,
+            Body::Page { page, .. } => page.kind,
+        }
+    }
+
+    /// Decodes all histograms.
+    ///
+    /// # Errors
+    /// [`ReadError::OtherKind`] when they are numbers, [`ReadError::Corruption`] when the page does not
+    /// decode; `out` is undefined then.
+    pub fn histograms(&self, out: &mut HistogramColumns) -> Result<(), ReadError> {
+        match &self.body {
+            Body::Histograms(histograms) => {
+                *out = HistogramColumns::default();
+                for packed in *histograms {
+                    out.push(&packed.histogram());
+                }
+            }
+            Body::Page {
+                bytes,
+                skip,
+                block,
+                page,
+            } if page.kind == Kind::Histogram => {
+                *out = block.decode_histograms(page, bytes)?;
+                let first = *skip as usize;
+                out.keep(first..first + self.len());
+            }
+            _ => return Err(ReadError::OtherKind(Kind::Float)),
+        }
+        Ok(())
+    }
+
     /// The number of samples.
     pub fn len(&self) -> usize {
         self.len as usize
@@ -267,11 +311,15 @@ impl<'a> Run<'a> {
     /// Decodes all values into the first [`Run::len`] places of `out`.
     ///
     /// # Errors
-    /// [`ReadError::Corruption`] when the page does not decode.
+    /// [`ReadError::OtherKind`] when they are histograms, [`ReadError::Corruption`] when the page does not
+    /// decode.
     ///
     /// # Panics
     /// When `out` is shorter than the run.
     pub fn values(&self, out: &mut [f64]) -> Result<(), ReadError> {
+        if self.kind() == Kind::Histogram {
+            return Err(ReadError::OtherKind(Kind::Histogram));
+        }
         Ok(self.body.decode(&mut out[..self.len()])?)
     }
 

@@ -511,6 +511,10 @@ impl Deadline<'_> {
             ReadError::Canceled => QueryError::Canceled(STAGE),
             ReadError::Budget { .. } => too_many_samples(),
             ReadError::Corruption(corruption) => QueryError::Internal(corruption.to_string()),
+            ReadError::OtherKind(_) => QueryError::Execution(
+                "native histograms are not supported yet: a selected series has some in the time read"
+                    .to_owned(),
+            ),
         }
     }
 }

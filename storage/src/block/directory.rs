@@ -12,7 +12,8 @@
 //! | pattern of gaps, less the one before; values - 1 | zigzag, varint | `GAPS` |
 //! | the value | 1 to 10, see [`put_constant`] | `CONSTANT` |
 //! | frame, less that of the latest place; offset | zigzag, varint | neither `CONSTANT` nor `BEHIND` |
-//! | bytes, statistics | varint, 3 to 15 | not `CONSTANT` |
+//! | bytes | varint | not `CONSTANT` |
+//! | statistics | 3 to 15 | neither `CONSTANT` nor `HISTOGRAMS` |
 #![deny(clippy::indexing_slicing)]
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
     times::{TimesEntry, TimesRef},
 };
 use crate::{
-    Timestamp,
+    HistogramColumns, Kind, Timestamp,
     codec::{
         CodecError, Cursor, PageStats, VALUES_MAX, from_decimal, put_varint, put_zigzag,
         to_decimal, unzigzag, zigzag,
@@ -43,9 +44,11 @@ const PART: u8 = 0x04;
 const GAPS: u8 = 0x08;
 /// The page lies directly behind the latest place of the group.
 const BEHIND: u8 = 0x10;
-const KNOWN_FLAGS: u8 = CONSTANT | MAY_BE_STALE | PART | GAPS | BEHIND;
+/// A page of native histograms.
+const HISTOGRAMS: u8 = 0x20;
+const KNOWN_FLAGS: u8 = CONSTANT | MAY_BE_STALE | PART | GAPS | BEHIND | HISTOGRAMS;
 
-/// A page of a series: up to 1024 values at timestamps of one time column.
+/// A page of a series: up to 1024 values, or histograms, at timestamps of one time column.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct PageRef {
     /// The block's time column.
@@ -56,13 +59,15 @@ pub(crate) struct PageRef {
     pub(crate) span: u32,
     /// Values, at most `span`; fewer when there are gaps.
     pub(crate) len: u32,
+    /// What they are.
+    pub(crate) kind: Kind,
     /// The pattern of gaps; `None` when there are none: `len == span`.
     pub(super) presence: Option<u32>,
     /// `false`: there is no staleness marker in it.
     pub(crate) may_be_stale: bool,
     /// The value of all of them, if they are the same. Such a page has no bytes.
     pub(crate) constant: Option<f64>,
-    /// Where in the section the statistics are; nowhere for a constant page.
+    /// Where in the section the statistics are; nowhere for a constant page. Histograms have none.
     pub(super) stats_at: usize,
     pub(super) place: Place,
 }
@@ -72,6 +77,8 @@ pub(crate) struct PageRef {
 pub(crate) struct PageSummary {
     /// Values.
     pub(crate) len: u32,
+    /// What they are.
+    pub(crate) kind: Kind,
     /// `false`: there is no staleness marker among them.
     pub(crate) may_be_stale: bool,
     /// Of the values.
@@ -93,6 +100,7 @@ impl PageSummary {
         };
         Self {
             len,
+            kind: Kind::Float,
             may_be_stale: values.iter().any(|value| is_stale_marker(*value)),
             stats,
             constant: is_constant.then_some(first),
@@ -100,9 +108,25 @@ impl PageSummary {
     }
 }
 
+impl PageSummary {
+    /// Of histograms.
+    pub(crate) fn of_histograms(columns: &HistogramColumns) -> Self {
+        Self {
+            len: columns.len() as u32,
+            kind: Kind::Histogram,
+            may_be_stale: columns.sums.iter().any(|sum| is_stale_marker(*sum)),
+            stats: PageStats::default(),
+            constant: None,
+        }
+    }
+}
+
 impl PageRef {
     /// The statistics of the values of a page of this section.
     pub(super) fn stats(&self, section: &[u8]) -> Result<PageStats, CodecError> {
+        if self.kind == Kind::Histogram {
+            return Ok(PageStats::default());
+        }
         if let Some(value) = self.constant {
             return Ok(PageStats::of_constant(value, self.len));
         }
@@ -184,7 +208,8 @@ impl State {
                 | flag(page.may_be_stale, MAY_BE_STALE)
                 | flag(is_part, PART)
                 | flag(page.presence.is_some(), GAPS)
-                | flag(is_behind, BEHIND),
+                | flag(is_behind, BEHIND)
+                | flag(page.kind == Kind::Histogram, HISTOGRAMS),
         );
         let step = |to: u32, from: u32| i64::from(to) - i64::from(from);
         put_zigzag(step(page.times, self.times), out);
@@ -219,7 +244,8 @@ impl State {
         times_table: &[u8],
     ) -> Result<PageRef, CodecError> {
         let flags = cursor.u8("the flags of a page")?;
-        if flags & !KNOWN_FLAGS != 0 || flags & (CONSTANT | BEHIND) == CONSTANT | BEHIND {
+        let is_placed = flags & (BEHIND | HISTOGRAMS) != 0;
+        if flags & !KNOWN_FLAGS != 0 || (flags & CONSTANT != 0 && is_placed) {
             return Err(CodecError {
                 expected: "a page with known flags",
             });
@@ -266,6 +292,11 @@ impl State {
             first,
             span,
             len,
+            kind: if flags & HISTOGRAMS != 0 {
+                Kind::Histogram
+            } else {
+                Kind::Float
+            },
             presence,
             may_be_stale,
             constant: None,
@@ -290,7 +321,9 @@ impl State {
             };
             page.place.bytes = small(cursor, expected)?;
             page.stats_at = section_len - cursor.rest().len();
-            PageStats::skip(cursor)?;
+            if page.kind == Kind::Float {
+                PageStats::skip(cursor)?;
+            }
         }
         self.take(&page);
         Ok(page)
@@ -335,7 +368,9 @@ impl DirectoryWriter {
             return false;
         };
         self.stats.clear();
-        stats.encode(page.len, &mut self.stats);
+        if page.kind == Kind::Float {
+            stats.encode(page.len, &mut self.stats);
+        }
         State::default().put(page, column_len, &self.stats, &mut self.pages);
         self.records.push(Record {
             series,

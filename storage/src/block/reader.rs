@@ -15,8 +15,8 @@ use super::{
     times::{self, TimesEntry},
 };
 use crate::{
-    Corruption, OpenError, TimeRange, Timestamp,
-    codec::{CodecError, PageStats, ValuePage, decode_times},
+    Corruption, HistogramColumns, Kind, OpenError, TimeRange, Timestamp,
+    codec::{CodecError, PageStats, ValuePage, decode_histograms, decode_times},
     mmap::Mapped,
     vfs::Fs,
 };
@@ -188,6 +188,7 @@ impl Block {
     pub(crate) fn summary(&self, page: &PageRef) -> Result<PageSummary, Corruption> {
         Ok(PageSummary {
             len: page.len,
+            kind: page.kind,
             may_be_stale: page.may_be_stale,
             stats: self.stats(page)?,
             constant: page.constant,
@@ -294,7 +295,7 @@ impl Block {
         out: &mut [f64],
     ) -> Result<(), Corruption> {
         let decoded = ValuePage::parse(bytes).and_then(|values| {
-            if values.len() == page.len as usize {
+            if page.kind == Kind::Float && values.len() == page.len as usize {
                 values.decode_range(skip, out)
             } else {
                 Err(CodecError {
@@ -302,10 +303,43 @@ impl Block {
                 })
             }
         });
-        decoded.map_err(|error| {
-            let offset = self.frames.offset(&self.map, page.place.frame);
-            self.damaged((error, offset))
-        })
+        decoded.map_err(|error| self.page_damaged(page, error))
+    }
+
+    /// Decodes the histograms of a page, as many as the directory says, from what [`Block::frame`] answered
+    /// for it.
+    ///
+    /// # Errors
+    /// [`Corruption`].
+    pub(crate) fn decode_histograms(
+        &self,
+        page: &PageRef,
+        bytes: &[u8],
+    ) -> Result<HistogramColumns, Corruption> {
+        let decoded = decode_histograms(bytes).and_then(|columns| {
+            let is_as_told = page.kind == Kind::Histogram && columns.len() == page.len as usize;
+            is_as_told.then_some(columns).ok_or(CodecError {
+                expected: "a page with the histograms of its directory",
+            })
+        });
+        decoded.map_err(|error| self.page_damaged(page, error))
+    }
+
+    /// Decodes a page of histograms.
+    ///
+    /// # Errors
+    /// [`Corruption`].
+    pub(crate) fn histograms(
+        &self,
+        page: &PageRef,
+        buffer: &mut FrameBuffer,
+    ) -> Result<HistogramColumns, Corruption> {
+        let bytes = self.frame(page, buffer)?;
+        self.decode_histograms(page, bytes)
+    }
+
+    fn page_damaged(&self, page: &PageRef, error: CodecError) -> Corruption {
+        self.damaged((error, self.frames.offset(&self.map, page.place.frame)))
     }
 
     /// Decodes a page: appends its values.
@@ -366,7 +400,10 @@ impl Block {
                 positions.clear();
                 values.clear();
                 self.positions(&page, &mut buffer, &mut positions)?;
-                self.decode(&page, &mut buffer, &mut values)?;
+                match page.kind {
+                    Kind::Float => self.decode(&page, &mut buffer, &mut values)?,
+                    Kind::Histogram => drop(self.histograms(&page, &mut buffer)?),
+                }
                 self.stats(&page)?;
                 samples = samples.saturating_add(u64::from(page.len));
             }

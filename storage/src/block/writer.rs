@@ -13,8 +13,8 @@ use super::{
     times::{TimesRef, TimesWriter},
 };
 use crate::{
-    TimeRange, Timestamp,
-    codec::{VALUES_MAX, encode_values},
+    HistogramColumns, TimeRange, Timestamp,
+    codec::{VALUES_MAX, encode_histograms, encode_values},
     error::IoError,
     vfs::Fs,
 };
@@ -165,6 +165,27 @@ impl<'a> BlockWriter<'a> {
         added
     }
 
+    /// Adds a page of native histograms, which have one layout and are not too many for it; see
+    /// [`rows_of_page`](crate::codec::rows_of_page).
+    ///
+    /// # Errors
+    /// [`IoError`]; the block cannot be finished then.
+    ///
+    /// # Panics
+    /// When there are none or too many, or not each has its timestamp.
+    pub(crate) fn histograms(
+        &mut self,
+        series: u32,
+        times: TimesRef,
+        positions: Positions<'_>,
+        columns: &HistogramColumns,
+    ) -> Result<(), IoError> {
+        let mut page = Vec::new();
+        encode_histograms(columns, &mut page);
+        let summary = PageSummary::of_histograms(columns);
+        self.encoded(series, times, positions, &page, &summary)
+    }
+
     /// Adds an encoded page with what is known of it; a constant one has no bytes.
     ///
     /// # Errors
@@ -217,6 +238,7 @@ impl<'a> BlockWriter<'a> {
             first,
             span,
             len,
+            kind: summary.kind,
             presence,
             may_be_stale: summary.may_be_stale,
             constant: summary.constant,

@@ -14,6 +14,7 @@
 mod bitpack;
 mod bytes;
 mod decimal;
+mod histograms;
 mod integers;
 mod stats;
 mod times;
@@ -21,6 +22,9 @@ mod values;
 
 pub(crate) use bytes::{CodecError, Cursor, put_varint, put_zigzag, unzigzag, zigzag};
 pub(crate) use decimal::{from_decimal, to_decimal};
+pub(crate) use histograms::{
+    PackedHistogram, PackedSample, decode_histograms, encode_histograms, rows_of_page,
+};
 pub use stats::{PageStats, StatFlags};
 pub(crate) use times::{TIMES_MAX, decode_times, encode_times};
 pub(crate) use values::{VALUES_MAX, ValuePage, encode_values};

@@ -145,10 +145,12 @@ pub struct DbStats {
     pub min_time: Option<Timestamp>,
     /// The newest sample's time, in milliseconds; `None` in an empty store.
     pub max_time: Option<Timestamp>,
-    /// Samples accepted.
+    /// Numbers accepted.
     pub samples_appended: u64,
     /// Samples of these that came late, within the out-of-order window.
     pub samples_appended_late: u64,
+    /// Native histograms accepted.
+    pub histograms_appended: u64,
     /// Series created.
     pub series_created: u64,
     /// Series dropped because they had no sample left.
@@ -167,6 +169,8 @@ pub struct DbStats {
     pub series_limit: u64,
     /// Label sets refused.
     pub refused_invalid_labels: u64,
+    /// Samples refused: a histogram that breaks a rule.
+    pub refused_invalid_histogram: u64,
     /// Blocks of sealed samples that are served.
     pub blocks: u64,
     /// Their bytes, all mapped.
@@ -560,6 +564,7 @@ impl Db {
             max_time: range.map(|(_, max)| max),
             samples_appended: get(&counters.samples_appended),
             samples_appended_late: get(&counters.late),
+            histograms_appended: get(&counters.histograms_appended),
             series_created: get(&counters.series_created),
             series_removed: get(&counters.series_removed),
             refused_out_of_order: get(&counters.out_of_order),
@@ -569,6 +574,7 @@ impl Db {
             refused_series_limit: get(&counters.series_limit),
             series_limit: self.head.series_max().unwrap_or(0) as u64,
             refused_invalid_labels: get(&counters.invalid_labels),
+            refused_invalid_histogram: get(&counters.invalid_histogram),
             blocks: catalog.blocks.len() as u64,
             blocks_damaged: get(&self.counters.blocks_damaged),
             seals: get(&self.counters.seals),

@@ -5,12 +5,14 @@ use std::sync::{Arc, PoisonError, atomic::Ordering};
 use super::{
     Bounds, HashMap, Head, Known,
     commit::{Outcome, Push, Work},
+    histograms::PushedHistogram,
     recent::Cursor,
     target::TargetWriter,
 };
 use crate::{
-    AppendError, Appender, Column, Commit, Exemplar, Labels, Refusal, RowBuilder, Sample,
-    SeriesRef, TargetAppender, TargetKey,
+    AppendError, Appender, Column, Commit, Exemplar, Histogram, Labels, Refusal, RowBuilder,
+    Sample, SeriesRef, TargetAppender, TargetKey, Timestamp,
+    codec::{PackedHistogram, PackedSample},
     wal::{WriteFailure, encode_exemplars},
 };
 
@@ -124,6 +126,7 @@ pub(crate) struct HeadAppender {
     samples: Vec<(u32, Sample)>,
     /// Labels of the series, exemplar.
     exemplars: Vec<(Labels, Exemplar)>,
+    histograms: Vec<PushedHistogram>,
 }
 
 impl HeadAppender {
@@ -136,6 +139,7 @@ impl HeadAppender {
             series: Vec::new(),
             samples: Vec::new(),
             exemplars: Vec::new(),
+            histograms: Vec::new(),
         }
     }
 }
@@ -176,9 +180,17 @@ impl HeadAppender {
             for (id, _) in &mut self.samples {
                 *id = renamed.get(id).copied().unwrap_or(*id);
             }
+            for pushed in &mut self.histograms {
+                pushed.id = renamed.get(&pushed.id).copied().unwrap_or(pushed.id);
+            }
             self.known = now;
         }
         Ok(head.create(&self.known, labels, &mut next_id)?.0)
+    }
+
+    fn id(&self, series: SeriesRef) -> u32 {
+        let id = self.series.get(series.0 as usize);
+        *id.expect("a series reference belongs to the appender that gave it")
     }
 }
 
@@ -190,10 +202,7 @@ impl Appender for HeadAppender {
     }
 
     fn samples(&mut self, series: SeriesRef, samples: &[Sample]) {
-        let id = *self
-            .series
-            .get(series.0 as usize)
-            .expect("a series reference belongs to the appender that gave it");
+        let id = self.id(series);
         self.samples
             .extend(samples.iter().map(|sample| (id, *sample)));
     }
@@ -202,11 +211,27 @@ impl Appender for HeadAppender {
         self.exemplars.push((series.clone(), exemplar));
     }
 
+    fn histograms(&mut self, series: SeriesRef, histograms: &[(Timestamp, Histogram)]) {
+        let id = self.id(series);
+        for (time, histogram) in histograms {
+            let sample = PackedHistogram::new(histogram).map(|histogram| PackedSample {
+                time: *time,
+                histogram,
+            });
+            self.histograms.push(PushedHistogram {
+                behind: self.samples.len(),
+                id,
+                sample: sample.ok(),
+            });
+        }
+    }
+
     fn commit(mut self: Box<Self>, all_or_nothing: bool) -> Result<Commit, AppendError> {
         let (_, outcome) = self.head.commit(Work::Push(Push {
             bounds: self.bounds,
             known: self.known.clone(),
             samples: std::mem::take(&mut self.samples),
+            histograms: std::mem::take(&mut self.histograms),
             all_or_nothing,
         }));
         match outcome {

@@ -15,13 +15,15 @@ use std::{
 };
 
 use super::{
-    Bounds, HashMap, Head, Known, State,
+    Bounds, Counters, HashMap, Head, Known, State,
     bits::{self, Bits},
+    histograms::{Pushed, PushedHistogram, RowHistograms},
     row::{NO_SERIES, Row},
     target::TargetWriter,
 };
 use crate::{
     AppendError, Commit, Labels, Refusal, RowBuilder, STALE_MARKER_BITS, Sample, Timestamp,
+    codec::PackedSample,
     error::IoError,
     wal::{
         Change, RECORD_BYTES_MAX, RowRecord, WriteFailure, encode_row, encode_series, encode_solo,
@@ -39,13 +41,14 @@ pub(super) enum Work {
 }
 
 /// A commit of an appender.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Push {
     pub(super) bounds: Bounds,
     /// The list that the numbers of series are of.
     pub(super) known: Known,
     /// Number of the series, sample.
     pub(super) samples: Vec<(u32, Sample)>,
+    pub(super) histograms: Vec<PushedHistogram>,
     pub(super) all_or_nothing: bool,
 }
 
@@ -103,6 +106,7 @@ struct StagedRow {
     /// The caller's values that may be, or may have been, others than the stored ones.
     current: Vec<(u32, u64)>,
     tracked: Bits,
+    histograms: RowHistograms,
     commit: Commit,
 }
 
@@ -119,6 +123,8 @@ struct Logged {
 struct StagedPush {
     number: u64,
     samples: Vec<(u32, Sample)>,
+    histograms: Vec<(u32, PackedSample)>,
+    histograms_accepted: u32,
     commit: Commit,
 }
 
@@ -128,9 +134,9 @@ enum Staged {
 }
 
 /// Newest samples before the batch, to be put back when the disk does not take it.
-type Undo = Vec<(u32, (Timestamp, u64))>;
+pub(super) type Undo = Vec<(u32, (Timestamp, u64))>;
 
-enum Verdict {
+pub(super) enum Verdict {
     /// Behind the newest sample of its series.
     Keep,
     /// Before it, and within the window for such samples.
@@ -142,7 +148,7 @@ enum Verdict {
 /// Judges a sample by its series' newest one.
 ///
 /// Source: `memSeries.appendable` in Prometheus' `tsdb/head_append.go`.
-fn judge(bounds: Bounds, last: (Timestamp, u64), time: Timestamp, bits: u64) -> Verdict {
+pub(super) fn judge(bounds: Bounds, last: (Timestamp, u64), time: Timestamp, bits: u64) -> Verdict {
     if time == Timestamp::MIN {
         return Verdict::Refuse(Refusal::OutOfBounds);
     }
@@ -308,19 +314,25 @@ impl Head {
         Ok(staged)
     }
 
-    /// The samples of a push under the numbers that their series have now.
-    fn renumbered<'a>(&self, push: &'a Push) -> Cow<'a, [(u32, Sample)]> {
+    /// A push under the numbers that its series have now.
+    fn renumbered<'a>(&self, push: &'a Push) -> Cow<'a, Push> {
         let now = &self.catalog().known;
         if now.generation() == push.known.generation() {
-            return Cow::Borrowed(&push.samples);
+            return Cow::Borrowed(push);
         }
         let mut next_id = self.next_id.lock().unwrap_or_else(PoisonError::into_inner);
         let mut numbers: HashMap<u32, u32> = HashMap::default();
-        let number = |(id, sample): &(u32, Sample)| {
+        let mut renumbered = push.clone();
+        let samples = renumbered.samples.iter_mut().map(|(id, _)| id);
+        let histograms = renumbered
+            .histograms
+            .iter_mut()
+            .map(|pushed| &mut pushed.id);
+        for id in samples.chain(histograms) {
             let again = || self.again(&push.known, now, *id, &mut next_id);
-            (*numbers.entry(*id).or_insert_with(again), *sample)
-        };
-        push.samples.iter().map(number).collect()
+            *id = *numbers.entry(*id).or_insert_with(again);
+        }
+        Cow::Owned(renumbered)
     }
 
     fn stage_push(
@@ -333,44 +345,57 @@ impl Head {
         let mark = undo.len();
         let mut commit = Commit::default();
         let mut samples = Vec::with_capacity(push.samples.len());
+        let mut histograms = Vec::new();
+        let mut histograms_accepted = 0;
         let mut undefined: Vec<u32> = Vec::new();
         let epoch = state.wal.epoch;
-        let pushed = self.renumbered(push);
-        self.isolate_all(state, &pushed);
+        let push = self.renumbered(push);
+        self.isolate_all(state, push.pushed().map(|(id, _)| id));
         let tables = self.states.tables();
         let mut sides = tables.sides();
-        for (index, (id, sample)) in pushed.iter().enumerate() {
-            let known = sides.get(*id).and_then(|side| Some((side.last()?, side)));
+        for (index, (id, pushed)) in push.pushed().enumerate() {
+            let index = index as u32;
+            let is_histogram = u32::from(matches!(pushed, Pushed::Histogram(_)));
+            let Some((time, bits)) = pushed.time_and_bits() else {
+                self.counters.refused(Refusal::InvalidHistogram);
+                commit.refused.push((index, Refusal::InvalidHistogram));
+                continue;
+            };
+            let known = sides.get(id).and_then(|side| Some((side.last()?, side)));
             let Some((last, side)) = known else {
                 // Only a series that could not be had again is without a record.
                 self.counters.refused(Refusal::SeriesLimit);
-                commit.refused.push((index as u32, Refusal::SeriesLimit));
+                commit.refused.push((index, Refusal::SeriesLimit));
                 continue;
             };
-            let bits = sample.value.to_bits();
-            match judge(push.bounds, last, sample.time, bits) {
+            match judge(push.bounds, last, time, bits) {
                 Verdict::Keep => {
-                    undo.push((*id, last));
-                    side.set_last((sample.time, bits));
+                    undo.push((id, last));
+                    side.set_last((time, bits));
                 }
                 Verdict::Late => {
                     self.counters.late.fetch_add(1, Ordering::Relaxed);
                 }
                 Verdict::Same => {
                     commit.accepted += 1;
+                    histograms_accepted += is_histogram;
                     continue;
                 }
                 Verdict::Refuse(refusal) => {
                     self.counters.refused(refusal);
-                    commit.refused.push((index as u32, refusal));
+                    commit.refused.push((index, refusal));
                     continue;
                 }
             }
             commit.accepted += 1;
+            histograms_accepted += is_histogram;
             if side.becomes_logged(epoch) {
-                undefined.push(*id);
+                undefined.push(id);
             }
-            samples.push((*id, *sample));
+            match pushed {
+                Pushed::Float(sample) => samples.push((id, *sample)),
+                Pushed::Histogram(sample) => histograms.extend(sample.clone().map(|s| (id, s))),
+            }
         }
         drop(sides);
         drop(tables);
@@ -384,16 +409,20 @@ impl Head {
                 }
             }
             samples.clear();
+            histograms.clear();
+            histograms_accepted = 0;
             commit.accepted = 0;
         }
-        if !samples.is_empty() {
+        if !samples.is_empty() || !histograms.is_empty() {
             state.sequence += 1;
             self.define(state, records, undefined.into_iter());
-            encode_solo(records, state.sequence, &samples);
+            encode_solo(records, state.sequence, &samples, &histograms);
         }
         StagedPush {
             number: state.sequence,
             samples,
+            histograms,
+            histograms_accepted,
             commit,
         }
     }
@@ -408,7 +437,9 @@ impl Head {
     ) -> Result<StagedRow, Outcome> {
         let bounds = self.bounds();
         let epoch = state.wal.epoch;
-        for (column, _) in &row.at {
+        let timed = row.at.iter().map(|(column, _)| column);
+        let histograms = row.histograms.iter().map(|(column, _)| column);
+        for column in timed.chain(histograms) {
             let series = state.targets[target as usize].series_of(column.0);
             if let Some(id) = series {
                 self.isolate(&mut state.targets, id);
@@ -560,9 +591,14 @@ impl Head {
                 Verdict::Refuse(refusal) => refuse(&mut commit, index, refusal),
             }
         }
+        let histograms =
+            self.stage_histograms(writer, row, as_row, (&now, first_index), &mut commit, undo);
         let real = present.clone();
         // Markers come last, as in Prometheus: a sample with a time of its own is not late because of one.
         for column in vanished {
+            if row.histograms.iter().any(|(other, _)| other.0 == column) {
+                continue;
+            }
             let Some(id) = writer.series_of(column) else {
                 continue;
             };
@@ -614,12 +650,13 @@ impl Head {
         if !as_row {
             now.union(&writer.tracked);
         }
-        if has_row || !record.solo.is_empty() {
+        if has_row || !record.solo.is_empty() || !histograms.kept.is_empty() {
             state.sequence += 1;
             record.commit = state.sequence;
             let bound = bindings.iter().map(|(_, id)| *id);
             let solo = record.solo.iter().map(|(id, _)| *id);
-            self.define(state, records, bound.chain(solo));
+            let others = histograms.kept.iter().map(|(id, _)| *id);
+            self.define(state, records, bound.chain(solo).chain(others));
             let writer = &state.targets[target as usize];
             let logged = RowRecord {
                 commit: record.commit,
@@ -635,6 +672,7 @@ impl Head {
                 present: present_runs.as_deref(),
                 changed: &changed,
                 solo: &record.solo,
+                histograms: &histograms.kept,
                 has_row,
             };
             encode_row(records, &logged);
@@ -650,22 +688,31 @@ impl Head {
             bindings,
             current,
             tracked: now,
+            histograms,
             commit,
         })
     }
 
     /// Applies what was staged and written.
     fn publish(&self, state: &mut State, staged: Staged) -> Commit {
-        let commit = match staged {
+        let (commit, histograms) = match staged {
             Staged::Push(push) => {
                 self.publish_solo(push.number, &push.samples);
-                push.commit
+                self.publish_histograms(push.number, push.histograms);
+                (push.commit, push.histograms_accepted)
             }
-            Staged::Row(row) => self.publish_row(state, *row),
+            Staged::Row(row) => {
+                let histograms = row.histograms.accepted;
+                (self.publish_row(state, *row), histograms)
+            }
         };
-        self.counters
-            .samples_appended
-            .fetch_add(u64::from(commit.accepted), Ordering::Relaxed);
+        let Counters {
+            samples_appended,
+            histograms_appended,
+            ..
+        } = &self.counters;
+        samples_appended.fetch_add(u64::from(commit.accepted - histograms), Ordering::Relaxed);
+        histograms_appended.fetch_add(u64::from(histograms), Ordering::Relaxed);
         commit
     }
 
@@ -713,8 +760,10 @@ impl Head {
         for (column, bits) in row.current {
             writer.set_current(column, bits);
         }
+        writer.histograms = row.histograms.columns;
         writer.release_retired();
         self.publish_solo(row.record.commit, &row.record.solo);
+        self.publish_histograms(row.record.commit, row.histograms.kept);
         row.commit
     }
 
@@ -751,12 +800,17 @@ impl Head {
     }
 
     /// Time and bits of the newest committed or staged sample of a series.
-    fn newest(&self, id: u32) -> (Timestamp, u64) {
+    pub(super) fn newest(&self, id: u32) -> (Timestamp, u64) {
         let mut newest = match self.states.last(id) {
             Some((true, last)) => return last,
             Some((false, last)) => last,
             None => (Timestamp::MIN, 0),
         };
+        if let Some(found) = self.histograms.newest(id)
+            && found.0 > newest.0
+        {
+            newest = found;
+        }
         let mut is_in_rows = false;
         for place in self.states.places(id).iter() {
             let target = self.states.target(place.target);
@@ -784,11 +838,10 @@ impl Head {
     }
 
     /// From now on each of these series judges itself.
-    fn isolate_all(&self, state: &mut State, samples: &[(u32, Sample)]) {
+    fn isolate_all(&self, state: &mut State, ids: impl Iterator<Item = u32>) {
         let tables = self.states.tables();
         let mut sides = tables.sides();
         let mut is_missing = |id: u32| sides.get(id).is_none_or(|side| side.last().is_none());
-        let ids = samples.iter().map(|(id, _)| *id);
         let missing: Vec<u32> = ids
             .filter(|id| *id != NO_SERIES && is_missing(*id))
             .collect();

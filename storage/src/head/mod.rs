@@ -9,6 +9,7 @@
 mod append;
 mod bits;
 mod commit;
+mod histograms;
 mod pages;
 mod recent;
 mod registry;
@@ -32,12 +33,14 @@ use std::{
 use crate::{Labels, Refusal, TargetKey, Timestamp, exemplars::Exemplars, read::Catalog, wal::Wal};
 
 pub(crate) use append::{HeadAppender, HeadTargetAppender};
+pub(crate) use histograms::HistogramSample;
 pub(crate) use registry::Known;
 pub(crate) use replay::Replay;
 pub(crate) use row::RowBlock;
 pub(crate) use series::{SoloSample, Sources};
 pub(crate) use target::Target;
 
+use histograms::Histograms;
 use recent::Recent;
 use roaring::RoaringBitmap;
 use states::States;
@@ -77,6 +80,7 @@ pub(crate) struct Head {
     pub(crate) exemplars: Exemplars,
     series_max: Option<usize>,
     pub(crate) states: States,
+    pub(crate) histograms: Histograms,
     /// Numbers of label sets that were pushed lately.
     recent: Mutex<Recent>,
     /// Bytes of the rows in memory.
@@ -127,6 +131,7 @@ pub(crate) struct Counters {
     pub(crate) samples_appended: AtomicU64,
     /// Of these, how many came late, within the out-of-order window.
     pub(crate) late: AtomicU64,
+    pub(crate) histograms_appended: AtomicU64,
     pub(crate) series_created: AtomicU64,
     pub(crate) series_removed: AtomicU64,
     pub(crate) out_of_order: AtomicU64,
@@ -135,6 +140,7 @@ pub(crate) struct Counters {
     pub(crate) duplicate: AtomicU64,
     pub(crate) series_limit: AtomicU64,
     pub(crate) invalid_labels: AtomicU64,
+    pub(crate) invalid_histogram: AtomicU64,
     pub(crate) wal_write_failures: AtomicU64,
     pub(crate) wal_truncations: AtomicU64,
 }
@@ -148,6 +154,7 @@ impl Counters {
             Refusal::Duplicate => &self.duplicate,
             Refusal::SeriesLimit => &self.series_limit,
             Refusal::InvalidLabels => &self.invalid_labels,
+            Refusal::InvalidHistogram => &self.invalid_histogram,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -166,6 +173,7 @@ impl Head {
         let parts = replay.finish();
         Self {
             states: parts.states,
+            histograms: parts.histograms,
             recent: Mutex::default(),
             rows_bytes: AtomicU64::new(parts.rows_bytes),
             out_of_order_window_ms: AtomicI64::new(out_of_order_window_ms),
@@ -231,7 +239,7 @@ impl Head {
 
     /// Bytes of samples in memory.
     pub(crate) fn memory(&self) -> u64 {
-        self.rows_bytes.load(Ordering::Relaxed) + self.states.solo_bytes()
+        self.rows_bytes.load(Ordering::Relaxed) + self.states.solo_bytes() + self.histograms.bytes()
     }
 
     fn saw(&self, time: Timestamp) {
@@ -307,7 +315,7 @@ impl Head {
                 }
             }
         }
-        in_rows + self.states.solo_series_len()
+        in_rows + self.states.solo_series_len() + self.histograms.series_len()
     }
 
     /// What is sealed now.

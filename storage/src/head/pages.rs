@@ -12,14 +12,14 @@ use std::ops::Range;
 use roaring::RoaringBitmap;
 
 use super::{
-    HashMap,
+    HashMap, HistogramSample,
     row::{NO_SERIES, Row, SharedColumns},
     series::SoloSample,
     target::Target,
 };
 use crate::{
     Timestamp,
-    block::{BlockWriter, Positions, TimesRef},
+    block::{BlockWriter, MixedValue, Positions, TimesRef},
     codec::VALUES_MAX,
     error::IoError,
 };
@@ -35,6 +35,8 @@ pub(super) struct Pages<'a> {
     cut: u64,
     /// Samples of the series that have several sources, by series.
     mixed: HashMap<u32, Vec<SoloSample>>,
+    /// The same of those that have histograms.
+    histograms: HashMap<u32, Vec<HistogramSample>>,
     /// The series that have a page.
     written: RoaringBitmap,
     /// The rows of each column of a strip side by side, column after column.
@@ -66,6 +68,7 @@ impl<'a> Pages<'a> {
             before,
             cut,
             mixed: mixed.iter().map(|id| (*id, Vec::new())).collect(),
+            histograms: HashMap::default(),
             written: RoaringBitmap::new(),
             tile: Vec::new(),
             positions: Vec::new(),
@@ -80,7 +83,10 @@ impl<'a> Pages<'a> {
         let mut mixed: Vec<_> = std::mem::take(&mut self.mixed).into_iter().collect();
         mixed.sort_unstable_by_key(|(id, _)| *id);
         for (id, mut samples) in mixed {
-            self.samples(id, &mut samples)?;
+            match self.histograms.remove(&id) {
+                Some(histograms) => self.both(id, &samples, &histograms)?,
+                None => self.samples(id, &mut samples)?,
+            }
         }
         Ok((self.writer, self.written))
     }
@@ -100,6 +106,43 @@ impl<'a> Pages<'a> {
             }
             None => self.samples(id, solo),
         }
+    }
+
+    /// Adds histograms.
+    pub(super) fn histograms(&mut self, id: u32, histograms: &[HistogramSample]) {
+        let taken = histograms
+            .iter()
+            .filter(|histogram| self.takes(histogram.commit));
+        let taken: Vec<HistogramSample> = taken.cloned().collect();
+        if !taken.is_empty() {
+            self.histograms.insert(id, taken);
+        }
+    }
+
+    /// Writes numbers and histograms of one series.
+    fn both(
+        &mut self,
+        id: u32,
+        samples: &[SoloSample],
+        histograms: &[HistogramSample],
+    ) -> Result<(), IoError> {
+        let floats = samples.iter();
+        let floats = floats.map(|sample| {
+            (
+                sample.commit,
+                (sample.time, MixedValue::Float(sample.value)),
+            )
+        });
+        let histograms = histograms.iter().map(|HistogramSample { commit, sample }| {
+            let value = MixedValue::Histogram(sample.histogram.clone());
+            (*commit, (sample.time, value))
+        });
+        let mut all: Vec<_> = floats.chain(histograms).collect();
+        all.sort_by_key(|(commit, _)| *commit);
+        let all = all.into_iter().map(|(_, sample)| sample).collect();
+        self.writer.mixed(id, all)?;
+        self.written.insert(id);
+        Ok(())
     }
 
     /// Writes all samples of one series.

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use super::{
     HashMap, Known,
     bits::{self, Bits},
+    histograms::Histograms,
     row::Row,
     states::States,
     target::TargetWriter,
 };
 use crate::{
     Labels, Sample, TargetKey, TimeRange, Timestamp,
+    codec::PackedSample,
     wal::{Record, RowRecord},
 };
 
@@ -44,6 +46,7 @@ pub(super) struct Parts {
     pub(super) known: Known,
     pub(super) next_id: u32,
     pub(super) states: States,
+    pub(super) histograms: Histograms,
     pub(super) rows_bytes: u64,
     pub(super) targets: Vec<TargetWriter>,
     pub(super) by_key: HashMap<TargetKey, u32>,
@@ -135,6 +138,14 @@ impl Columns {
     }
 }
 
+impl Parts {
+    fn saw(&mut self, time: Timestamp) {
+        self.newest = self.newest.max(time);
+        self.oldest = self.oldest.min(time);
+        self.unsealed_oldest = self.unsealed_oldest.min(time);
+    }
+}
+
 impl Replay {
     /// Begins with the series of the newest block.
     pub(crate) fn new(known: Known) -> Self {
@@ -143,6 +154,7 @@ impl Replay {
                 next_id: known.next_id(),
                 known,
                 states: States::default(),
+                histograms: Histograms::default(),
                 rows_bytes: 0,
                 targets: Vec::new(),
                 by_key: HashMap::default(),
@@ -231,7 +243,11 @@ impl Replay {
             }
             // What is sealed may be of series that are forgotten since.
             Record::Solo { commit, .. } if commit <= self.sealed => Ok(()),
-            Record::Solo { commit, samples } => self.solo(commit, samples),
+            Record::Solo {
+                commit,
+                samples,
+                histograms,
+            } => self.solo(commit, samples, histograms),
             Record::Row(row) if row.commit <= self.sealed => {
                 if self.row(&row).is_err() {
                     self.targets.remove(&row.target);
@@ -245,14 +261,23 @@ impl Replay {
         }
     }
 
-    fn check_solo(&self, samples: &[(u32, Sample)]) -> Result<(), &'static str> {
-        samples
-            .iter()
-            .try_for_each(|(id, _)| self.series(*id).map(drop))
+    fn check_solo(
+        &self,
+        samples: &[(u32, Sample)],
+        histograms: &[(u32, PackedSample)],
+    ) -> Result<(), &'static str> {
+        let samples = samples.iter().map(|(id, _)| id);
+        let mut ids = samples.chain(histograms.iter().map(|(id, _)| id));
+        ids.try_for_each(|id| self.series(*id).map(drop))
     }
 
-    fn solo(&mut self, commit: u64, samples: &[(u32, Sample)]) -> Result<(), &'static str> {
-        self.check_solo(samples)?;
+    fn solo(
+        &mut self,
+        commit: u64,
+        samples: &[(u32, Sample)],
+        histograms: &[(u32, PackedSample)],
+    ) -> Result<(), &'static str> {
+        self.check_solo(samples, histograms)?;
         self.parts.sequence = self.parts.sequence.max(commit);
         if commit <= self.sealed {
             return Ok(());
@@ -263,17 +288,21 @@ impl Replay {
             self.solo.push((id, *sample));
             let states = &self.parts.states;
             states.raise_last(id, (sample.time, sample.value.to_bits()));
-            self.parts.newest = self.parts.newest.max(sample.time);
-            self.parts.oldest = self.parts.oldest.min(sample.time);
-            self.parts.unsealed_oldest = self.parts.unsealed_oldest.min(sample.time);
+            self.parts.saw(sample.time);
         }
+        let mut kept = Vec::with_capacity(histograms.len());
+        for (id, sample) in histograms {
+            kept.push((self.series(*id)?, sample.clone()));
+            self.parts.saw(sample.time);
+        }
+        self.parts.histograms.push(commit, kept);
         self.parts.states.push_solo(commit, &self.solo);
         Ok(())
     }
 
     /// Whether a row can be applied, before anything of it is.
     fn check(&self, row: &RowRecord<'_>) -> Result<Checked, &'static str> {
-        self.check_solo(row.solo)?;
+        self.check_solo(row.solo, row.histograms)?;
         let mut checked = Checked::default();
         if !row.has_row {
             return Ok(checked);
@@ -339,7 +368,7 @@ impl Replay {
             );
         }
         if !row.has_row {
-            return self.solo(row.commit, row.solo);
+            return self.solo(row.commit, row.solo, row.histograms);
         }
         let target = self
             .targets
@@ -408,11 +437,9 @@ impl Replay {
                 writer.stored[*place as usize] = *bits;
                 writer.in_block.insert(*place);
             }
-            parts.newest = parts.newest.max(row.time);
-            parts.oldest = parts.oldest.min(row.time);
-            parts.unsealed_oldest = parts.unsealed_oldest.min(row.time);
+            parts.saw(row.time);
         }
-        self.solo(row.commit, row.solo)
+        self.solo(row.commit, row.solo, row.histograms)
     }
 
     /// Ends the replay: no target is live.

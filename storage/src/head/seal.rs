@@ -104,8 +104,10 @@ impl Head {
         let name = free_name(fs, folder, cut)?;
         let writer = BlockWriter::create(fs, folder, name, 0)?;
         let solo = self.states.solo_series();
+        let with_histograms = self.histograms.series();
         let mut mixed = self.states.shared_series();
         mixed.extend(solo.iter().filter(|id| self.states.is_in_rows(**id)));
+        mixed.extend(&with_histograms);
         let mut pages = Pages::new(writer, cut.before, cut.cut, &mixed);
         for target in targets {
             pages.target(target)?;
@@ -115,6 +117,11 @@ impl Head {
             samples.clear();
             self.states.copy_solo(id, &mut samples);
             pages.solo(id, &mut samples)?;
+        }
+        for id in with_histograms {
+            if let Some(samples) = self.histograms.of(id) {
+                pages.histograms(id, &samples);
+            }
         }
         let (writer, with_page) = pages.finish()?;
         let catalog = self.catalog();
@@ -147,6 +154,7 @@ impl Head {
         let mut places = places.iter();
         places.any(|place| state.targets[place.target as usize].needs(id, place.column))
             || self.states.has_solo(id)
+            || self.histograms.contains(id)
     }
 
     /// Drops from memory what is sealed in every live querier's catalog.
@@ -177,6 +185,7 @@ impl Head {
                 state.free_targets.push(target.index);
             }
         }
+        self.histograms.prune(sealed);
         self.states.prune(sealed, &|id, place| {
             state.targets[place.target as usize].needs(id, place.column)
         });

@@ -52,6 +52,8 @@ pub(crate) struct TargetWriter {
     pub(crate) in_log: Bits,
     /// What the caller's previous row had.
     pub(crate) tracked: Bits,
+    /// What the caller's previous row had as histograms.
+    pub(crate) histograms: Bits,
     /// The columns with a sample, not a marker, in the newest row.
     pub(crate) real: Bits,
     /// Columns whose series judges itself.
@@ -89,6 +91,7 @@ impl TargetWriter {
             in_block: Bits::default(),
             in_log: Bits::default(),
             tracked: Bits::default(),
+            histograms: Bits::default(),
             real: Bits::default(),
             shared: Bits::default(),
             present: Arc::new([]),
@@ -184,6 +187,7 @@ impl TargetWriter {
             &mut self.in_block,
             &mut self.in_log,
             &mut self.tracked,
+            &mut self.histograms,
             &mut self.real,
             &mut self.shared,
             &mut self.retired,
@@ -222,7 +226,7 @@ impl TargetWriter {
             return;
         }
         let released: Vec<u32> = bits::ones(self.retired.words())
-            .filter(|column| !self.tracked.contains(*column))
+            .filter(|column| !self.tracked.contains(*column) && !self.histograms.contains(*column))
             .collect();
         for column in released {
             self.retired.remove(column);

@@ -83,23 +83,6 @@ pub struct HistogramLayout {
     pub custom_bounds: Vec<f64>,
 }
 
-impl HistogramLayout {
-    /// Whether it is the same in every bit.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        let bits = |bounds: &[f64]| {
-            bounds
-                .iter()
-                .map(|bound| bound.to_bits())
-                .collect::<Vec<_>>()
-        };
-        self.schema == other.schema
-            && self.zero_threshold.to_bits() == other.zero_threshold.to_bits()
-            && self.positive_spans == other.positive_spans
-            && self.negative_spans == other.negative_spans
-            && bits(&self.custom_bounds) == bits(&other.custom_bounds)
-    }
-}
-
 /// What is in the buckets, each count by itself: neither cumulative nor against its neighbour.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Counts<N> {

@@ -1,12 +1,12 @@
 //! The words everything else speaks: labels, matchers, samples, histograms, timestamps.
 
-#[allow(dead_code, reason = "wired by the appenders")]
 mod histogram;
 mod labels;
 mod matcher;
 mod regex;
 mod sample;
 
+pub(crate) use histogram::BUCKETS_MAX;
 pub use histogram::{
     CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, HistogramColumns, HistogramCounts, HistogramLayout,
     InvalidHistogram, Kind, ResetHint, Span,

@@ -11,8 +11,9 @@ use std::{
 use roaring::RoaringBitmap;
 
 use crate::{
-    Corruption, Matcher, TimeRange, Timestamp,
+    Corruption, Kind, Matcher, TimeRange, Timestamp,
     block::{Block, FrameBuffer, PageRef},
+    codec::PackedHistogram,
     head::Known,
     querier::Body,
 };
@@ -151,6 +152,18 @@ impl Sealed {
         Ok(found)
     }
 
+    /// The bits of a page's last value, or the fingerprint of its last histogram.
+    fn last_bits(&self, page: &PageRef, buffer: &mut FrameBuffer) -> Result<u64, Corruption> {
+        if page.kind == Kind::Histogram {
+            let last = self.histograms(page, buffer)?.get(page.len as usize - 1);
+            return Ok(PackedHistogram::of_valid(&last).fingerprint());
+        }
+        let mut last = 0.0;
+        let body = self.body(page, page.len - 1, buffer)?;
+        body.decode(std::slice::from_mut(&mut last))?;
+        Ok(f64::to_bits(last))
+    }
+
     /// The values of a page, after so many.
     pub(super) fn body<'a>(
         &'a self,
@@ -201,10 +214,7 @@ impl Catalog {
                 let last = page.first + page.span - 1;
                 let time = times[last as usize];
                 if newest.is_none_or(|(known, _)| time > known) {
-                    let mut value = [0.0];
-                    let body = sealed.body(&page, page.len - 1, &mut buffer)?;
-                    body.decode(&mut value)?;
-                    newest = Some((time, value[0].to_bits()));
+                    newest = Some((time, sealed.last_bits(&page, &mut buffer)?));
                 }
             }
         }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Budget, Labels, ReadError, Select, SelectedSeries, TimeRange, Wants,
     block::LabelsReader,
-    head::{Head, SoloSample},
+    head::{Head, HistogramSample, SoloSample},
 };
 
 /// How many series are joined between two looks at the budget.
@@ -48,6 +48,7 @@ pub(super) struct Join<'a> {
     pages: Vec<(u32, PagePlace)>,
     rows: Vec<(u32, RowPlace)>,
     solo: Vec<(u32, Arc<[SoloSample]>)>,
+    histograms: Vec<(u32, Arc<[HistogramSample]>)>,
 }
 
 impl<'a> Join<'a> {
@@ -73,6 +74,7 @@ impl<'a> Join<'a> {
             pages: Vec::new(),
             rows: Vec::new(),
             solo: Vec::new(),
+            histograms: Vec::new(),
         }
     }
 
@@ -121,6 +123,7 @@ impl<'a> Join<'a> {
             pages: Grouped::new(len, self.pages, &place_of),
             rows: Grouped::new(len, self.rows, &place_of),
             solo: Grouped::new(len, self.solo, &place_of),
+            histograms: Grouped::new(len, self.histograms, &place_of),
             blocks,
             memory: self.memory,
             range: self.range,
@@ -169,16 +172,20 @@ impl<'a> Join<'a> {
         let (found, solo) = self
             .memory
             .locate(id, &sources, &mut |place| rows.push((next, place)));
-        if !found {
+        let histograms = self.head.histograms.of(id);
+        let histograms = histograms.filter(|histograms| self.memory.has_histogram(histograms));
+        if !found && histograms.is_none() {
             return false;
         }
         let entry = self.entry(id, named);
         debug_assert_eq!(entry, next, "memory is joined first, and knows an id once");
         if self.wants == Wants::Labels {
             self.rows.truncate(before);
-        } else if let Some(solo) = solo {
-            self.solo.push((entry, solo));
+            return true;
         }
+        self.solo.extend(solo.map(|solo| (entry, solo)));
+        self.histograms
+            .extend(histograms.map(|histograms| (entry, histograms)));
         true
     }
 

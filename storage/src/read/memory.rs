@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use super::HashMap;
 use crate::{
     TimeRange,
-    head::{RowBlock, SoloSample, Sources, Target},
+    head::{HistogramSample, RowBlock, SoloSample, Sources, Target},
 };
 
 /// The blocks of rows that a selection reads.
@@ -116,14 +116,22 @@ impl Memory {
         }
         let solo = sources.solo.as_ref().filter(|solo| {
             solo.iter()
-                .any(|sample| self.sees(sample) && self.range.contains(sample.time))
+                .any(|sample| self.sees(sample.commit) && self.range.contains(sample.time))
         });
         (found || solo.is_some(), solo.map(Arc::clone))
     }
 
-    /// Whether the snapshot reads this sample from memory.
-    pub(super) fn sees(&self, sample: &SoloSample) -> bool {
-        sample.commit > self.sealed && sample.commit <= self.visible
+    /// Whether the snapshot reads samples of this commit from memory.
+    pub(super) fn sees(&self, commit: u64) -> bool {
+        commit > self.sealed && commit <= self.visible
+    }
+
+    /// Whether one of them is in the selection.
+    pub(super) fn has_histogram(&self, histograms: &[HistogramSample]) -> bool {
+        let mut histograms = histograms.iter();
+        histograms.any(|HistogramSample { commit, sample }| {
+            self.sees(*commit) && self.range.contains(sample.time)
+        })
     }
 
     fn has_sample(&self, place: RowPlace) -> bool {

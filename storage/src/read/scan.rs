@@ -17,9 +17,11 @@ use super::{
     selection::{PagePlace, StoreSelection},
 };
 use crate::{
-    AxisId, Budget, ReadError, Run, Scan, Shape, TimeRange, Timestamp,
-    block::{BlockPages, FrameBuffer, PageRef},
-    head::SoloSample,
+    AxisId, Budget, Kind, ReadError, Run, Scan, Shape, TimeRange, Timestamp,
+    block::{BlockPages, FrameBuffer, MixedValue, PageRef, alike},
+    codec::PackedHistogram,
+    head::{HistogramSample, SoloSample},
+    querier::Body,
 };
 
 /// See the module.
@@ -49,6 +51,7 @@ pub(super) struct StoreScan<'a> {
 struct Own {
     times: Vec<Timestamp>,
     values: Vec<f64>,
+    histograms: Vec<PackedHistogram>,
 }
 
 /// The times of several series.
@@ -88,6 +91,18 @@ enum PieceValues {
     },
     /// Where they begin in the scan's own.
     Own(usize),
+    /// Histograms: likewise.
+    OwnHistograms(usize),
+}
+
+impl Piece {
+    fn is_of_histograms(&self) -> bool {
+        match &self.values {
+            PieceValues::Page { page, .. } => page.kind == Kind::Histogram,
+            PieceValues::Own(_) => false,
+            PieceValues::OwnHistograms(_) => true,
+        }
+    }
 }
 
 impl<'a> StoreScan<'a> {
@@ -269,7 +284,7 @@ impl<'a> StoreScan<'a> {
         let range = self.columns.range();
         let start = (self.own.times.len(), self.own.values.len());
         for sample in solo {
-            if self.selection.memory.sees(sample) && range.contains(sample.time) {
+            if self.selection.memory.sees(sample.commit) && range.contains(sample.time) {
                 self.own.times.push(sample.time);
                 self.own.values.push(sample.value);
             }
@@ -279,6 +294,91 @@ impl<'a> StoreScan<'a> {
             let len = self.own.times.len() - start.0;
             self.push(PieceTimes::Own(start.0), PieceValues::Own(start.1), len);
         }
+    }
+
+    /// Adds histograms without a row.
+    fn add_histograms(&mut self, histograms: &[HistogramSample]) {
+        let range = self.columns.range();
+        let memory = &self.selection.memory;
+        let seen = histograms
+            .iter()
+            .filter(|HistogramSample { commit, sample }| {
+                memory.sees(*commit) && range.contains(sample.time)
+            });
+        let mut samples: Vec<(Timestamp, MixedValue)> = seen
+            .map(|HistogramSample { sample, .. }| {
+                (sample.time, MixedValue::Histogram(sample.histogram.clone()))
+            })
+            .collect();
+        // Of equal times the one of the oldest commit comes first, and stays.
+        samples.sort_by_key(|(time, _)| *time);
+        samples.dedup_by_key(|(time, _)| *time);
+        self.push_mixed(&samples);
+    }
+
+    /// Adds samples, ascending in time.
+    fn push_mixed(&mut self, samples: &[(Timestamp, MixedValue)]) {
+        for run in alike(samples) {
+            let start = self.own.times.len();
+            let floats = PieceValues::Own(self.own.values.len());
+            let histograms = PieceValues::OwnHistograms(self.own.histograms.len());
+            let mut is_of_floats = true;
+            for (time, value) in run {
+                self.own.times.push(*time);
+                match value {
+                    MixedValue::Float(value) => self.own.values.push(*value),
+                    MixedValue::Histogram(histogram) => {
+                        is_of_floats = false;
+                        self.own.histograms.push(histogram.clone());
+                    }
+                }
+            }
+            let values = if is_of_floats { floats } else { histograms };
+            self.push(PieceTimes::Own(start), values, run.len());
+        }
+    }
+
+    /// Merges pieces of which some have histograms.
+    fn merge_mixed(&mut self, group: &[&Piece]) -> Result<(), ReadError> {
+        let mut samples: Vec<(Timestamp, MixedValue)> = Vec::new();
+        for piece in group {
+            let len = piece.len as usize;
+            let times = match &piece.times {
+                PieceTimes::Shared(stretch) => self.columns.times(*stretch),
+                PieceTimes::Own(first) => &self.own.times[*first..*first + len],
+            };
+            let values: Vec<MixedValue> = match &piece.values {
+                PieceValues::Own(first) => {
+                    let values = self.own.values[*first..*first + len].iter();
+                    values.map(|value| MixedValue::Float(*value)).collect()
+                }
+                PieceValues::OwnHistograms(first) => {
+                    let histograms = self.own.histograms[*first..*first + len].iter();
+                    histograms.cloned().map(MixedValue::Histogram).collect()
+                }
+                PieceValues::Page { block, page, skip } => {
+                    let sealed = &self.selection.blocks[*block as usize];
+                    let frame = &mut self.frames[*block as usize];
+                    if page.kind == Kind::Histogram {
+                        let columns = sealed.histograms(page, frame)?;
+                        let rows =
+                            (*skip as usize..*skip as usize + len).map(|row| columns.get(row));
+                        let packed = rows.map(|histogram| PackedHistogram::of_valid(&histogram));
+                        packed.map(MixedValue::Histogram).collect()
+                    } else {
+                        let mut values = vec![0.0; len];
+                        sealed.body(page, *skip, frame)?.decode(&mut values)?;
+                        values.into_iter().map(MixedValue::Float).collect()
+                    }
+                }
+            };
+            samples.extend(times.iter().copied().zip(values));
+        }
+        // Of equal times that of the earliest piece stays.
+        samples.sort_by_key(|(time, _)| *time);
+        samples.dedup_by_key(|(time, _)| *time);
+        self.push_mixed(&samples);
+        Ok(())
     }
 
     /// Brings the pieces into the order of time and merges those that share some.
@@ -312,6 +412,9 @@ impl<'a> StoreScan<'a> {
     fn merge(&mut self, group: &[Piece]) -> Result<(), ReadError> {
         let mut group: Vec<&Piece> = group.iter().collect();
         group.sort_by_key(|piece| piece.rank);
+        if group.iter().any(|piece| piece.is_of_histograms()) {
+            return self.merge_mixed(&group);
+        }
         let start = (self.own.times.len(), self.own.values.len());
         for piece in group {
             let len = piece.len as usize;
@@ -337,6 +440,7 @@ impl<'a> StoreScan<'a> {
                     let body = sealed.body(page, *skip, frame)?;
                     body.decode(&mut self.own.values[before..])?;
                 }
+                PieceValues::OwnHistograms(_) => unreachable!("merged with others of their kind"),
             }
         }
         self.own.sort_from(start);
@@ -402,6 +506,7 @@ impl Scan for StoreScan<'_> {
         self.next_piece = 0;
         self.own.times.clear();
         self.own.values.clear();
+        self.own.histograms.clear();
         let selection = self.selection;
         for place in selection.pages.of(series) {
             self.add_pages(*place)?;
@@ -412,6 +517,9 @@ impl Scan for StoreScan<'_> {
         for solo in selection.solo.of(series) {
             self.add_solo(solo);
         }
+        for histograms in selection.histograms.of(series) {
+            self.add_histograms(histograms);
+        }
         self.arrange()?;
         let len = self.pieces.iter().map(|piece| piece.len).sum();
         if len == 0 {
@@ -419,10 +527,12 @@ impl Scan for StoreScan<'_> {
         }
         self.stretches.clear();
         for piece in &self.pieces {
-            let PieceTimes::Shared(stretch) = &piece.times else {
-                return Ok(Shape::Loose { len_max: len });
-            };
-            self.stretches.push(*stretch);
+            match &piece.times {
+                PieceTimes::Shared(stretch) if !piece.is_of_histograms() => {
+                    self.stretches.push(*stretch);
+                }
+                _ => return Ok(Shape::Loose { len_max: len }),
+            }
         }
         Ok(Shape::Aligned {
             axis: self.axis_for_stretches(),
@@ -446,10 +556,16 @@ impl Scan for StoreScan<'_> {
                 times,
                 &self.own.values[*start..*start + len],
             ))),
+            PieceValues::OwnHistograms(start) => {
+                let histograms = &self.own.histograms[*start..*start + len];
+                let may_be_stale = histograms.iter().any(PackedHistogram::is_stale);
+                let body = Body::Histograms(histograms);
+                Ok(Some(Run::sealed(times, body, may_be_stale, None)))
+            }
             PieceValues::Page { block, page, skip } => {
                 let sealed = &self.selection.blocks[*block as usize];
                 let body = sealed.body(page, *skip, &mut self.frames[*block as usize])?;
-                let is_whole = piece.len == page.len;
+                let is_whole = piece.len == page.len && page.kind == Kind::Float;
                 let whole = is_whole.then_some((&*sealed.block, page));
                 Ok(Some(Run::sealed(times, body, page.may_be_stale, whole)))
             }

@@ -7,7 +7,10 @@ use super::{
     memory::{Memory, RowPlace},
     scan::StoreScan,
 };
-use crate::{Budget, Estimate, Scan, SelectedSeries, Selection, TimeRange, head::SoloSample};
+use crate::{
+    Budget, Estimate, Scan, SelectedSeries, Selection, TimeRange,
+    head::{HistogramSample, SoloSample},
+};
 
 /// See the module.
 #[derive(Debug)]
@@ -19,6 +22,7 @@ pub(super) struct StoreSelection {
     pub(super) pages: Grouped<PagePlace>,
     pub(super) rows: Grouped<RowPlace>,
     pub(super) solo: Grouped<Arc<[SoloSample]>>,
+    pub(super) histograms: Grouped<Arc<[HistogramSample]>>,
     pub(super) range: TimeRange,
 }
 
@@ -95,6 +99,10 @@ impl Selection for StoreSelection {
                 .of(series)
                 .iter()
                 .map(|solo| solo.len() as u64)
+                .sum::<u64>();
+            let histograms = self.histograms.of(series).iter();
+            samples += histograms
+                .map(|histograms| histograms.len() as u64)
                 .sum::<u64>();
         }
         Estimate { samples }

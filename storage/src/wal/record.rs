@@ -6,7 +6,7 @@
 use super::{change::Change, frame::put_record};
 use crate::{
     Exemplar, Labels, Sample, Timestamp,
-    codec::{CodecError, Cursor, put_varint, put_zigzag},
+    codec::{CodecError, Cursor, PackedHistogram, PackedSample, put_varint, put_zigzag},
 };
 
 const KIND_SERIES: u8 = 1;
@@ -14,12 +14,15 @@ const KIND_ROW: u8 = 2;
 const KIND_SOLO: u8 = 3;
 const KIND_EXEMPLARS: u8 = 4;
 const KIND_END: u8 = 5;
+/// As [`KIND_SOLO`], and with histograms.
+const KIND_HISTOGRAMS: u8 = 7;
 
 const ROW_RESET: u8 = 1;
 const ROW_PRESENCE: u8 = 2;
 const ROW_VALUES: u8 = 4;
 const ROW_SOLO: u8 = 8;
-const ROW_FLAGS: u8 = 15;
+const ROW_HISTOGRAMS: u8 = 16;
+const ROW_FLAGS: u8 = 31;
 
 const COLUMNS_GAPS: u8 = 0;
 const COLUMNS_RUNS: u8 = 1;
@@ -36,6 +39,7 @@ pub(crate) enum Record<'a> {
     Solo {
         commit: u64,
         samples: &'a [(u32, Sample)],
+        histograms: &'a [(u32, PackedSample)],
     },
     /// Exemplars that were accepted, each with the labels of its series.
     Exemplars(&'a [(Labels, Exemplar)]),
@@ -64,6 +68,8 @@ pub(crate) struct RowRecord<'a> {
     pub(crate) changed: &'a [(u32, Change)],
     /// Samples with times of their own, by the number of the series.
     pub(crate) solo: &'a [(u32, Sample)],
+    /// Histograms, likewise.
+    pub(crate) histograms: &'a [(u32, PackedSample)],
     /// False when the commit has samples with times of their own only.
     pub(crate) has_row: bool,
 }
@@ -93,7 +99,8 @@ pub(crate) fn encode_row(out: &mut Vec<u8>, row: &RowRecord<'_>) {
             flag(row.reset.is_some(), ROW_RESET)
                 | flag(row.present.is_some(), ROW_PRESENCE)
                 | flag(row.has_row, ROW_VALUES)
-                | flag(!row.solo.is_empty(), ROW_SOLO),
+                | flag(!row.solo.is_empty(), ROW_SOLO)
+                | flag(!row.histograms.is_empty(), ROW_HISTOGRAMS),
         );
         put_zigzag(row.time, out);
         match row.reset {
@@ -114,13 +121,30 @@ pub(crate) fn encode_row(out: &mut Vec<u8>, row: &RowRecord<'_>) {
         if !row.solo.is_empty() {
             put_samples(out, row.solo);
         }
+        if !row.histograms.is_empty() {
+            put_histograms(out, row.histograms);
+        }
     });
 }
 
-pub(crate) fn encode_solo(out: &mut Vec<u8>, commit: u64, samples: &[(u32, Sample)]) {
-    put_record(out, KIND_SOLO, |out| {
+pub(crate) fn encode_solo(
+    out: &mut Vec<u8>,
+    commit: u64,
+    samples: &[(u32, Sample)],
+    histograms: &[(u32, PackedSample)],
+) {
+    let has_histograms = !histograms.is_empty();
+    let kind = if has_histograms {
+        KIND_HISTOGRAMS
+    } else {
+        KIND_SOLO
+    };
+    put_record(out, kind, |out| {
         put_varint(commit, out);
         put_samples(out, samples);
+        if has_histograms {
+            put_histograms(out, histograms);
+        }
     });
 }
 
@@ -247,6 +271,20 @@ fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
     }
 }
 
+fn put_histograms(out: &mut Vec<u8>, histograms: &[(u32, PackedSample)]) {
+    put_varint(histograms.len() as u64, out);
+    let (mut before, mut next) = (0, 0u32);
+    for (series, sample) in histograms {
+        put_zigzag(i64::from(*series) - i64::from(next), out);
+        next = series.wrapping_add(1);
+        put_zigzag(sample.time.wrapping_sub(before), out);
+        before = sample.time;
+        let bytes = sample.histogram.as_bytes();
+        put_varint(bytes.len() as u64, out);
+        out.extend_from_slice(bytes);
+    }
+}
+
 fn put_text(out: &mut Vec<u8>, text: &str) {
     put_varint(text.len() as u64, out);
     out.extend_from_slice(text.as_bytes());
@@ -262,6 +300,7 @@ pub(super) struct Buffers {
     changed: Vec<(u32, Change)>,
     solo: Vec<(u32, Sample)>,
     exemplars: Vec<(Labels, Exemplar)>,
+    histograms: Vec<(u32, PackedSample)>,
 }
 
 type Result<T> = std::result::Result<T, CodecError>;
@@ -273,7 +312,7 @@ const BAD: CodecError = CodecError { expected: RECORD };
 pub(super) fn commit_of(record: &[u8]) -> Option<u64> {
     let mut input = Cursor::new(record);
     match input.u8(RECORD) {
-        Ok(KIND_ROW | KIND_SOLO) => input.varint(RECORD).ok(),
+        Ok(KIND_ROW | KIND_SOLO | KIND_HISTOGRAMS) => input.varint(RECORD).ok(),
         _ => None,
     }
 }
@@ -287,12 +326,17 @@ pub(super) fn decode<'a>(record: &'a [u8], buffers: &'a mut Buffers) -> Result<R
             Record::Series(&buffers.series)
         }
         KIND_ROW => Record::Row(row(&mut input, buffers)?),
-        KIND_SOLO => {
+        kind @ (KIND_SOLO | KIND_HISTOGRAMS) => {
             let commit = input.varint(RECORD)?;
             samples(&mut input, &mut buffers.solo)?;
+            buffers.histograms.clear();
+            if kind == KIND_HISTOGRAMS {
+                histograms(&mut input, &mut buffers.histograms)?;
+            }
             Record::Solo {
                 commit,
                 samples: &buffers.solo,
+                histograms: &buffers.histograms,
             }
         }
         KIND_EXEMPLARS => {
@@ -413,6 +457,10 @@ fn row<'a>(input: &mut Cursor<'a>, buffers: &'a mut Buffers) -> Result<RowRecord
     if has(ROW_SOLO) {
         samples(input, &mut buffers.solo)?;
     }
+    buffers.histograms.clear();
+    if has(ROW_HISTOGRAMS) {
+        histograms(input, &mut buffers.histograms)?;
+    }
     Ok(RowRecord {
         commit,
         target,
@@ -423,6 +471,7 @@ fn row<'a>(input: &mut Cursor<'a>, buffers: &'a mut Buffers) -> Result<RowRecord
         present: has(ROW_PRESENCE).then_some(&*buffers.present),
         changed: &buffers.changed,
         solo: &buffers.solo,
+        histograms: &buffers.histograms,
         has_row,
     })
 }
@@ -516,6 +565,20 @@ fn samples(input: &mut Cursor<'_>, out: &mut Vec<(u32, Sample)>) -> Result<()> {
         time = time.wrapping_add(input.zigzag(RECORD)?);
         let value = f64::from_bits(Change::decode(input)?.apply(0));
         out.push((series, Sample { time, value }));
+    }
+    Ok(())
+}
+
+fn histograms(input: &mut Cursor<'_>, out: &mut Vec<(u32, PackedSample)>) -> Result<()> {
+    out.clear();
+    let (mut time, mut next) = (0i64, 0u32);
+    for _ in 0..count(input)? {
+        let series = near(input, next)?;
+        next = series.wrapping_add(1);
+        time = time.wrapping_add(input.zigzag(RECORD)?);
+        let len = count(input)?;
+        let histogram = PackedHistogram::read(input.take(len, RECORD)?)?;
+        out.push((series, PackedSample { time, histogram }));
     }
     Ok(())
 }

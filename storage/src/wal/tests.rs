@@ -3,7 +3,11 @@
 use std::{path::Path, sync::Arc};
 
 use super::*;
-use crate::{Exemplar, Fs, Labels, MemoryFs, Sample, SystemClock};
+use crate::{
+    Counts, Exemplar, Fs, Histogram, HistogramCounts, HistogramLayout, Labels, MemoryFs, ResetHint,
+    STALE_MARKER_BITS, Sample, Span, SystemClock,
+    codec::{PackedHistogram, PackedSample},
+};
 
 /// A row of 80 columns, every third of them changed.
 fn row(commit: u64, previous: u64, reset: Option<&str>) -> Vec<u8> {
@@ -23,6 +27,7 @@ fn row(commit: u64, previous: u64, reset: Option<&str>) -> Vec<u8> {
         present: reset.map(|_| &[(0, 80)][..]),
         changed: &changed,
         solo: &[],
+        histograms: &[],
         has_row: true,
     };
     encode_row(&mut out, &row);
@@ -41,6 +46,7 @@ fn solo(commit: u64) -> Vec<u8> {
                 value: 0.1,
             },
         )],
+        &[],
     );
     out
 }
@@ -386,6 +392,53 @@ fn records_share_a_frame_up_to_its_size_and_are_compressed() {
     assert_eq!(damage.len(), 1);
 }
 
+fn histograms() -> [(u32, PackedSample); 3] {
+    let histogram = |sum: f64| Histogram {
+        reset_hint: ResetHint::Gauge,
+        layout: HistogramLayout {
+            positive_spans: vec![Span {
+                offset: -2,
+                length: 1,
+            }],
+            ..HistogramLayout::default()
+        },
+        sum,
+        counts: HistogramCounts::Integer(Counts {
+            count: 300,
+            zero: 0,
+            positive: vec![300],
+            negative: Vec::new(),
+        }),
+    };
+    let sample = |id: u32, time, histogram: &Histogram| {
+        let histogram = PackedHistogram::new(histogram).unwrap();
+        (id, PackedSample { time, histogram })
+    };
+    [
+        sample(7, 10, &histogram(2.5)),
+        sample(6, 9, &Histogram::stale()),
+        sample(u32::MAX, i64::MIN, &histogram(-0.0)),
+    ]
+}
+
+#[test]
+fn histograms_have_the_documented_bytes() {
+    let mut expected = vec![7, 5];
+    // No numbers. Two histograms: series 7, time 10; series 6, which is 2 less than 8, time 9.
+    expected.extend([0, 2, 14, 20, 21]);
+    // The hint, the sum, the layout (flags, schema, a span of one bucket at -2, no negative ones), counts.
+    expected.push(3);
+    expected.extend(2.5_f64.to_le_bytes());
+    expected.extend([6, 0, 0, 1, 3, 1, 0, 0xac, 2, 0, 0xd8, 4]);
+    expected.extend([3, 1, 16, 0]);
+    expected.extend(STALE_MARKER_BITS.to_le_bytes());
+    expected.extend([4, 0, 0, 0, 0, 0, 0]);
+    let mut record = Vec::new();
+    encode_solo(&mut record, 5, &[], &histograms()[..2]);
+    let (record, _) = frame::split_record(&record).unwrap();
+    assert_eq!(record, expected);
+}
+
 #[test]
 fn records_come_back() {
     let labels = Labels::from_pairs([("__name__", "m"), ("a", "ü")]);
@@ -440,8 +493,10 @@ fn records_come_back() {
         present: None,
         changed: &sparse,
         solo: &[],
+        histograms: &[],
         has_row: true,
     };
+    let histograms = histograms();
     let rows = [
         base,
         RowRecord {
@@ -474,6 +529,10 @@ fn records_come_back() {
             has_row: false,
             ..base
         },
+        RowRecord {
+            histograms: &histograms,
+            ..base
+        },
     ];
     let series = [
         (7, labels.clone()),
@@ -486,6 +545,17 @@ fn records_come_back() {
     records.push(Record::Solo {
         commit: u64::MAX,
         samples: &solo,
+        histograms: &[],
+    });
+    records.push(Record::Solo {
+        commit: 9,
+        samples: &[],
+        histograms: &histograms,
+    });
+    records.push(Record::Solo {
+        commit: 9,
+        samples: &solo,
+        histograms: &histograms[1..],
     });
     let exemplars = [1.5, f64::NAN].map(|value| {
         let exemplar = Exemplar {
@@ -507,7 +577,11 @@ fn records_come_back() {
                 encode_series(&mut bytes, &series);
             }
             Record::Row(row) => encode_row(&mut bytes, row),
-            Record::Solo { commit, samples } => encode_solo(&mut bytes, *commit, samples),
+            Record::Solo {
+                commit,
+                samples,
+                histograms,
+            } => encode_solo(&mut bytes, *commit, samples, histograms),
             Record::Exemplars(exemplars) => encode_exemplars(&mut bytes, exemplars),
             Record::End => record::encode_end(&mut bytes),
         }

@@ -6,6 +6,7 @@ mod copies;
 mod corruption;
 mod crash;
 mod faults;
+mod histograms;
 mod lifecycle;
 mod model;
 mod operations;

@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use narthex_storage::{
-    Budget, Db, DbOptions, Fs, Labels, MemoryFs, OpenReport, Queryable, ReadError, Select,
-    SystemClock, TimeRange, Wants,
+    Budget, Db, DbOptions, Fs, HistogramColumns, Kind, Labels, MemoryFs, OpenReport, Queryable,
+    ReadError, Select, SystemClock, TimeRange, Wants,
 };
 
 /// Times and value bits by series.
@@ -130,12 +130,20 @@ fn contents(db: &Db) -> Result<Contents, ReadError> {
         while let Some(run) = scan.next_run()? {
             let (mut times, mut values) = (vec![0; run.len()], vec![0.0; run.len()]);
             run.times(&mut times)?;
-            run.values(&mut values)?;
-            samples.extend(
-                times
-                    .into_iter()
-                    .zip(values.iter().map(|value| value.to_bits())),
-            );
+            let bits: Vec<u64> = match run.kind() {
+                Kind::Float => {
+                    run.values(&mut values)?;
+                    values.iter().map(|value| value.to_bits()).collect()
+                }
+                Kind::Histogram => {
+                    let mut columns = HistogramColumns::default();
+                    run.histograms(&mut columns)?;
+                    let rows = (0..columns.len()).map(|row| columns.get(row));
+                    rows.map(|row| u64::from(crc32c(format!("{row:?}").as_bytes())))
+                        .collect()
+                }
+            };
+            samples.extend(times.into_iter().zip(bits));
         }
         let known = contents.insert(series.labels.clone(), samples);
         assert_eq!(known, None, "{} is there twice", series.labels);

@@ -22,12 +22,12 @@ use roaring::RoaringBitmap;
 
 use self::axes::{Axes, PIECE};
 use super::{
-    Block, BlockName, BlockWriter, FrameBuffer, IndexBuilder, LabelsReader, PageRef, Positions,
-    WrittenBlock,
+    Block, BlockName, BlockWriter, FrameBuffer, IndexBuilder, LabelsReader, MixedValue, PageRef,
+    Positions, WrittenBlock,
 };
 use crate::{
-    Corruption, Labels, TimeRange, Timestamp,
-    codec::{CodecError, VALUES_MAX},
+    Corruption, Kind, Labels, TimeRange, Timestamp,
+    codec::{CodecError, PackedHistogram, VALUES_MAX},
     error::IoError,
     vfs::Fs,
 };
@@ -253,6 +253,12 @@ impl Merger<'_> {
 
     /// Writes a series; `false`: none of its samples is left.
     fn series(&mut self, pages: &mut [Source]) -> Result<bool, MergeError> {
+        if pages
+            .iter()
+            .any(|source| source.page.kind == Kind::Histogram)
+        {
+            return self.mixed(pages);
+        }
         let place = |source: &Source| (source.range.min, source.page.first);
         pages.sort_by_key(place);
         if !are_apart(pages) {
@@ -420,6 +426,47 @@ impl Merger<'_> {
         self.writer
             .encoded(self.id, times, positions, bytes, &summary)?;
         Ok(true)
+    }
+
+    /// Writes a series that has histograms, sample by sample.
+    fn mixed(&mut self, pages: &[Source]) -> Result<bool, MergeError> {
+        let mut samples: Vec<(Timestamp, MixedValue)> = Vec::new();
+        let mut times = Vec::new();
+        // The sources are in the order of the inputs, and of equal times the first one stays.
+        for source in pages {
+            times.clear();
+            let (block, buffer) = self.input(source.input);
+            block.times(source.page.times, buffer, &mut times)?;
+            let mut values = Vec::new();
+            let mut positions = Vec::new();
+            block.positions(&source.page, buffer, &mut positions)?;
+            match source.page.kind {
+                Kind::Float => {
+                    let mut floats = Vec::new();
+                    block.decode(&source.page, buffer, &mut floats)?;
+                    values.extend(floats.into_iter().map(MixedValue::Float));
+                }
+                Kind::Histogram => {
+                    let columns = block.histograms(&source.page, buffer)?;
+                    let rows = (0..columns.len()).map(|row| columns.get(row));
+                    let packed = rows.map(|histogram| PackedHistogram::of_valid(&histogram));
+                    values.extend(packed.map(MixedValue::Histogram));
+                }
+            }
+            for (position, value) in positions.iter().zip(values) {
+                let time = times.get(*position as usize).copied();
+                let is_deleted = |time: &Timestamp| {
+                    let mut deleted = source.deleted.iter();
+                    deleted.any(|range| range.contains(*time))
+                };
+                if let Some(time) = time.filter(|time| !is_deleted(time)) {
+                    samples.push((time, value));
+                }
+            }
+        }
+        let is_written = !samples.is_empty();
+        self.writer.mixed(self.id, samples)?;
+        Ok(is_written)
     }
 
     /// Writes a series whose pages overlap, sample by sample.

@@ -66,17 +66,8 @@ impl HistogramColumns {
         }
     }
 
-    /// Whether a sample can stand in these columns.
-    pub(crate) fn takes(&self, histogram: &Histogram) -> bool {
-        let is_integer =
-            |counts: &HistogramCounts<_, _>| matches!(counts, HistogramCounts::Integer(_));
-        let is_own = matches!(self.counts, HistogramCounts::Integer(_));
-        histogram.is_stale()
-            || (is_integer(&histogram.counts) == is_own && self.layout.is(&histogram.layout))
-    }
-
-    /// Adds a sample that these columns take; the first one gives them their layout. A staleness marker
-    /// repeats the counts before it.
+    /// Adds a sample; the first one gives the columns their layout and flavour, which the others have too or
+    /// are staleness markers. A marker repeats the counts before it.
     pub(crate) fn push(&mut self, histogram: &Histogram) {
         if self.is_empty() {
             self.layout = histogram.layout.clone();
@@ -102,7 +93,7 @@ impl HistogramColumns {
             (HistogramCounts::Float(columns), HistogramCounts::Float(counts)) => {
                 columns.push(counts);
             }
-            _ => unreachable!("whoever adds a sample asked whether it is taken"),
+            _ => unreachable!("samples of one flavour stand together"),
         }
     }
 

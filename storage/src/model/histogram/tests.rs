@@ -74,7 +74,7 @@ fn broken_histograms_are_refused_in_the_words_of_prometheus() {
     refused(&integer(0, 1, two, &[1, 2]), &format!("{found} 1: {equal}"));
     let nan = |count| {
         with(integer(0, count, two, &[1, 2]), |histogram| {
-            histogram.sum = f64::NAN
+            histogram.sum = f64::NAN;
         })
     };
     let at_least = "histogram's observation count should be at least the number of observations \
@@ -122,6 +122,10 @@ fn broken_histograms_are_refused_in_the_words_of_prometheus() {
     );
     refused(
         &integer(0, 3, &[(i32::MAX - 2, 2)], &[1, 2]),
+        "positive side: spans must end before bucket 2147483647, shorten them",
+    );
+    refused(
+        &integer(0, 3, &[(i32::MIN, 1), (i32::MAX, 0), (1, 1)], &[1, 2]),
         "positive side: spans must end before bucket 2147483647, shorten them",
     );
     for schema in [-54, -5, 9, 53] {
@@ -180,7 +184,7 @@ fn broken_custom_bounds_are_refused_in_the_words_of_prometheus() {
     );
     refused(
         &with(good(), |histogram| {
-            histogram.layout.negative_spans = spans(&[(0, 0)])
+            histogram.layout.negative_spans = spans(&[(0, 0)]);
         }),
         "custom buckets: must not have negative spans",
     );
@@ -208,10 +212,10 @@ fn what_prometheus_takes_is_taken() {
         integer(-4, u64::MAX, &[(0, 1)], &[u64::MAX]),
         integer(8, 0, &[], &[]),
         with(integer(0, 0, &[(0, 3)], &[1]), |histogram| {
-            histogram.sum = stale_marker()
+            histogram.sum = stale_marker();
         }),
         with(integer(0, 0, &[], &[]), |histogram| {
-            histogram.layout.zero_threshold = f64::NAN
+            histogram.layout.zero_threshold = f64::NAN;
         }),
         custom(&[1.0, 2.0], &[(0, 3)]),
         custom(&[f64::NEG_INFINITY, 2.0], &[(0, 3)]),
@@ -247,10 +251,9 @@ fn columns_hand_back_what_was_put_in() {
         histogram.reset_hint = ResetHint::NoReset;
         histogram.sum = -0.5;
     });
-    let all = [first.clone(), Histogram::stale(), second.clone(), second];
+    let all = [first, Histogram::stale(), second.clone(), second];
     let mut columns = HistogramColumns::default();
-    for (index, histogram) in all.iter().enumerate() {
-        assert!(index == 0 || columns.takes(histogram));
+    for histogram in &all {
         columns.push(histogram);
     }
     let got = |columns: &HistogramColumns, index: usize| format!("{:?}", columns.get(index));
@@ -260,8 +263,4 @@ fn columns_hand_back_what_was_put_in() {
     columns.keep(1..3);
     assert_eq!(columns.len(), 2);
     assert_eq!(got(&columns, 1), format!("{:?}", all[2]));
-    assert!(!columns.takes(&integer(4, 3, &[(0, 2)], &[1, 2])));
-    assert!(!columns.takes(&integer(3, 3, &[(1, 2)], &[1, 2])));
-    assert!(!columns.takes(&with(first.clone(), |other| other.layout.zero_threshold = -0.0)));
-    assert!(!columns.takes(&float(3.0, 0.0, &[1.0, 2.0], &[])));
 }

@@ -295,6 +295,9 @@ impl HistogramLayout {
 
 fn extent(side: &'static str, spans: &[Span], found: usize) -> Result<Extent, InvalidHistogram> {
     let (mut buckets, mut total) = (0_u64, 0_i64);
+    // Between the last span with a bucket and this one.
+    let mut gap = 0_i64;
+    let mut is_too_far = false;
     for (index, span) in spans.iter().enumerate() {
         let may_be_negative = index == 0 && side != CUSTOM;
         if span.offset < 0 && !may_be_negative {
@@ -303,6 +306,11 @@ fn extent(side: &'static str, spans: &[Span], found: usize) -> Result<Extent, In
                 number: index + 1,
                 offset: span.offset,
             });
+        }
+        gap += i64::from(span.offset);
+        is_too_far |= i32::try_from(gap).is_err();
+        if span.length > 0 {
+            gap = 0;
         }
         buckets += u64::from(span.length);
         total = total.saturating_add(i64::from(span.offset) + i64::from(span.length));
@@ -314,7 +322,7 @@ fn extent(side: &'static str, spans: &[Span], found: usize) -> Result<Extent, In
             found,
         });
     }
-    if total >= i64::from(i32::MAX) {
+    if is_too_far || total >= i64::from(i32::MAX) {
         return Err(InvalidHistogram::SpansTooFar { side });
     }
     Ok(Extent { buckets, total })

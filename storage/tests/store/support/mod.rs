@@ -8,13 +8,14 @@ pub(crate) mod world;
 
 use std::{
     collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use narthex_storage::{
-    Budget, Clock, Db, DbOptions, Labels, Matcher, Querier, Queryable, ReadError, Select, Shape,
-    TimeRange, Timestamp, WalFsync, Wants,
+    Budget, Clock, Db, DbOptions, Histogram, HistogramColumns, Kind, Labels, Matcher, Querier,
+    Queryable, ReadError, Run, Select, Shape, TimeRange, Timestamp, WalFsync, Wants,
 };
 
 pub(crate) use faulty::{Crash, Fault, FaultyFs, Hook, ROOT};
@@ -39,7 +40,7 @@ impl Clock for SetClock {
     }
 }
 
-/// Series and time to bits.
+/// Series and time to bits, or [`fingerprint`].
 pub(crate) type Content = BTreeMap<(String, Timestamp), u64>;
 
 pub(crate) fn options(fs: &FaultyFs, clock: &Arc<SetClock>, wal_fsync: WalFsync) -> DbOptions {
@@ -87,10 +88,9 @@ pub(crate) fn read(
         let shape = scan.seek(index)?;
         let mut samples = Vec::new();
         while let Some(run) = scan.next_run()? {
-            let (mut times, mut values) = (vec![0; run.len()], vec![0.0; run.len()]);
+            let mut times = vec![0; run.len()];
             run.times(&mut times)?;
-            run.values(&mut values)?;
-            samples.extend(times.into_iter().zip(values));
+            samples.extend(times.into_iter().zip(bits(&run)?));
         }
         assert!(
             samples.is_sorted_by(|a, b| a.0 < b.0),
@@ -100,12 +100,38 @@ pub(crate) fn read(
             let axis = &scan.axis(axis)?[first as usize..(first + len) as usize];
             assert!(axis.iter().eq(samples.iter().map(|(time, _)| time)));
         }
-        for (time, value) in samples {
+        for (time, bits) in samples {
             assert!(range.contains(time), "{name} at {time} is not in {range:?}");
-            content.insert((name.to_owned(), time), value.to_bits());
+            content.insert((name.to_owned(), time), bits);
         }
     }
     Ok(content)
+}
+
+/// Stands for a histogram.
+pub(crate) fn fingerprint(histogram: &Histogram) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    format!("{histogram:?}").hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The bits of a run's numbers, or the fingerprints of its histograms.
+fn bits(run: &Run<'_>) -> Result<Vec<u64>, ReadError> {
+    let mut values = vec![0.0; run.len()];
+    let mut columns = HistogramColumns::default();
+    if run.kind() == Kind::Float {
+        let wrong = run.histograms(&mut columns);
+        assert!(matches!(wrong, Err(ReadError::OtherKind(Kind::Float))));
+        run.values(&mut values)?;
+        return Ok(values.iter().map(|value| value.to_bits()).collect());
+    }
+    let wrong = run.values(&mut values);
+    assert!(matches!(wrong, Err(ReadError::OtherKind(Kind::Histogram))));
+    run.histograms(&mut columns)?;
+    assert_eq!(columns.len(), run.len());
+    let rows: Vec<Histogram> = (0..columns.len()).map(|row| columns.get(row)).collect();
+    assert!(run.may_be_stale() || !rows.iter().any(Histogram::is_stale));
+    Ok(rows.iter().map(fingerprint).collect())
 }
 
 /// A number from the environment.

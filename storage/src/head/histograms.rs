@@ -1,0 +1,272 @@
+//! Native histograms that are only in memory and in the log, by series.
+//!
+//! They have no row: each is kept by itself, in the bytes of its log record. Changed under the commit lock
+//! only; readers copy the list of a series, under a lock that is held for a moment.
+
+use std::sync::{
+    Arc, PoisonError, RwLock, RwLockReadGuard,
+    atomic::{AtomicU64, Ordering},
+};
+
+use super::{
+    HashMap, Head,
+    bits::{self, Bits},
+    commit::{Push, Undo, Verdict, judge},
+    target::TargetWriter,
+};
+use crate::{
+    Commit, Histogram, Refusal, RowBuilder, Sample, Timestamp,
+    codec::{PackedHistogram, PackedSample},
+};
+
+/// A histogram of a commit.
+#[derive(Debug, Clone)]
+pub(crate) struct HistogramSample {
+    pub(crate) commit: u64,
+    pub(crate) sample: PackedSample,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Histograms {
+    /// In the order of their commits; late ones may stand behind newer ones. No list is empty.
+    by_series: RwLock<HashMap<u32, Vec<HistogramSample>>>,
+    series: AtomicU64,
+    bytes: AtomicU64,
+}
+
+fn bytes(sample: &HistogramSample) -> u64 {
+    (size_of::<HistogramSample>() + sample.sample.histogram.as_bytes().len()) as u64
+}
+
+impl Histograms {
+    /// How many series there are.
+    pub(crate) fn series_len(&self) -> u64 {
+        self.series.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of all of them.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Adds the histograms of a commit, by the numbers of their series.
+    pub(super) fn push(&self, commit: u64, samples: Vec<(u32, PackedSample)>) {
+        if samples.is_empty() {
+            return;
+        }
+        let by_series = &mut *self
+            .by_series
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (id, sample) in samples {
+            let sample = HistogramSample { commit, sample };
+            self.bytes.fetch_add(bytes(&sample), Ordering::Relaxed);
+            by_series.entry(id).or_default().push(sample);
+        }
+        self.series.store(by_series.len() as u64, Ordering::Relaxed);
+    }
+
+    /// The histograms of a series, if there are any.
+    pub(crate) fn of(&self, id: u32) -> Option<Arc<[HistogramSample]>> {
+        if self.series_len() == 0 {
+            return None;
+        }
+        let by_series = self.read();
+        by_series.get(&id).map(|samples| samples.as_slice().into())
+    }
+
+    /// The series, ascending.
+    pub(super) fn series(&self) -> Vec<u32> {
+        let mut series: Vec<u32> = self.read().keys().copied().collect();
+        series.sort_unstable();
+        series
+    }
+
+    pub(super) fn contains(&self, id: u32) -> bool {
+        self.series_len() > 0 && self.read().contains_key(&id)
+    }
+
+    /// Time and fingerprint of the newest histogram of a series.
+    pub(super) fn newest(&self, id: u32) -> Option<(Timestamp, u64)> {
+        if self.series_len() == 0 {
+            return None;
+        }
+        let by_series = self.read();
+        let samples = by_series
+            .get(&id)?
+            .iter()
+            .map(|histogram| &histogram.sample);
+        // Of equal times the first one counts.
+        let newest = samples.rev().max_by_key(|sample| sample.time)?;
+        Some((newest.time, newest.histogram.fingerprint()))
+    }
+
+    /// Drops what is in commits up to `sealed`.
+    pub(super) fn prune(&self, sealed: u64) {
+        if self.series_len() == 0 {
+            return;
+        }
+        let by_series = &mut *self
+            .by_series
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut left = 0;
+        by_series.retain(|_, samples| {
+            samples.retain(|sample| sample.commit > sealed);
+            left += samples.iter().map(bytes).sum::<u64>();
+            !samples.is_empty()
+        });
+        by_series.shrink_to_fit();
+        self.bytes.store(left, Ordering::Relaxed);
+        self.series.store(by_series.len() as u64, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<u32, Vec<HistogramSample>>> {
+        self.by_series
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A histogram that an appender was given.
+#[derive(Debug, Clone)]
+pub(super) struct PushedHistogram {
+    /// So many numbers came before.
+    pub(super) behind: usize,
+    /// Number of the series.
+    pub(super) id: u32,
+    /// `None`: it is invalid.
+    pub(super) sample: Option<PackedSample>,
+}
+
+/// What an appender was given.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Pushed<'a> {
+    Float(&'a Sample),
+    Histogram(&'a Option<PackedSample>),
+}
+
+impl Pushed<'_> {
+    /// What it is judged by; `None`: it is invalid.
+    pub(super) fn time_and_bits(self) -> Option<(Timestamp, u64)> {
+        match self {
+            Self::Float(sample) => Some((sample.time, sample.value.to_bits())),
+            Self::Histogram(sample) => {
+                let sample = sample.as_ref()?;
+                Some((sample.time, sample.histogram.fingerprint()))
+            }
+        }
+    }
+}
+
+impl Push {
+    /// Numbers and histograms with their series, as they came.
+    pub(super) fn pushed(&self) -> impl Iterator<Item = (u32, Pushed<'_>)> {
+        let mut histograms = self.histograms.iter().peekable();
+        let mut samples = self.samples.iter().enumerate().peekable();
+        std::iter::from_fn(move || {
+            let next = samples
+                .peek()
+                .map_or(self.samples.len(), |(index, _)| *index);
+            if let Some(histogram) = histograms.next_if(|histogram| histogram.behind == next) {
+                return Some((histogram.id, Pushed::Histogram(&histogram.sample)));
+            }
+            let (_, (id, sample)) = samples.next()?;
+            Some((*id, Pushed::Float(sample)))
+        })
+    }
+}
+
+/// What a row brings.
+#[derive(Debug, Default)]
+pub(super) struct RowHistograms {
+    /// By the numbers of their series, markers included.
+    pub(super) kept: Vec<(u32, PackedSample)>,
+    /// The columns that have one.
+    pub(super) columns: Bits,
+    /// How many were accepted.
+    pub(super) accepted: u32,
+}
+
+impl Head {
+    /// Judges the histograms of a row: `now` has its other columns, the first of them is refused by the
+    /// index beside it. Of columns that had one in the previous row and have nothing now, the series ends.
+    pub(super) fn stage_histograms(
+        &self,
+        writer: &TargetWriter,
+        row: &RowBuilder,
+        as_row: bool,
+        (now, first_index): (&Bits, usize),
+        commit: &mut Commit,
+        undo: &mut Undo,
+    ) -> RowHistograms {
+        let mut staged = RowHistograms::default();
+        let bounds = self.bounds();
+        let time = row.time;
+        let keep = |staged: &mut RowHistograms, id: u32, histogram: PackedHistogram| {
+            staged.kept.push((id, PackedSample { time, histogram }));
+        };
+        for (index, (column, histogram)) in row.histograms.iter().enumerate() {
+            let id = writer.series_of(column.0);
+            let is_second = now.contains(column.0) || staged.columns.contains(column.0);
+            let refusal = match (id, histogram) {
+                (Some(id), Some(histogram)) if !is_second => {
+                    staged.columns.insert(column.0);
+                    let bits = histogram.fingerprint();
+                    let last = self.newest(id);
+                    let verdict = judge(bounds, last, time, bits);
+                    if matches!(verdict, Verdict::Keep) {
+                        undo.push((id, last));
+                        self.states.set_last(id, (time, bits));
+                    }
+                    if matches!(verdict, Verdict::Late) {
+                        self.counters.late.fetch_add(1, Ordering::Relaxed);
+                    }
+                    if matches!(verdict, Verdict::Keep | Verdict::Late) {
+                        keep(&mut staged, id, histogram.clone());
+                    }
+                    match verdict {
+                        Verdict::Refuse(refusal) => Some(refusal),
+                        _ => None,
+                    }
+                }
+                (Some(_), None) => Some(Refusal::InvalidHistogram),
+                _ => Some(Refusal::Duplicate),
+            };
+            if let Some(refusal) = refusal {
+                self.counters.refused(refusal);
+                let index = (first_index + index) as u32;
+                commit.refused.push((index, refusal));
+            } else {
+                commit.accepted += 1;
+                staged.accepted += 1;
+            }
+        }
+        if !as_row {
+            staged.columns.union(&writer.histograms);
+            return staged;
+        }
+        for column in bits::ones(writer.histograms.words()) {
+            let is_here = now.contains(column) || staged.columns.contains(column);
+            if !is_here && let Some(id) = writer.series_of(column) {
+                let last = self.newest(id);
+                if time > last.0 {
+                    let marker = PackedHistogram::of_valid(&Histogram::stale());
+                    undo.push((id, last));
+                    self.states.set_last(id, (time, marker.fingerprint()));
+                    keep(&mut staged, id, marker);
+                }
+            }
+        }
+        staged
+    }
+
+    /// Makes the histograms of a commit readable.
+    pub(super) fn publish_histograms(&self, commit: u64, histograms: Vec<(u32, PackedSample)>) {
+        for (_, sample) in &histograms {
+            self.saw(sample.time);
+        }
+        self.histograms.push(commit, histograms);
+    }
+}
