@@ -165,10 +165,6 @@ fn text<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, CodecError> {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::indexing_slicing,
-    reason = "a test ends at what it did not expect"
-)]
 mod tests {
     use super::*;
     use crate::MemoryFs;
