@@ -1,18 +1,23 @@
-//! Files on a real disk, damaged in every plain way: reported, left where they are, and the rest served.
+//! Files damaged in every plain way: reported, left where they are, and the rest served.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use narthex_storage::{
-    AppendError, Appendable, Budget, Clock, Db, DbOptions, Labels, OpenError, OpenReport,
-    Queryable, ReadError, RealFs, RowBuilder, Select, TargetKey, TimeRange, Wants,
+    AppendError, Appendable, Budget, Clock, Corruption, Db, DbOptions, Fs, Labels, OpenError,
+    OpenReport, Queryable, ReadError, RealFs, RowBuilder, Select, TargetKey, TimeRange, WalFsync,
+    Wants,
 };
 
-use crate::support::SetClock;
+use crate::support::{
+    self, Content, Crash, FaultyFs, SetClock,
+    workload::WINDOW_MS,
+    world::{Selector, Step, World},
+};
 
 const COLUMNS: usize = 5;
 const STEP_MS: i64 = 5_000;
@@ -293,4 +298,120 @@ fn a_target_has_one_appender_at_a_time() {
     assert_eq!(busy, key.0);
     drop(first);
     assert!(db.target(&key).is_ok());
+}
+
+/// A store that has a file of every kind: merged and sealed blocks, log segments, tombstones, and
+/// whatever else lies there.
+fn small_store() -> (FaultyFs, DbOptions, Content) {
+    let fs = FaultyFs::default();
+    let clock = Arc::new(SetClock::default());
+    let options = DbOptions {
+        out_of_order_window_ms: WINDOW_MS,
+        ..support::options(&fs, &clock, WalFsync::Segment)
+    };
+    let mut world = World::new(options.clone(), &clock);
+    world.open().unwrap();
+    let push = |samples: &[(u8, i64, u8)]| Step::Push {
+        all_or_nothing: true,
+        samples: samples.to_vec(),
+    };
+    let hour = 3_600_000;
+    for step in [
+        push(&[(0, 0, 1), (1, 5, 4), (1, 9, 10)]),
+        push(&[(0, 3 * hour, 1), (0, 3 * hour + 7, 2)]),
+        Step::Wait(1),
+        push(&[(0, hour, 11), (1, hour, 4), (1, hour + 1, 6)]),
+        Step::Wait(1),
+        push(&[(0, hour, 1), (1, hour, 7)]),
+        Step::Delete(Selector::One(1), -hour..-hour / 2),
+        Step::Compact,
+        push(&[(0, hour, 5), (1, hour, 8)]),
+        push(&[(0, 1, 9), (1, 2, 11), (2, 2, 11)]),
+    ] {
+        world.run(&step).unwrap();
+    }
+    let content = world.content().clone();
+    (fs, options, content)
+}
+
+/// Reads what is left of a store: the samples, and the places that are reported or end the reading.
+fn read_damaged(options: &DbOptions) -> (Content, Vec<Corruption>) {
+    let (db, report) = match Db::open(options) {
+        Ok(opened) => opened,
+        Err(OpenError::Corruption(at)) => return (Content::new(), vec![at]),
+        Err(OpenError::Version { path, .. }) => {
+            let at = Corruption {
+                file: path,
+                offset: 0,
+                expected: String::new(),
+                found: String::new(),
+            };
+            return (Content::new(), vec![at]);
+        }
+        Err(other) => panic!("{other}"),
+    };
+    let damage = [
+        report.block_damage,
+        report.blocks_restored,
+        report.wal_damage,
+    ]
+    .concat();
+    let mut reported: Vec<Corruption> = damage.into_iter().map(|damage| damage.at).collect();
+    let querier = db.querier(TimeRange::ALL).unwrap();
+    match support::read(&*querier, &[], TimeRange::ALL) {
+        Ok(content) => (content, reported),
+        Err(ReadError::Corruption(at)) => {
+            reported.push(at);
+            (Content::new(), reported)
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
+/// Flipped, zeroed and cut: the same samples, or fewer and an error that names file and offset. Only a log
+/// that is cut behind a whole record is one that ended there. Damaged blocks stay where they are.
+#[test]
+fn every_damaged_byte_of_every_file_is_harmless_or_reported() {
+    let (fs, options, content) = small_store();
+    let mut kinds = BTreeSet::new();
+    let is_log = |path: &&PathBuf| path.parent().is_some_and(|folder| folder.ends_with("wal"));
+    let newest_log = fs.paths().iter().rfind(is_log).cloned();
+    for path in fs.paths() {
+        let whole = fs.read(&path).unwrap();
+        kinds.insert(path.parent().unwrap().to_owned());
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << (at % 8);
+            let mut zeroed = whole.clone();
+            zeroed[at] = 0;
+            let cut = whole[..at].to_vec();
+            for (what, bytes) in [("flipped", flipped), ("zeroed", zeroed), ("cut", cut)] {
+                if bytes == whole {
+                    continue;
+                }
+                let place = format!("{} {what} at {at}", path.display());
+                let left = fs.after(Crash::Kill);
+                left.put(&path, bytes.clone());
+                let options = DbOptions {
+                    fs: Arc::new(left.clone()),
+                    ..options.clone()
+                };
+                let (found, reported) = read_damaged(&options);
+                let only_true = found
+                    .iter()
+                    .all(|(key, bits)| content.get(key) == Some(bits));
+                assert!(only_true, "{place}: {found:?}");
+                let may_have_ended = what == "cut" && newest_log.as_ref() == Some(&path);
+                if found != content && !may_have_ended {
+                    let named = reported.iter().find(|damage| damage.file == path);
+                    let named = named.unwrap_or_else(|| panic!("{place}: {reported:?}"));
+                    assert!(named.offset <= whole.len() as u64, "{place}: {named}");
+                }
+                if path.extension().is_some_and(|extension| extension == "nx") {
+                    assert_eq!(left.read(&path).unwrap(), bytes, "{place}");
+                }
+            }
+        }
+    }
+    assert_eq!(kinds.len(), 3, "{kinds:?}");
 }
