@@ -407,7 +407,9 @@ impl Expr {
             }
             ExprKind::Subquery(subquery) => subquery.expr.add_selectors(found),
             ExprKind::Call { args, .. } => {
-                args.iter().for_each(|arg| arg.add_selectors(found));
+                for arg in args {
+                    arg.add_selectors(found);
+                }
             }
             ExprKind::Aggregate(aggregate) => {
                 for expr in aggregate.param.iter().chain([&aggregate.expr]) {

@@ -21,6 +21,7 @@ pub(crate) const CHECKS: &[(&str, Check)] = &[
     ("block", store::check_block),
     ("block_index", block_index::check),
     ("configuration", configuration::check),
+    ("exemplars_file", store::check_exemplars_file),
     ("exposition_openmetrics", exposition::check_openmetrics),
     ("exposition_text", exposition::check_text),
     ("label_regex", label_regex::check),

@@ -22,6 +22,35 @@ pub(super) fn check_wal_segment(bytes: &[u8]) -> bool {
 /// Frames of a log segment without their heads, which are right here: each is two bytes of length and
 /// its kind and content.
 pub(super) fn check_wal_records(bytes: &[u8]) -> bool {
+    check_wal(&framed(WAL_SEGMENT, bytes))
+}
+
+/// The same, of the exemplars' file.
+pub(super) fn check_exemplars_file(bytes: &[u8]) -> bool {
+    let fs = store_with("narthex/exemplars", &framed(0, bytes));
+    let (exemplars, report) = open_for_exemplars(&fs);
+    let (again, second) = open_for_exemplars(&fs);
+    assert_eq!(again, exemplars, "opened again");
+    assert_eq!(second.wal_damage, report.wal_damage, "the file stays");
+    report.wal_damage.is_empty()
+}
+
+/// What is kept, as text: NaN differs from itself.
+fn open_for_exemplars(fs: &MemoryFs) -> (String, OpenReport) {
+    let options = DbOptions {
+        exemplars_max: 10,
+        ..DbOptions::new("/data", Arc::new(fs.clone()), Arc::new(SystemClock::new()))
+    };
+    let (db, report) = Db::open(&options).expect("damage is no reason not to open");
+    let exemplars = db.exemplars(&[Vec::new()], TimeRange::ALL);
+    let kept: usize = exemplars.iter().map(|(_, exemplars)| exemplars.len()).sum();
+    assert!(kept <= 10, "{kept} are kept");
+    db.close().expect("memory takes it");
+    (format!("{exemplars:?}"), report)
+}
+
+/// A segment of frames with right heads.
+fn framed(number: u64, bytes: &[u8]) -> Vec<u8> {
     let mut segment = b"NXWAL\0\0\x02".to_vec();
     segment.extend_from_slice(&0u64.to_le_bytes());
     segment.extend_from_slice(&crc32c(&segment).to_le_bytes());
@@ -31,14 +60,14 @@ pub(super) fn check_wal_records(bytes: &[u8]) -> bool {
         let (body, after) = after.split_at(length);
         let mut head = (length as u32).to_le_bytes().to_vec();
         head.extend_from_slice(&crc32c(body).to_le_bytes());
-        let place = [WAL_SEGMENT, segment.len() as u64].map(u64::to_le_bytes);
+        let place = [number, segment.len() as u64].map(u64::to_le_bytes);
         let sum = crc32c(&[&head, place.as_flattened()].concat());
         head.extend_from_slice(&sum.to_le_bytes());
         segment.extend_from_slice(&head);
         segment.extend_from_slice(body);
         rest = after;
     }
-    check_wal(&segment)
+    segment
 }
 
 fn check_wal(segment: &[u8]) -> bool {
