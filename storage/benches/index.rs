@@ -4,6 +4,7 @@
 //! 2000 pods. Then the same for a scraped set: 40 targets with histograms.
 #![expect(clippy::unwrap_used, reason = "a bench ends at what it did not expect")]
 #![expect(clippy::print_stdout, reason = "the figures are the purpose")]
+#![expect(clippy::disallowed_methods, reason = "a bench takes the time")]
 
 #[path = "common/parameter.rs"]
 mod parameter;
@@ -52,7 +53,7 @@ fn scraped_labels(number: u64) -> Labels {
         ("handler", format!("/api/v1/resource/{handler}")),
         ("instance", format!("host-{target}.example.org:9100")),
         ("job", format!("job-{}", target / 10)),
-        ("le", format!("{}", 0.005 * (1 << bucket) as f64)),
+        ("le", format!("{}", 0.005 * f64::from(1 << bucket))),
     ])
 }
 
@@ -156,9 +157,9 @@ fn selector(index: &Index, matchers: &[(&str, MatchOp, &str)]) {
 }
 
 fn main() {
+    use MatchOp::{Equal, NotEqual, NotRegex, Regex};
     let count = parameter("NARTHEX_INDEX_SERIES", 1_000_000);
     let index = measure("pods", pod_labels, count);
-    use MatchOp::{Equal, NotEqual, NotRegex, Regex};
     let metric = ("__name__", Equal, "application_metric_007_total");
     selector(&index, &[metric, ("job", Equal, "service-7")]);
     selector(&index, &[metric, ("instance", Regex, "10.1.*")]);

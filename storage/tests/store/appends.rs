@@ -49,14 +49,16 @@ fn an_appender_outlives_the_seals_that_forget_its_series() {
     let (fs, clock) = (FaultyFs::default(), Arc::new(SetClock::default()));
     let db = open(&fs, &clock);
     let names = ["again", "before", "nobody"];
-    names.iter().for_each(|name| push(&db, name, 0, 1.0));
+    for name in names {
+        push(&db, name, 0, 1.0);
+    }
     let mut early = db.appender();
     let early_again = early.series(&labels("again")).unwrap();
     let mut late = db.appender();
     let late_before = late.series(&labels("before")).unwrap();
     for minute in 1..=240 {
         push(&db, "other", minute * MINUTE, 0.0);
-        clock.advance(Duration::from_secs(60));
+        clock.advance(Duration::from_mins(1));
         db.maintain().unwrap();
     }
     assert_eq!(db.stats().series_removed, 3);
@@ -120,7 +122,9 @@ fn append_all(db: &Db, appender: i64, clock: &SetClock) {
         let (time, value) = (number * STEP, number as f64);
         if let Some((target, columns)) = &mut target {
             row.begin(time);
-            columns.iter().for_each(|column| row.set(*column, value));
+            for column in columns.iter() {
+                row.set(*column, value);
+            }
             assert_eq!(target.commit(&mut row).unwrap().accepted, SERIES as u32);
         } else {
             let mut push = db.appender();
@@ -132,7 +136,7 @@ fn append_all(db: &Db, appender: i64, clock: &SetClock) {
         }
         if number % 100 == 99 {
             // However slow the one who seals is, there are some.
-            clock.advance(Duration::from_secs(60));
+            clock.advance(Duration::from_mins(1));
             db.maintain().unwrap();
         }
     }
@@ -185,7 +189,7 @@ fn a_reader_sees_whole_commits_while_others_append_and_seal() {
         let sealer = scope.spawn(move || {
             loop {
                 let was_done = done.load(Ordering::Acquire);
-                clock.advance(Duration::from_secs(60));
+                clock.advance(Duration::from_mins(1));
                 db.maintain().unwrap();
                 if was_done {
                     return;
@@ -353,7 +357,7 @@ proptest! {
                 }
                 Step::Maintain => {
                     for store in [&whole, &single] {
-                        store.clock.advance(Duration::from_secs(120));
+                        store.clock.advance(Duration::from_mins(2));
                         store.db.maintain().unwrap();
                     }
                 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use narthex_storage::{Clock, Db, DbOptions};
+use narthex_storage::{Clock, Db, DbOptions, WalFsync};
 
 use crate::support::{
     FaultyFs, ROOT, Random, SetClock, content, options, setting,
@@ -94,7 +94,7 @@ impl Copier {
     fn before_a_minute(&mut self, from: &FaultyFs) {
         let now = self.clock.monotonic();
         for mut copy in std::mem::take(&mut self.copies) {
-            if now + MINUTE - copy.begun_at < 10 * MINUTE {
+            if now + MINUTE < copy.begun_at + 10 * MINUTE {
                 self.copies.push(copy);
                 continue;
             }
@@ -140,7 +140,7 @@ fn a_copy_of_the_live_directory_opens_to_what_was_there_when_it_began() {
             let clock = Arc::new(SetClock::default());
             let options = DbOptions {
                 out_of_order_window_ms: WINDOW_MS,
-                ..options(&fs, &clock, Default::default())
+                ..options(&fs, &clock, WalFsync::default())
             };
             let mut world = World::new(options.clone(), &clock);
             world.open().unwrap();

@@ -18,7 +18,7 @@ use crate::support::{
 fn check_snapshots(history: &History, left: &FaultyFs, options: &DbOptions) {
     let entries = left.list(&Path::new(ROOT).join("snapshots")).unwrap();
     let mut names: Vec<String> = entries.into_iter().map(|entry| entry.name).collect();
-    names.retain(|name| !name.ends_with(".tmp"));
+    names.retain(|name| name.strip_suffix(".tmp").is_none());
     let acknowledged = history.snapshots.iter().cloned();
     for (name, states) in acknowledged {
         let at = names.iter().position(|other| *other == name).unwrap();

@@ -312,7 +312,7 @@ fn run(has_window: bool, steps: Vec<Step>) {
             Step::Compact => drop(db.compact().unwrap()),
             Step::Delete(series, back, len) => {
                 let range = TimeRange::new(now - back, now - back + len);
-                let selector = vec![Matcher::equal("series", &series.to_string())];
+                let selector = vec![Matcher::equal("series", series.to_string())];
                 db.delete_series(&[selector], range).unwrap();
                 let name = series.to_string();
                 model

@@ -61,7 +61,7 @@ fn fill(db: &Db, clock: &SetClock, name: &str, from: i64, to: i64) {
         row.begin(minute * 60_000);
         row.set(column, minute as f64);
         target.commit(&mut row).unwrap();
-        clock.advance(Duration::from_secs(60));
+        clock.advance(Duration::from_mins(1));
         db.maintain().unwrap();
     }
 }
@@ -269,7 +269,7 @@ fn clocks_that_jump_forwards_cause_one_seal() {
         assert_eq!(target.commit(&mut row).unwrap().refused, []);
     }
     for _ in 0..20 {
-        clock.advance(Duration::from_secs(1_000 * 3_600));
+        clock.advance(Duration::from_hours(1_000));
         db.maintain().unwrap();
     }
     assert_eq!(db.stats().blocks, 1);

@@ -1,5 +1,6 @@
 //! The store as a whole: against a model, on failing, full and damaged disks, copied while it runs.
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+#![expect(clippy::print_stdout, reason = "a failing test tells where it was")]
 
 mod appends;
 mod copies;

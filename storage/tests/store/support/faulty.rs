@@ -152,7 +152,9 @@ impl Debug for Hook {
 
 /// Who looks on before every operation that changes something.
 #[derive(Default, Clone)]
-struct Watch(Option<Arc<dyn Fn(&FaultyFs) + Send + Sync>>);
+struct Watch(Option<Arc<Watcher>>);
+
+type Watcher = dyn Fn(&FaultyFs) + Send + Sync;
 
 impl Debug for Watch {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
