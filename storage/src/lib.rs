@@ -13,11 +13,6 @@
 //! panic and never part of an answer.
 
 mod appender;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "wired by the readers and seals to come"
-)]
 mod block;
 mod clock;
 mod codec;
@@ -25,11 +20,6 @@ mod db;
 mod error;
 mod exemplars;
 mod head;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "wired by the readers and seals to come"
-)]
 mod index;
 #[cfg(feature = "internals")]
 #[doc(hidden)]

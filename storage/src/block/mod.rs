@@ -27,13 +27,13 @@ mod recent;
 mod times;
 mod writer;
 
-pub(crate) use directory::{PageRef, PageSummary};
+pub(crate) use directory::PageRef;
 pub(crate) use frames::FrameBuffer;
 pub(crate) use index::{BlockIndex, IndexBuilder, LabelsReader};
 pub(crate) use layout::SectionKind;
 pub(crate) use merge::{MergeError, MergeInput, merge};
 pub(crate) use mixed::{MixedValue, alike};
-pub(crate) use name::{BlockName, NotABlock};
+pub(crate) use name::BlockName;
 pub(crate) use reader::{Block, BlockPages};
 pub(crate) use times::TimesRef;
 pub(crate) use writer::{BlockWriter, Positions, WrittenBlock};

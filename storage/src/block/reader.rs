@@ -120,6 +120,7 @@ impl Block {
     }
 
     /// How many samples it has.
+    #[cfg(test)]
     pub(crate) const fn samples(&self) -> u64 {
         self.footer.samples
     }

@@ -7,6 +7,7 @@ use std::{
 
 use proptest::prelude::*;
 
+use super::directory::PageSummary;
 use super::*;
 use crate::{
     Fs, Labels, MemoryFs, OpenError, Timestamp, stale_marker, test_support::proptest_cases,

@@ -88,6 +88,7 @@ impl Delta {
     }
 
     /// Bytes on the heap, about.
+    #[cfg(feature = "internals")]
     pub(crate) fn bytes(&self) -> usize {
         let postings: usize = (self.postings.iter())
             .map(|postings| match postings {

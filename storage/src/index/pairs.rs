@@ -131,6 +131,7 @@ impl Pairs {
     }
 
     /// Bytes on the heap, about.
+    #[cfg(feature = "internals")]
     pub(crate) fn bytes(&self) -> usize {
         let names: usize = (self.names.iter())
             .map(|name| size_of::<Name>() + name.text.len() + name.pairs.capacity() * 4)

@@ -52,6 +52,7 @@ impl Slots {
     }
 
     /// Bytes on the heap.
+    #[cfg(feature = "internals")]
     pub(crate) fn bytes(&self) -> usize {
         self.slots.capacity() * size_of::<u32>()
     }

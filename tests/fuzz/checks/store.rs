@@ -180,6 +180,16 @@ fn contents(db: &Db) -> Result<Contents, ReadError> {
     Ok(contents)
 }
 
+/// Sets the checksum at a place to that of some bytes.
+fn set_checksum(file: &mut [u8], at: usize, bytes: std::ops::Range<usize>) {
+    let Some(sum) = file.get(bytes).map(crc32c) else {
+        return;
+    };
+    if let Some(to) = file.get_mut(at..at.saturating_add(4)) {
+        to.copy_from_slice(&sum.to_le_bytes());
+    }
+}
+
 /// Gives a block the checksums of what is in it, as far as its offsets and lengths make sense. The
 /// layout is in `storage/docs/format.md`.
 fn correct_checksums(file: &mut [u8]) {
@@ -192,16 +202,7 @@ fn correct_checksums(file: &mut [u8]) {
         let low_first = field.unwrap_or_default().iter().rev();
         low_first.fold(0, |number, byte| number << 8 | usize::from(*byte))
     };
-    /// Sets the checksum at a place to that of some bytes.
-    fn set(file: &mut [u8], at: usize, bytes: std::ops::Range<usize>) {
-        let Some(sum) = file.get(bytes).map(crc32c) else {
-            return;
-        };
-        if let Some(to) = file.get_mut(at..at.saturating_add(4)) {
-            to.copy_from_slice(&sum.to_le_bytes());
-        }
-    }
-    set(file, HEADER - 4, 0..HEADER - 4);
+    set_checksum(file, HEADER - 4, 0..HEADER - 4);
     let Some(tail) = file.len().checked_sub(TAIL) else {
         return;
     };
@@ -219,15 +220,15 @@ fn correct_checksums(file: &mut [u8]) {
             for frame in section.step_by(FRAME) {
                 let start = number(file, frame, 8);
                 let end = start.saturating_add(number(file, frame + 8, 4));
-                set(file, frame + 16, start..end);
+                set_checksum(file, frame + 16, start..end);
             }
         }
     }
     for entry in (table..tail).step_by(SECTION) {
         let section = place(file, entry);
-        set(file, entry + 4, section);
+        set_checksum(file, entry + 4, section);
     }
-    set(file, tail + 52, table..tail + 52);
+    set_checksum(file, tail + 52, table..tail + 52);
 }
 
 /// CRC-32C, bit by bit.

@@ -4,17 +4,14 @@
     reason = "numbers and places that were given out here"
 )]
 
-use std::sync::Arc;
-
 use super::{
-    LabelsReader,
     dictionary::DictionaryWriter,
     implied::{Implied, Unions},
     lookup,
     postings::PostingsWriter,
     series::SeriesWriter,
 };
-use crate::{Labels, block::SectionKind, codec::CodecError, index::Pairs};
+use crate::{Labels, block::SectionKind, index::Pairs};
 
 /// Collects the series of a block in label order. Takes memory for the texts, once each, and four
 /// bytes a label and series; twice that while the index is written.
@@ -30,8 +27,6 @@ pub(crate) struct IndexBuilder {
     ends: Vec<usize>,
     /// The labels that were added last, if they were given as such.
     before: Labels,
-    /// What readers know this builder by, to remember its numbers of their pairs.
-    token: Arc<()>,
 }
 
 impl IndexBuilder {
@@ -79,45 +74,6 @@ impl IndexBuilder {
         self.ends.push(self.sets.len());
         self.ids.push(id);
         self.len() - 1
-    }
-
-    /// Adds a series of another block's index, as [`IndexBuilder::add`].
-    ///
-    /// # Errors
-    /// When that index is damaged; nothing was added then.
-    pub(crate) fn add_from(
-        &mut self,
-        id: u32,
-        source: &mut LabelsReader<'_>,
-        ordinal: u32,
-    ) -> Result<u32, CodecError> {
-        if self.with_lookup {
-            self.hashes.push(lookup::hash(source.encoded(ordinal)?));
-        }
-        let (sets, pairs) = (&mut self.sets, &mut self.pairs);
-        let start = sets.len();
-        let read = source.each_pair(ordinal, &self.token, |number, pair| {
-            let number = number.unwrap_or_else(|| pairs.intern(pair));
-            sets.push(number);
-            number
-        });
-        // A damaged index may have its names in any order.
-        let names = |number: &u32| pairs.name(pairs.name_of(*number));
-        let is_ascending = sets[start..].is_sorted_by(|a, b| names(a) < names(b));
-        let read = read.and(if is_ascending {
-            Ok(())
-        } else {
-            Err(CodecError {
-                expected: "label sets with names in ascending order",
-            })
-        });
-        if let Err(error) = read {
-            self.sets.truncate(start);
-            self.hashes.truncate(self.ids.len());
-            return Err(error);
-        }
-        self.before = Labels::empty();
-        Ok(self.finish_series(id))
     }
 
     /// The sections of the index, ascending by kind.

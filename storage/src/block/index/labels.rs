@@ -1,6 +1,6 @@
 //! Label sets of series, made from the texts of their pairs.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
 use super::{BlockIndex, dictionary::text, series::SeriesCursor};
 use crate::{Labels, codec::CodecError, model::LabelsEncoder};
@@ -16,10 +16,6 @@ pub(crate) struct LabelsReader<'a> {
     pub(super) cursor: SeriesCursor<'a>,
     pub(super) known: Known,
     pub(super) encoder: LabelsEncoder,
-    /// The numbers that a builder gave to the pairs of this index, each plus one; 0: none yet.
-    pub(super) numbers: Vec<u32>,
-    /// That builder.
-    pub(super) builder: Option<Arc<()>>,
 }
 
 /// Pairs that were read before.
@@ -86,34 +82,5 @@ impl LabelsReader<'_> {
             self.encoder.push_encoded(self.known.encoded(&pair));
         }
         Ok(self.encoder.encoded())
-    }
-
-    /// Hands on the pairs of a series, ascending by name, with the number that the builder gave
-    /// them before, for the builder to answer their number.
-    pub(super) fn each_pair(
-        &mut self,
-        ordinal: u32,
-        builder: &Arc<()>,
-        mut each: impl FnMut(Option<u32>, &[u8]) -> u32,
-    ) -> Result<(), CodecError> {
-        if !(self.builder.as_ref()).is_some_and(|known| Arc::ptr_eq(known, builder)) {
-            self.builder = Some(Arc::clone(builder));
-            self.numbers.clear();
-            let pairs = self.index.dictionary.len() as usize;
-            self.numbers.resize(pairs, 0);
-        }
-        for pair in self.cursor.get(ordinal)? {
-            let number = self.numbers.get_mut(*pair as usize);
-            let number = number.ok_or(CodecError { expected: EXPECTED })?;
-            match number.checked_sub(1) {
-                Some(number) => each(Some(number), &[]),
-                None => {
-                    let known = self.known.get(self.index, *pair)?;
-                    *number = each(None, self.known.encoded(&known)) + 1;
-                    *number
-                }
-            };
-        }
-        Ok(())
     }
 }

@@ -196,8 +196,6 @@ impl BlockIndex {
             cursor: self.series.cursor(&self.map),
             known: Known::default(),
             encoder: LabelsEncoder::default(),
-            numbers: Vec::new(),
-            builder: None,
         }
     }
 

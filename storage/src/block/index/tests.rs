@@ -149,7 +149,7 @@ proptest! {
         prop_assert_eq!(&all, &sets);
         let mut copy = IndexBuilder::new(with_lookup);
         for ordinal in 0..index.len() {
-            copy.add_from(index.id(ordinal), &mut reader, ordinal).unwrap();
+            copy.add(index.id(ordinal), &reader.get(ordinal).unwrap());
         }
         prop_assert_eq!(copy.finish(), sections(&sets, with_lookup));
     }
