@@ -251,14 +251,34 @@ fn put_bindings(out: &mut Vec<u8>, bindings: &[(u32, u32)]) {
     }
 }
 
+/// The series that is expected next in a list, and the time before: both are written against these.
+#[derive(Default)]
+struct Place {
+    series: u32,
+    time: i64,
+}
+
+impl Place {
+    fn put(&mut self, series: u32, time: i64, out: &mut Vec<u8>) {
+        put_zigzag(i64::from(series) - i64::from(self.series), out);
+        put_zigzag(time.wrapping_sub(self.time), out);
+        self.series = series.wrapping_add(1);
+        self.time = time;
+    }
+
+    fn read(&mut self, input: &mut Cursor<'_>) -> Result<(u32, i64)> {
+        let series = near(input, self.series)?;
+        self.series = series.wrapping_add(1);
+        self.time = self.time.wrapping_add(input.zigzag(RECORD)?);
+        Ok((series, self.time))
+    }
+}
+
 fn put_samples(out: &mut Vec<u8>, samples: &[(u32, Sample)]) {
     put_varint(samples.len() as u64, out);
-    let (mut before, mut next) = (0, 0u32);
+    let mut place = Place::default();
     for (series, sample) in samples {
-        put_zigzag(i64::from(*series) - i64::from(next), out);
-        next = series.wrapping_add(1);
-        put_zigzag(sample.time.wrapping_sub(before), out);
-        before = sample.time;
+        place.put(*series, sample.time, out);
         Change::between(0, sample.value.to_bits()).encode(out);
     }
 }
@@ -273,12 +293,9 @@ fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
 
 fn put_histograms(out: &mut Vec<u8>, histograms: &[(u32, PackedSample)]) {
     put_varint(histograms.len() as u64, out);
-    let (mut before, mut next) = (0, 0u32);
+    let mut place = Place::default();
     for (series, sample) in histograms {
-        put_zigzag(i64::from(*series) - i64::from(next), out);
-        next = series.wrapping_add(1);
-        put_zigzag(sample.time.wrapping_sub(before), out);
-        before = sample.time;
+        place.put(*series, sample.time, out);
         let bytes = sample.histogram.as_bytes();
         put_varint(bytes.len() as u64, out);
         out.extend_from_slice(bytes);
@@ -558,11 +575,9 @@ fn bindings(input: &mut Cursor<'_>, out: &mut Vec<(u32, u32)>, max: usize) -> Re
 
 fn samples(input: &mut Cursor<'_>, out: &mut Vec<(u32, Sample)>) -> Result<()> {
     out.clear();
-    let (mut time, mut next) = (0i64, 0u32);
+    let mut place = Place::default();
     for _ in 0..count(input)? {
-        let series = near(input, next)?;
-        next = series.wrapping_add(1);
-        time = time.wrapping_add(input.zigzag(RECORD)?);
+        let (series, time) = place.read(input)?;
         let value = f64::from_bits(Change::decode(input)?.apply(0));
         out.push((series, Sample { time, value }));
     }
@@ -571,11 +586,9 @@ fn samples(input: &mut Cursor<'_>, out: &mut Vec<(u32, Sample)>) -> Result<()> {
 
 fn histograms(input: &mut Cursor<'_>, out: &mut Vec<(u32, PackedSample)>) -> Result<()> {
     out.clear();
-    let (mut time, mut next) = (0i64, 0u32);
+    let mut place = Place::default();
     for _ in 0..count(input)? {
-        let series = near(input, next)?;
-        next = series.wrapping_add(1);
-        time = time.wrapping_add(input.zigzag(RECORD)?);
+        let (series, time) = place.read(input)?;
         let len = count(input)?;
         let histogram = PackedHistogram::read(input.take(len, RECORD)?)?;
         out.push((series, PackedSample { time, histogram }));

@@ -257,8 +257,10 @@ struct Fed {
 
 impl Fed {
     fn new(is_whole: bool) -> Self {
-        let fs = FaultyFs::default();
-        let clock = Arc::new(SetClock::default());
+        Self::over(FaultyFs::default(), Arc::new(SetClock::default()), is_whole)
+    }
+
+    fn over(fs: FaultyFs, clock: Arc<SetClock>, is_whole: bool) -> Self {
         let db = open(&fs, &clock);
         Self {
             fs,
@@ -313,20 +315,8 @@ impl Fed {
     }
 
     fn reopen(self) -> Self {
-        let Self {
-            fs,
-            clock,
-            db,
-            is_whole,
-        } = self;
-        drop(db);
-        let db = open(&fs, &clock);
-        Self {
-            fs,
-            clock,
-            db,
-            is_whole,
-        }
+        drop(self.db);
+        Self::over(self.fs, self.clock, self.is_whole)
     }
 }
 
