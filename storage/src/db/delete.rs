@@ -53,6 +53,14 @@ impl Deletions {
         list.map(|in_force| in_force.tombstone.clone()).collect()
     }
 
+    /// The commits of the tombstones, ascending.
+    pub(super) fn commits(&self) -> Vec<u64> {
+        let commits = self.list.iter().map(|in_force| in_force.tombstone.commit);
+        let mut commits: Vec<u64> = commits.collect();
+        commits.sort_unstable();
+        commits
+    }
+
     /// What of `block` is deleted.
     pub(super) fn of(&self, block: &Block) -> Result<Arc<[Deletion]>, Corruption> {
         let deletions = self
@@ -162,22 +170,26 @@ impl Db {
 
     /// Puts the tombstones in force that were found when the store was opened.
     ///
-    /// One with a commit that is not sealed belongs to a damaged block that came back from the log: what
-    /// did is sealed, and the tombstone counts for it.
-    pub(super) fn begin_deletions(&self) -> Result<(), OpenError> {
+    /// One with a commit that is not sealed belongs to a damaged block that came back from the log, or to
+    /// one that was not there yet when the folder was copied. What came from the log is sealed up to each
+    /// such commit, so that the tombstone counts for what was accepted before it and for nothing else.
+    /// Where the log ends before a tombstone's commit, that is the last commit there is.
+    pub(super) fn begin_deletions(&self, last_commit: u64) -> Result<(), OpenError> {
         let mut maintenance = self.maintenance();
-        let sealed = self.head.catalog().sealed;
         let mut list = maintenance.deletions.tombstones();
-        if list.iter().any(|tombstone| tombstone.commit > sealed) {
-            self.head.seal(&*self.fs, &self.layout.blocks)?;
-            let now_sealed = self.head.catalog().sealed;
+        if list.iter().any(|tombstone| tombstone.commit > last_commit) {
             for tombstone in &mut list {
-                if tombstone.commit > sealed {
-                    tombstone.commit = now_sealed;
-                }
+                tombstone.commit = tombstone.commit.min(last_commit);
             }
+            // Before a commit is accepted that has a number of one that was deleted.
             tombstones::save(&*self.fs, &self.layout.ours, &list)?;
             maintenance.deletions = Deletions::new(list);
+        }
+        for commit in maintenance.deletions.commits() {
+            if commit > self.head.catalog().sealed {
+                self.head
+                    .seal_replayed(&*self.fs, &self.layout.blocks, commit)?;
+            }
         }
         Ok(self.apply_deletions(&maintenance.deletions)?)
     }

@@ -286,7 +286,7 @@ impl Db {
         let layout = Layout::new(&options.path);
         let foreign = layout::foreign_data(&**fs, &options.path)?;
         let lock = layout.prepare(&**fs, options.lock)?;
-        let tombstones = tombstones::load(&**fs, &layout.ours)?;
+        let deletions = Deletions::new(tombstones::load(&**fs, &layout.ours)?);
         let found = Found::open(&**fs, &layout.blocks)?;
         let log_has_rest = match found.in_doubt() {
             Some((after, last)) => wal::holds_commits(&**fs, &layout.wal, after, last)?,
@@ -296,6 +296,7 @@ impl Db {
         let known = Known::new(found.blocks.last().map(Arc::clone));
         let mut replay = Replay::new(known.clone());
         replay.is_sealed(sealed);
+        replay.part_at(deletions.commits());
         replay.begin_ids_at(found.free_id());
         for block in &found.blocks {
             replay.saw_range(block.range());
@@ -349,12 +350,13 @@ impl Db {
                 });
             }
         }
+        let last_commit = replay.sequence();
         let wal = Wal::begin(
             Arc::clone(fs),
             Arc::clone(clock),
             layout.wal.clone(),
             number + 1,
-            replay.sequence(),
+            last_commit,
             closed,
             options.wal_fsync == WalFsync::Commit,
             SEGMENT_BYTES_MAX,
@@ -398,7 +400,7 @@ impl Db {
                     segment: 0,
                 },
                 superseded,
-                deletions: Deletions::new(tombstones),
+                deletions,
             }),
             fs: Arc::clone(fs),
             clock: Arc::clone(clock),
@@ -407,7 +409,7 @@ impl Db {
             counters,
             _lock: lock,
         };
-        db.begin_deletions()?;
+        db.begin_deletions(last_commit)?;
         Ok((db, report))
     }
 
@@ -428,10 +430,11 @@ impl Db {
         self.head.prune();
         self.retain(&mut maintenance)?;
         self.remove_superseded(&mut maintenance, now)?;
+        let settled = maintenance.settle(now);
+        self.head.maintain_wal(SEGMENT_AGE_MAX, settled)?;
+        // Behind the blocks and the log that they count for.
         self.drop_idle_tombstones(&mut maintenance.deletions, now)?;
-        self.head
-            .maintain_wal(SEGMENT_AGE_MAX, maintenance.settle(now))
-            .map_err(AppendError::Io)
+        Ok(())
     }
 
     fn maintenance(&self) -> MutexGuard<'_, Maintenance> {

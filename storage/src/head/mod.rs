@@ -301,11 +301,7 @@ impl Head {
     /// series' samples without a row.
     pub(crate) fn pages(&self) -> u64 {
         let sealed = self.catalog().sealed;
-        let targets: Vec<Arc<Target>> = {
-            let state = self.state();
-            let writers = state.targets.iter();
-            writers.map(|writer| Arc::clone(&writer.target)).collect()
-        };
+        let targets = seal::targets(&self.state());
         let mut in_rows = 0;
         for target in targets {
             for block in target.blocks().iter() {

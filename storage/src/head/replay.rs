@@ -34,6 +34,8 @@ pub(crate) struct Replay {
     targets: HashMap<u32, LoggedTarget>,
     /// Everything up to this commit is in a file.
     sealed: u64,
+    /// Commits after which something ends, the next one last; see [`Replay::part_at`].
+    parted_at: Vec<u64>,
     /// What a row brings to its block.
     to_block: Vec<(u32, u64)>,
     /// Samples without a row, under the numbers that their series have here.
@@ -168,6 +170,7 @@ impl Replay {
             renamed: HashMap::default(),
             targets: HashMap::default(),
             sealed: 0,
+            parted_at: Vec::new(),
             to_block: Vec::new(),
             solo: Vec::new(),
         }
@@ -212,6 +215,23 @@ impl Replay {
         self.parts.sequence = self.parts.sequence.max(commit);
     }
 
+    /// Says that no block of rows is to hold a commit up to one of these and another after it.
+    pub(crate) fn part_at(&mut self, mut commits: Vec<u64>) {
+        commits.sort_unstable_by(|a, b| b.cmp(a));
+        self.parted_at = commits;
+    }
+
+    /// Ends the blocks of rows before a commit that is to be parted from them.
+    fn part_before(&mut self, commit: u64) {
+        let mut is_parted = false;
+        while self.parted_at.pop_if(|last| *last < commit).is_some() {
+            is_parted = true;
+        }
+        if is_parted {
+            self.parts.targets.iter_mut().for_each(TargetWriter::roll);
+        }
+    }
+
     /// Says that there are sealed samples in this time.
     pub(crate) fn saw_range(&mut self, range: TimeRange) {
         self.parts.newest = self.parts.newest.max(range.max);
@@ -254,7 +274,10 @@ impl Replay {
                 }
                 Ok(())
             }
-            Record::Row(row) => self.row(&row),
+            Record::Row(row) => {
+                self.part_before(row.commit);
+                self.row(&row)
+            }
             // They have a place of their own.
             Record::Exemplars(_) => Ok(()),
             Record::End => Err("a record of a log segment"),

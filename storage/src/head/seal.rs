@@ -62,19 +62,36 @@ impl Head {
             for writer in &mut state.targets {
                 writer.roll();
             }
-            let targets: Vec<Arc<Target>> = state
-                .targets
-                .iter()
-                .map(|writer| Arc::clone(&writer.target))
-                .collect();
             let oldest = self.unsealed_oldest.swap(Timestamp::MAX, Ordering::Relaxed);
-            (cut, targets, oldest)
+            (cut, targets(&state), oldest)
         };
-        let written = self.write_block(fs, folder, &targets, Cut { before, cut });
-        if written.is_err() {
+        let sealed = self.seal_commits(fs, folder, &targets, Cut { before, cut });
+        if sealed.is_err() {
             self.unsealed_oldest.fetch_min(oldest, Ordering::Relaxed);
         }
-        let (block, forgotten) = written?;
+        sealed.map(|()| true)
+    }
+
+    /// The same for the commits up to `cut` alone, of what a replay left that was parted there.
+    pub(crate) fn seal_replayed(
+        &self,
+        fs: &dyn Fs,
+        folder: &Path,
+        cut: u64,
+    ) -> Result<(), OpenError> {
+        let before = self.catalog().sealed;
+        let targets = targets(&self.state());
+        self.seal_commits(fs, folder, &targets, Cut { before, cut })
+    }
+
+    fn seal_commits(
+        &self,
+        fs: &dyn Fs,
+        folder: &Path,
+        targets: &[Arc<Target>],
+        cut: Cut,
+    ) -> Result<(), OpenError> {
+        let (block, forgotten) = self.write_block(fs, folder, targets, cut)?;
         let state = self.state();
         // What was taken up since goes on. An appender that knows one of the others by its number looks
         // it up once more when it commits.
@@ -82,7 +99,7 @@ impl Head {
             .into_iter()
             .partition(|id| self.is_held(&state, *id));
         self.change_catalog(|catalog| {
-            catalog.sealed = cut;
+            catalog.sealed = cut.cut;
             catalog.known = catalog.known.advance(Arc::clone(&block), &in_use);
             catalog.blocks.push(Sealed::new(block));
         });
@@ -90,7 +107,7 @@ impl Head {
         self.counters
             .series_removed
             .fetch_add(forgotten.len() as u64, Ordering::Relaxed);
-        Ok(true)
+        Ok(())
     }
 
     /// The block, and the series that it does not list any more.
@@ -227,6 +244,12 @@ impl Head {
             .fetch_add(removed, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// The targets there are.
+pub(super) fn targets(state: &State) -> Vec<Arc<Target>> {
+    let writers = state.targets.iter();
+    writers.map(|writer| Arc::clone(&writer.target)).collect()
 }
 
 /// A name for these commits that no file has: a damaged file may have the first.

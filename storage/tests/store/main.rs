@@ -11,5 +11,6 @@ mod histograms;
 mod lifecycle;
 mod model;
 mod operations;
+mod restored;
 mod support;
 mod threads;

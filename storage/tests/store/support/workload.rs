@@ -15,7 +15,7 @@ pub(crate) const WINDOW_MS: i64 = 5 * HOUR;
 /// Everything up to now.
 const ALWAYS: Range<i64> = -10_000 * HOUR..HOUR;
 
-fn row(target: usize, after_ms: i64, set: &[(u8, u8)]) -> Step {
+pub(crate) fn row(target: usize, after_ms: i64, set: &[(u8, u8)]) -> Step {
     Step::Row(RowStep {
         target,
         after_ms,
@@ -25,7 +25,7 @@ fn row(target: usize, after_ms: i64, set: &[(u8, u8)]) -> Step {
     })
 }
 
-fn push(samples: &[(u8, i64, u8)]) -> Step {
+pub(crate) fn push(samples: &[(u8, i64, u8)]) -> Step {
     Step::Push {
         all_or_nothing: true,
         samples: samples.to_vec(),
