@@ -1,13 +1,19 @@
 //! What leaves the disk: blocks past retention, and files whose replacement has stood for ten minutes.
 //!
 //! Retention removes whole blocks, the oldest commits first, and never the newest block, on which the
-//! index of what is in memory stands. Damaged files are not touched: only a person knows whether they are
-//! worth a repair.
+//! index of what is in memory stands. Damaged files stay where they are: only a person knows whether they
+//! are worth a repair. So a block is read once more before it goes; one that is damaged is not served any
+//! more, and its file stays.
 
 use std::{collections::VecDeque, path::Path, sync::atomic::Ordering, time::Duration};
 
 use super::{Db, Maintenance, Retention, SUPERSEDED_KEPT_FOR};
-use crate::{Fs, Timestamp, block::BlockName, error::IoError, read::Superseded};
+use crate::{
+    Fs, Timestamp,
+    block::BlockName,
+    error::IoError,
+    read::{Sealed, Superseded},
+};
 
 /// Files that are to go: first those past retention, then those that others replace, oldest first.
 /// The latter keep their names for ten minutes, so that a copy of the folder that takes up to ten
@@ -138,7 +144,12 @@ impl Db {
             counters.size_retentions.fetch_add(1, Ordering::Relaxed);
         }
         maintenance.deletions.blocks_changed();
-        let files = removed.iter().map(|block| Superseded {
+        let (whole, damaged): (Vec<Sealed>, Vec<Sealed>) = removed
+            .into_iter()
+            .partition(|block| block.check_frames().is_ok());
+        let found = damaged.len() as u64;
+        counters.blocks_damaged.fetch_add(found, Ordering::Relaxed);
+        let files = whole.iter().map(|block| Superseded {
             name: block.name(),
             bytes: block.bytes(),
         });

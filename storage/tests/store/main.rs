@@ -6,6 +6,7 @@ mod appends;
 mod copies;
 mod corruption;
 mod crash;
+mod damaged;
 mod faults;
 mod histograms;
 mod lifecycle;

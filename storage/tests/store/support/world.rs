@@ -68,7 +68,7 @@ impl Selector {
         }
     }
 
-    fn matchers(self) -> Vec<Vec<Matcher>> {
+    pub(crate) fn matchers(self) -> Vec<Vec<Matcher>> {
         let one = |series: u8| vec![Matcher::equal("series", series.to_string())];
         match self {
             Self::One(series) => vec![one(series)],
