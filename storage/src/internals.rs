@@ -5,9 +5,14 @@ use std::{ops::ControlFlow, sync::Arc};
 
 use roaring::RoaringBitmap;
 
+pub use crate::block::{
+    check_bitmap,
+    checks::{Merged, check_directory, check_presence, merge_blocks},
+};
 use crate::{
-    Labels, Mapped, MatchOp, Matcher,
+    Labels, Mapped, MatchOp, Matcher, PageStats,
     block::{BlockIndex, IndexBuilder, SectionKind},
+    codec::{CodecError, Cursor, ValuePage, decode_times, encode_times, encode_values},
     index::Delta,
 };
 
@@ -163,7 +168,63 @@ pub fn check_index(mut bytes: &[u8]) -> bool {
         let mut series = 0;
         index.each_pair(&mut |_, _, count| series += count)?;
         index.label_names(None, &mut |_| ControlFlow::Continue(()))?;
-        Ok::<_, crate::codec::CodecError>(is_whole)
+        Ok::<_, CodecError>(is_whole)
     };
     read().unwrap_or(false)
+}
+
+fn decode_page(bytes: &[u8]) -> Option<Vec<f64>> {
+    let page = ValuePage::parse(bytes).ok()?;
+    let mut values = vec![0.0; page.len()];
+    page.decode_range(0, &mut values).ok()?;
+    Some(values)
+}
+
+fn bits(values: &[f64]) -> Vec<u64> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// Decodes a value page and answers whether it is one. A part of it decodes to the same, and its values
+/// and their statistics are encoded and decoded again.
+///
+/// # Panics
+/// When any of this does not hold.
+pub fn check_page(bytes: &[u8]) -> bool {
+    let (Ok(page), Some(values)) = (ValuePage::parse(bytes), decode_page(bytes)) else {
+        return false;
+    };
+    let skip = values.len() / 3;
+    let mut part = vec![0.0; values.len().div_ceil(2)];
+    (page.decode_range(skip, &mut part)).expect("a part of a page that decodes");
+    let same = values.iter().skip(skip).take(part.len()).copied();
+    assert_eq!(bits(&part), bits(&same.collect::<Vec<f64>>()));
+    let mut encoded = Vec::new();
+    encode_values(&values, &mut encoded);
+    let again = decode_page(&encoded).expect("an encoded page decodes");
+    assert_eq!(bits(&again), bits(&values));
+    let stats = PageStats::of(&values);
+    let mut encoded = Vec::new();
+    stats.encode(values.len() as u32, &mut encoded);
+    let again = PageStats::decode(&mut Cursor::new(&encoded), values.len() as u32);
+    assert!(again == Ok(stats), "{again:?}, not {stats:?}");
+    true
+}
+
+/// Decodes a time column and answers whether it is one. It rises strictly, and is encoded and decoded
+/// again.
+///
+/// # Panics
+/// When any of this does not hold.
+pub fn check_times(bytes: &[u8]) -> bool {
+    let mut times = Vec::new();
+    if decode_times(bytes, &mut times).is_err() {
+        return false;
+    }
+    assert!(times.is_sorted_by(|a, b| a < b), "{times:?}");
+    let mut encoded = Vec::new();
+    encode_times(&times, &mut encoded);
+    let mut again = Vec::new();
+    decode_times(&encoded, &mut again).expect("an encoded column decodes");
+    assert_eq!(again, times);
+    true
 }

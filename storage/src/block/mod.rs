@@ -14,6 +14,8 @@
 //! damaged or hostile bytes are a [`Corruption`](crate::Corruption) with file and offset, never a
 //! panic and never part of an answer. Nothing is kept in memory per page or per sample.
 
+#[cfg(feature = "internals")]
+pub(crate) mod checks;
 mod directory;
 mod frames;
 mod index;
@@ -29,6 +31,8 @@ mod writer;
 
 pub(crate) use directory::PageRef;
 pub(crate) use frames::FrameBuffer;
+#[cfg(feature = "internals")]
+pub use index::check_bitmap;
 pub(crate) use index::{BlockIndex, IndexBuilder, LabelsReader};
 pub(crate) use layout::SectionKind;
 pub(crate) use merge::{MergeError, MergeInput, merge};

@@ -26,7 +26,7 @@ const KIND_RUNS: u8 = 0;
 const KIND_BITS: u8 = 1;
 
 /// Appends the pattern of ascending positions, of which there is at least one.
-fn encode(positions: &[u32], out: &mut Vec<u8>) {
+pub(super) fn encode(positions: &[u32], out: &mut Vec<u8>) {
     let start = out.len();
     let (Some(first), Some(last)) = (positions.first(), positions.last()) else {
         return;

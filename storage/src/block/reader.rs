@@ -382,7 +382,7 @@ impl Block {
     ///
     /// # Errors
     /// [`Corruption`] of the first damage found.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "internals"))]
     pub(crate) fn check(&self) -> Result<(), Corruption> {
         self.check_frames()?;
         let mut buffer = FrameBuffer::default();

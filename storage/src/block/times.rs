@@ -30,7 +30,17 @@ pub(super) struct TimesEntry {
 }
 
 impl TimesEntry {
-    fn write(&self, out: &mut Vec<u8>) {
+    /// A column of so many timestamps from a time on, which lies nowhere.
+    #[cfg(feature = "internals")]
+    pub(super) fn example(len: u32, start: Timestamp) -> Self {
+        Self {
+            place: Place::default(),
+            len,
+            range: TimeRange::new(start, start + i64::from(len)),
+        }
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         for number in [
             self.place.frame,
             self.place.offset,

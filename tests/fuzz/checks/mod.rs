@@ -6,6 +6,7 @@
 //! survive a round trip.
 
 mod block_index;
+mod codec;
 mod configuration;
 mod exposition;
 mod label_regex;
@@ -18,15 +19,22 @@ pub(crate) type Check = fn(&[u8]) -> bool;
 
 /// Each check under the name of its target and of its corpus folder.
 pub(crate) const CHECKS: &[(&str, Check)] = &[
+    ("bitmap", codec::check_bitmap),
     ("block", store::check_block),
     ("block_index", block_index::check),
     ("configuration", configuration::check),
+    ("directory", codec::check_directory),
     ("exemplars_file", store::check_exemplars_file),
     ("exposition_openmetrics", exposition::check_openmetrics),
     ("exposition_text", exposition::check_text),
     ("label_regex", label_regex::check),
+    ("merge", store::check_merge),
+    ("page", codec::check_page),
+    ("presence", codec::check_presence),
     ("promql", promql::check),
     ("remote_write", remote_write::check),
+    ("times", codec::check_times),
+    ("tombstones_file", store::check_tombstones_file),
     ("wal_records", store::check_wal_records),
     ("wal_segment", store::check_wal_segment),
 ];

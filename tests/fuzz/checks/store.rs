@@ -4,8 +4,9 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use narthex_storage::{
-    Budget, Db, DbOptions, Fs, HistogramColumns, Kind, Labels, MemoryFs, OpenReport, Queryable,
-    ReadError, Select, SystemClock, TimeRange, Wants,
+    Appendable, Budget, Db, DbOptions, Fs, HistogramColumns, Kind, Labels, Matcher, MemoryFs,
+    OpenError, OpenReport, OperationError, Queryable, ReadError, Sample, Select, SystemClock,
+    TimeRange, Wants, internals::merge_blocks,
 };
 
 /// Times and value bits by series.
@@ -115,11 +116,120 @@ pub(super) fn check_block(bytes: &[u8]) -> bool {
     report.block_damage.is_empty() && contents.is_ok()
 }
 
+/// Two blocks, which follow each other behind one byte as in [`check_block`] and the length of the first
+/// in two bytes, the lower first: merged, they hold what both hold beside each other.
+pub(super) fn check_merge(bytes: &[u8]) -> bool {
+    let Some(([mode, low, high], rest)) = bytes.split_first_chunk::<3>() else {
+        return false;
+    };
+    let len = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len());
+    let (first, second) = rest.split_at(len);
+    let mut files = [first.to_vec(), second.to_vec()];
+    if *mode != 0 {
+        files.iter_mut().for_each(|file| correct_checksums(file));
+    }
+    let Some(merged) = merge_blocks(&[&files[0], &files[1]]) else {
+        return false;
+    };
+    let [first, second] = [0, 1].map(|index| format!("narthex/blocks/{}", merged.inputs[index]));
+    let beside = store_with_all(&[(&first, &files[0]), (&second, &files[1])]);
+    let (Ok(expected), report) = open(&beside) else {
+        return false;
+    };
+    if !report.block_damage.is_empty() {
+        return false;
+    }
+    let alone = store_with(&format!("narthex/blocks/{}", merged.name), &merged.file);
+    let (found, report) = open(&alone);
+    assert_eq!(report.block_damage, []);
+    assert_eq!(found, Ok(expected));
+    true
+}
+
+/// A list of deletions, behind one byte that says whether it follows as it is or gets a right checksum, in
+/// a store of a few samples: it is refused by name, or takes away the same every time, and the list that
+/// another deletion makes of it too.
+pub(super) fn check_tombstones_file(bytes: &[u8]) -> bool {
+    let Some((mode, list)) = bytes.split_first() else {
+        return false;
+    };
+    let mut list = list.to_vec();
+    if *mode != 0 {
+        let end = list.len();
+        set_checksum(&mut list, 8, 12..end);
+    }
+    let path = Path::new("/data/narthex/tombstones");
+    let fs = store_with_all(&[]);
+    let options = DbOptions::new("/data", Arc::new(fs.clone()), Arc::new(SystemClock::new()));
+    let samples: Contents = {
+        let (db, _) = Db::open(&options).expect("nothing is damaged");
+        let mut appender = db.appender();
+        for instance in ["a", "b", "c"] {
+            let labels = Labels::from_pairs([("__name__", "up"), ("job", instance)]);
+            let series = appender.series(&labels).expect("valid labels");
+            let samples = [-1, 0, 999, 1_000, 5_000].map(|time| Sample { time, value: 1.0 });
+            appender.samples(series, &samples);
+        }
+        appender.commit(true).expect("memory takes it");
+        db.delete_series(&[], TimeRange::ALL)
+            .expect("it only seals");
+        db.close().expect("memory takes it");
+        contents(&db).expect("nothing is damaged")
+    };
+    let mut file = fs.create(path).expect("memory takes it");
+    file.append(&list).expect("memory takes it");
+    drop(file);
+    match Db::open(&options) {
+        Ok(_) => {}
+        Err(OpenError::Corruption(at)) => {
+            assert_eq!(at.file, path);
+            assert!(at.offset <= list.len() as u64, "{at}");
+            assert_eq!(fs.read(path).expect("it is there"), list, "it stays");
+            return false;
+        }
+        Err(other) => panic!("{other}"),
+    }
+    let read = || open(&fs).0.expect("the block is whole");
+    let left = read();
+    let is_left = |samples: &Vec<(i64, u64)>, sample: &(i64, u64)| samples.contains(sample);
+    for (labels, some) in &left {
+        let all = samples.get(labels).expect("a series that there was");
+        assert!(some.iter().all(|sample| is_left(all, sample)), "{labels}");
+    }
+    assert_eq!(read(), left, "opened again");
+    let (db, _) = Db::open(&options).expect("it was opened before");
+    let matchers = vec![Matcher::equal("job", "a")];
+    let refused = db.delete_series(&[matchers], TimeRange::new(0, 1_000));
+    assert!(
+        matches!(
+            refused,
+            Ok(()) | Err(OperationError::TooManyTombstones { .. })
+        ),
+        "{refused:?}"
+    );
+    let mut fewer = left;
+    if refused.is_ok() {
+        for (labels, samples) in &mut fewer {
+            samples
+                .retain(|(time, _)| labels.get("job") != Some("a") || !(0..=1_000).contains(time));
+        }
+        fewer.retain(|_, samples| !samples.is_empty());
+    }
+    assert_eq!(contents(&db).expect("the block is whole"), fewer);
+    drop(db);
+    assert_eq!(read(), fewer, "opened again");
+    true
+}
+
 /// A store's files in memory, one of them with this content.
 fn store_with(path: &str, content: &[u8]) -> MemoryFs {
+    store_with_all(&[(path, content)])
+}
+
+fn store_with_all(files: &[(&str, &[u8])]) -> MemoryFs {
     let fs = MemoryFs::default();
     let root = Path::new("/data");
-    for (path, content) in [("narthex/format", &b"2\n"[..]), (path, content)] {
+    for (path, content) in [("narthex/format", &b"2\n"[..])].iter().chain(files) {
         let path = root.join(path);
         let folder = path.parent().expect("files lie in folders");
         fs.create_dir_all(folder).expect("memory takes it");

@@ -242,6 +242,46 @@ impl<'a> BitmapView<'a> {
     }
 }
 
+/// Reads a bitmap and answers whether it is one. What is looked up in it is what is in it, and it is the
+/// same when it is written and read again.
+///
+/// # Panics
+/// When any of this does not hold.
+#[cfg(feature = "internals")]
+pub fn check_bitmap(bytes: &[u8]) -> bool {
+    let Ok(view) = BitmapView::parse(bytes) else {
+        return false;
+    };
+    let mut all = RoaringBitmap::new();
+    let is_whole = view.add_to(u32::MAX, &mut all).is_ok();
+    assert!(is_whole || all.is_empty(), "an error leaves nothing behind");
+    let edges = [0, 1, 63, 64, 4095, 4096, 65_535, 65_536, 131_072, u32::MAX];
+    let around = |value: u32| [value.saturating_sub(1), value, value.saturating_add(1)];
+    let probes: RoaringBitmap = edges
+        .into_iter()
+        .chain(all.iter().take(300).flat_map(around))
+        .chain(all.iter().rev().take(300).flat_map(around))
+        .collect();
+    let mut found = RoaringBitmap::new();
+    let looked_up = view.each_among(probes.iter(), |value| {
+        found.insert(value);
+        true
+    });
+    if !is_whole {
+        return false;
+    }
+    assert_eq!(looked_up, Ok(true), "it can be read whole");
+    assert_eq!(found, &probes & &all);
+    let mut written = Vec::new();
+    all.serialize_into(&mut written).expect("memory takes it");
+    let mut again = RoaringBitmap::new();
+    let view = BitmapView::parse(&written).expect("it was just written");
+    view.add_to(u32::MAX, &mut again)
+        .expect("it was just written");
+    assert_eq!(again, all);
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -23,6 +23,8 @@ mod series;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "internals")]
+pub use bitmap::check_bitmap;
 pub(crate) use builder::IndexBuilder;
 pub(crate) use labels::LabelsReader;
 
