@@ -24,7 +24,7 @@ pub use metrics::HttpMetrics;
 pub(crate) use params::{FORM_BYTES_MAX, Instant, Params, quote};
 pub(crate) use response::{Answer, Success, compress, error_text, respond, text};
 pub use state::{
-    Configuration, Control, HeadStatistics, ReadExemplars, Readiness, Settings, State, Store,
-    StoreAdmin, WithMetadata,
+    Configuration, Control, HeadStatistics, ReadExemplars, ReadMetadata, Readiness, Settings,
+    State, Store, StoreAdmin, WithMetadata,
 };
 pub use v1::targets::{ActiveTarget, DroppedTarget, TargetHealth, TargetMetadata, TargetPool};

@@ -13,7 +13,8 @@ use std::{
 use narthex_query::Engine;
 use narthex_rules::GroupStatus;
 use narthex_storage::{
-    Appendable, CardinalityLists, Exemplar, Labels, Matcher, Queryable, Regex, TimeRange, Timestamp,
+    Appendable, CardinalityLists, Exemplar, KeptMetadata, Labels, Matcher, Queryable, Regex,
+    TimeRange, Timestamp,
 };
 use tokio::sync::{mpsc, oneshot};
 use url::Url;
@@ -99,6 +100,8 @@ pub struct Store {
     pub appendable: Arc<dyn Appendable>,
     /// For `/api/v1/query_exemplars`.
     pub exemplars: Arc<ReadExemplars>,
+    /// For `/api/v1/metadata`.
+    pub metadata: Arc<ReadMetadata>,
     /// Sizes for `/api/v1/status/tsdb`.
     pub head: Arc<dyn Fn() -> HeadStatistics + Send + Sync>,
     /// What most of the series, and of the bytes of their labels, are: at most so many entries a list.
@@ -111,6 +114,9 @@ pub struct Store {
 /// label order, each series' oldest first.
 pub type ReadExemplars =
     dyn Fn(&[Vec<Matcher>], TimeRange) -> Vec<(Labels, Vec<Exemplar>)> + Send + Sync;
+
+/// Finds what was said of one metric family, or of all: by family, of each newest first.
+pub type ReadMetadata = dyn Fn(Option<&str>) -> BTreeMap<String, Vec<KeptMetadata>> + Send + Sync;
 
 /// What an operator may do to the store. Each call blocks, and may take long.
 pub trait StoreAdmin: Send + Sync {

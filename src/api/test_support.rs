@@ -12,8 +12,8 @@ use narthex_query::{Engine, EngineOptions, testscript::MemoryStore as Samples};
 use narthex_rules::GroupStatus;
 use narthex_storage::{
     AppendError, Appendable, Appender, Budget, Cardinality, CardinalityLists, Commit, Exemplar,
-    Histogram, Labels, Matcher, Querier, Queryable, ReadError, Refusal, Regex, Sample, Select,
-    SeriesRef, TargetAppender, TargetKey, TimeRange, Timestamp, Wants,
+    Histogram, KeptMetadata, Labels, Matcher, Metadata, Querier, Queryable, ReadError, Refusal,
+    Regex, Sample, Select, SeriesRef, TargetAppender, TargetKey, TimeRange, Timestamp, Wants,
 };
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
@@ -29,10 +29,17 @@ pub(crate) const NOW: Timestamp = 1_795_239_108_568;
 
 /// The query crate's store in memory, shared, to which samples can be pushed.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct MemoryStore(Arc<Mutex<Samples>>, Arc<Mutex<Exemplars>>);
+pub(crate) struct MemoryStore(
+    Arc<Mutex<Samples>>,
+    Arc<Mutex<Exemplars>>,
+    Arc<Mutex<Families>>,
+);
 
 /// Exemplars and their series, in the order in which they were pushed.
 type Exemplars = Vec<(Labels, Exemplar)>;
+
+/// Families and all that was pushed of them, newest first.
+type Families = BTreeMap<String, Vec<KeptMetadata>>;
 
 impl MemoryStore {
     fn samples(&self) -> MutexGuard<'_, Samples> {
@@ -47,6 +54,11 @@ impl MemoryStore {
     /// The exemplars that were pushed.
     pub(crate) fn exemplars(&self) -> Exemplars {
         self.1.lock().expect("no test panics with it").clone()
+    }
+
+    /// The metadata that was pushed.
+    pub(crate) fn families(&self) -> Families {
+        self.2.lock().expect("no test panics with it").clone()
     }
 
     /// Adds a sample.
@@ -129,6 +141,17 @@ impl Appender for Pending {
     fn exemplar(&mut self, series: &Labels, exemplar: Exemplar) {
         let mut exemplars = self.store.1.lock().expect("no test panics with it");
         exemplars.push((series.clone(), exemplar));
+    }
+
+    fn metadata(&mut self, family: &str, metadata: Metadata) {
+        let mut families = self.store.2.lock().expect("no test panics with it");
+        let of_family = families.entry(family.to_owned()).or_default();
+        let kept = KeptMetadata {
+            metadata,
+            from_target: false,
+            from_push: true,
+        };
+        of_family.insert(0, kept);
     }
 
     fn commit(self: Box<Self>, all_or_nothing: bool) -> Result<Commit, AppendError> {
@@ -325,6 +348,14 @@ impl Site {
                         found.entry(labels).or_default().push(exemplar);
                     }
                     found.into_iter().collect()
+                })
+            },
+            metadata: {
+                let store = store.clone();
+                Arc::new(move |family| {
+                    let mut families = store.families();
+                    families.retain(|name, _| family.is_none_or(|family| name == family));
+                    families
                 })
             },
             head: Arc::new(|| HeadStatistics {

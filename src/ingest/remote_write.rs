@@ -3,8 +3,8 @@
 //! A request is a snappy block around a protobuf message. Either every sample of it is kept or none:
 //! a single refused sample answers 400, after which senders do not try again. Series whose labels
 //! break a rule are skipped and counted. Exemplars refuse nothing: one that breaks a rule of theirs is left
-//! out by itself. Metadata is read over; native histograms are refused by name, and so is version 2.0 of
-//! the protocol.
+//! out by itself. Metadata of metric families neither: what the store refuses of it is counted there. Native
+//! histograms are refused by name, and so is version 2.0 of the protocol.
 //!
 //! Samples of one series come in order within a request, also in several pieces. One that is not
 //! later than those before it in the same request is left out and the rest is kept, as upstream:
@@ -206,6 +206,9 @@ impl Batch {
             if exemplar.time <= time_max {
                 appender.exemplar(&series, exemplar);
             }
+        }
+        for (family, metadata) in self.metadata {
+            appender.metadata(&family, metadata);
         }
         let commit = appender.commit(true).map_err(|error| {
             tracing::error!(%error, "Error appending remote write");

@@ -9,9 +9,10 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use narthex_storage::MetricType;
 
 use super::{
-    exposition::{Entry, Format, MetricType, Parser, parse_float},
+    exposition::{Entry, Format, Parser, parse_float},
     rows::{Known, RowWriter},
 };
 
@@ -57,7 +58,8 @@ impl LineCache {
         *self = Self::default();
     }
 
-    /// Writes every sample of `body` into the row and remembers the body's lines.
+    /// Writes every sample of `body` into the row and remembers the body's lines. Answers whether the body
+    /// may say something of a metric family that the previous one did not.
     ///
     /// # Errors
     /// The body is malformed or breaks a rule; the cache is as it was.
@@ -66,7 +68,7 @@ impl LineCache {
         body: &Bytes,
         format: Format,
         row: &mut RowWriter<'_>,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         // A buffer that waits between scrapes would cost as much as the lines.
         let mut next = Vec::with_capacity(self.lines.len() + LOOK_AHEAD);
         let outcome = Reader {
@@ -77,6 +79,7 @@ impl LineCache {
             fresh: HashMap::default(),
             body,
             next: &mut next,
+            says_more: false,
         }
         .run(format, row);
         if outcome.is_ok() {
@@ -106,10 +109,12 @@ struct Reader<'a> {
     fresh: Index<'a, Known>,
     body: &'a [u8],
     next: &'a mut Vec<Line>,
+    /// Whether a line of metadata is not where the previous body had it.
+    says_more: bool,
 }
 
 impl<'a> Reader<'a> {
-    fn run(mut self, format: Format, row: &mut RowWriter<'_>) -> Result<(), String> {
+    fn run(mut self, format: Format, row: &mut RowWriter<'_>) -> Result<bool, String> {
         let mut parser = Parser::new(self.body, format);
         loop {
             let at = parser.position();
@@ -119,7 +124,7 @@ impl<'a> Reader<'a> {
             }
             match parser.next_entry() {
                 Ok(Some(entry)) => self.entry(at, entry, &parser, row)?,
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(self.says_more),
                 Err(problem) => return Err(problem.to_string()),
             }
         }
@@ -246,10 +251,14 @@ impl<'a> Reader<'a> {
                 }
             }
             Entry::Type { kind, .. } => {
-                self.pass_over(text);
+                self.says_more |= !self.pass_over(text);
                 LineKind::Type(kind)
             }
-            Entry::Help { .. } | Entry::Unit { .. } | Entry::Comment => {
+            Entry::Help { .. } | Entry::Unit { .. } => {
+                self.says_more |= !self.pass_over(text);
+                LineKind::Other
+            }
+            Entry::Comment => {
                 self.pass_over(text);
                 LineKind::Other
             }
@@ -302,14 +311,15 @@ impl<'a> Reader<'a> {
         self.lines.get(index).and_then(known)
     }
 
-    /// Moves behind an expected line that is not a sample and says something else now.
-    fn pass_over(&mut self, text: &[u8]) {
+    /// Moves behind a line that is not a sample and was expected later; false when there is none.
+    fn pass_over(&mut self, text: &[u8]) -> bool {
         let ahead = self.lines.iter().enumerate().skip(self.expected);
         for (index, line) in ahead.take(LOOK_AHEAD) {
             if self.text(*line, line.length) == text {
                 self.expected = index + 1;
-                return;
+                return true;
             }
         }
+        false
     }
 }

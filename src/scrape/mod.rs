@@ -29,7 +29,7 @@ mod tests;
 pub use body_appender::BodyAppender;
 pub(crate) use client::{FetchError, ScrapeClient};
 pub use manager::{ScrapeManager, ScrapeOptions};
-pub use report::{MetricMetadata, PoolReport, TargetHealth, TargetReport, TargetStatus};
+pub use report::{PoolReport, TargetHealth, TargetReport, TargetStatus};
 pub(crate) use target::ScrapeUrl;
 
 /// An error with its causes, in one line.

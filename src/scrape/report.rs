@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use bytes::Bytes;
-use narthex_storage::{Labels, Timestamp};
+use narthex_storage::{Labels, Metadata, Timestamp};
 
-use super::exposition::{Entry, Format, MetricType, Parser, family_name, unescape_help};
+use super::exposition::{Entry, Format, Parser, family_name, unescape_help};
 use crate::self_metrics::{Counter, Family, Gauge, Registry, Summary};
 
 /// The targets of one job.
@@ -65,21 +65,10 @@ pub enum TargetHealth {
     Down,
 }
 
-/// What a target says about a metric family.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct MetricMetadata {
-    /// What it is.
-    pub kind: MetricType,
-    /// The unit, as a rule empty.
-    pub unit: String,
-    /// The help text.
-    pub help: String,
-}
-
 impl TargetReport {
     /// What the newest body says about its metric families, by family. Reads the body, so ask only
     /// when it is needed.
-    pub fn metadata(&self) -> BTreeMap<String, MetricMetadata> {
+    pub fn metadata(&self) -> BTreeMap<String, Metadata> {
         let Some((body, format)) = &self.status.body else {
             return BTreeMap::new();
         };
@@ -88,8 +77,8 @@ impl TargetReport {
 }
 
 /// What `body` says about its metric families. Lines that are no metadata are not looked at.
-fn metadata_of(body: &[u8], format: Format) -> BTreeMap<String, MetricMetadata> {
-    let mut families: BTreeMap<String, MetricMetadata> = BTreeMap::new();
+pub(super) fn metadata_of(body: &[u8], format: Format) -> BTreeMap<String, Metadata> {
+    let mut families: BTreeMap<String, Metadata> = BTreeMap::new();
     let mut parser = Parser::new(body, format);
     let breaks = memchr::memchr_iter(b'\n', body).map(|at| at + 1);
     for start in std::iter::once(0).chain(breaks) {
@@ -249,6 +238,8 @@ impl ScrapeMetrics {
 
 #[cfg(test)]
 mod tests {
+    use narthex_storage::MetricType;
+
     use super::*;
 
     #[test]
@@ -257,7 +248,7 @@ mod tests {
         let expected = BTreeMap::from([
             (
                 "a".to_owned(),
-                MetricMetadata {
+                Metadata {
                     kind: MetricType::Counter,
                     unit: String::new(),
                     help: "what\nelse".to_owned(),
@@ -265,9 +256,9 @@ mod tests {
             ),
             (
                 "b.c".to_owned(),
-                MetricMetadata {
+                Metadata {
                     kind: MetricType::Gauge,
-                    ..MetricMetadata::default()
+                    ..Metadata::default()
                 },
             ),
         ]);

@@ -11,7 +11,10 @@ use narthex_storage::{
     TargetAppender, TargetKey, Timestamp, stale_marker,
 };
 
-use super::{content_type::Exposed, exposition::Parser, line_cache::LineCache, pool::Settings};
+use super::{
+    content_type::Exposed, exposition::Parser, line_cache::LineCache, pool::Settings,
+    report::metadata_of,
+};
 use crate::relabel;
 
 /// What is known of a series' text.
@@ -29,6 +32,9 @@ pub(super) enum Known {
 
 /// Retired columns are looked for each time this many bodies were read.
 const RETIRE_EVERY: u32 = 64;
+/// What a body says of metric families is given to the store where the body before did not say it, and
+/// each time this many were read: the store forgets families without series.
+const SAY_EVERY: u32 = 64;
 
 /// What one scrape came to.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -69,6 +75,8 @@ pub(super) struct Rows {
     may_repeat: bool,
     /// Whether the row holds a whole body.
     is_filled: bool,
+    /// Whether the store has what the cached body says of metric families.
+    is_said: bool,
 }
 
 /// When each column was last seen.
@@ -122,6 +130,7 @@ impl Rows {
             report: None,
             may_repeat: false,
             is_filled: false,
+            is_said: false,
         })
     }
 
@@ -162,15 +171,26 @@ impl Rows {
         writer.flush();
         let limit = settings.job.config.limits.samples;
         let outcome = match outcome {
-            Ok(()) if limit > 0 && counts.kept > limit => Err("sample limit exceeded".to_owned()),
+            Ok(_) if limit > 0 && counts.kept > limit => Err("sample limit exceeded".to_owned()),
             other => other,
         };
         self.is_filled = outcome.is_ok();
-        if outcome.is_err() {
-            self.cache.clear();
-            self.fill_nothing(time);
+        match outcome {
+            Ok(says_more) => {
+                if says_more || !self.is_said || self.columns.body.is_multiple_of(SAY_EVERY) {
+                    for (family, metadata) in metadata_of(body, exposed.format) {
+                        self.row.metadata(&family, metadata);
+                    }
+                    self.is_said = false;
+                }
+                Ok(())
+            }
+            Err(problem) => {
+                self.cache.clear();
+                self.fill_nothing(time);
+                Err(problem)
+            }
         }
-        outcome
     }
 
     /// Begins a row at `time` without samples.
@@ -205,6 +225,7 @@ impl Rows {
         self.may_repeat = false;
         let commit = self.appender.commit(&mut self.row)?;
         self.may_repeat = self.is_filled && commit.refused.is_empty();
+        self.is_said |= self.is_filled;
         counts.exemplars_out_of_order += u64::from(commit.exemplars_out_of_order);
         for (_, refusal) in commit.refused {
             match refusal {

@@ -430,6 +430,10 @@ impl Server {
             queryable: Arc::clone(&store) as _,
             appendable: Arc::clone(&store) as _,
             exemplars,
+            metadata: {
+                let store = Arc::clone(&store);
+                Arc::new(move |family| store.metadata(family))
+            },
             head,
             cardinality: {
                 let store = Arc::clone(&store);

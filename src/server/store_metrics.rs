@@ -256,6 +256,24 @@ static METRICS: &[Metric] = &[
         value: |stats| stats.exemplars.max as f64,
     },
     Metric {
+        name: "narthex_storage_metadata_families",
+        help: "Number of metric families of which type, unit and help are kept.",
+        kind: Kind::Gauge,
+        value: |stats| stats.metadata.families as f64,
+    },
+    Metric {
+        name: "narthex_storage_metadata_bytes",
+        help: "Bytes of the names, units and help texts of these families.",
+        kind: Kind::Gauge,
+        value: |stats| stats.metadata.bytes as f64,
+    },
+    Metric {
+        name: "narthex_storage_metadata_appended_total",
+        help: "Total number of metadata of metric families that was new.",
+        kind: Kind::Counter,
+        value: |stats| stats.metadata.appended as f64,
+    },
+    Metric {
         name: "narthex_storage_superseded_bytes",
         help: "Bytes of blocks that others replaced, kept for ten minutes for whoever copies the directory.",
         kind: Kind::Gauge,

@@ -4,7 +4,7 @@
 use std::{io::Read as _, time::Duration};
 
 use http::Request;
-use narthex_storage::{Appendable as _, Exemplar, Labels, TimeRange};
+use narthex_storage::{Appendable as _, Exemplar, Labels, Metadata, MetricType, TimeRange};
 
 use super::*;
 use crate::api::{
@@ -873,10 +873,29 @@ async fn targets_are_listed_by_state() {
 #[tokio::test]
 async fn metadata_is_listed_by_family_and_by_target() {
     let site = Site::with_targets(|_| {}, pools());
+    let mut appender = site.store.appender();
+    for (family, help) in [("go_goroutines", "pushed"), ("a", "<first>"), ("a", "then")] {
+        let help = help.to_owned();
+        let metadata = Metadata {
+            kind: MetricType::Info,
+            unit: "s".to_owned(),
+            help,
+        };
+        appender.metadata(family, metadata);
+    }
     let entry = r#""type":"gauge","unit":"","help":"Number of goroutines.""#;
-    let by_family = format!(r#"{{"go_goroutines":[{{{entry}}}]}}"#);
+    let scraped = format!(r#""go_goroutines":[{{{entry}}}]"#);
+    let by_family = format!("{{{scraped}}}");
+    let newest = r#""a":[{"type":"info","unit":"s","help":"then"}"#;
+    let pushed = format!(r#"{newest},{{"type":"info","unit":"s","help":"\u003cfirst\u003e"}}]"#);
+    let all = format!("{{{pushed},{scraped}}}");
     for (path, data) in [
-        ("metadata", by_family.as_str()),
+        ("metadata", all.as_str()),
+        ("metadata?metric=a", &format!("{{{pushed}}}")),
+        (
+            "metadata?limit=1&limit_per_metric=1",
+            &format!("{{{newest}]}}"),
+        ),
         (
             "metadata?metric=go_goroutines&limit_per_metric=0",
             &by_family,

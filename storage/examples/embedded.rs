@@ -6,8 +6,9 @@
 use std::{error::Error, path::PathBuf, sync::Arc};
 
 use narthex_storage::{
-    Appendable as _, Budget, Clock, Db, DbOptions, Fs, Labels, Matcher, MemoryFs, Queryable as _,
-    RealFs, RowBuilder, Sample, Select, SystemClock, TargetKey, TimeRange, Timestamp, Wants,
+    Appendable as _, Budget, Clock, Db, DbOptions, Fs, Labels, Matcher, MemoryFs, Metadata,
+    MetricType, Queryable as _, RealFs, RowBuilder, Sample, Select, SystemClock, TargetKey,
+    TimeRange, Timestamp, Wants,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -43,6 +44,13 @@ fn run(options: &DbOptions, now: Timestamp) -> Result<Vec<String>, Box<dyn Error
         row.begin(now + minute * 60_000);
         row.set(kitchen, 21.5);
         row.set(cellar, 12.0 + 0.1 * minute as f64);
+        // What a family of metrics is; to say it again costs a comparison.
+        let metadata = Metadata {
+            kind: MetricType::Gauge,
+            unit: "celsius".to_owned(),
+            help: "Temperature of a room.".to_owned(),
+        };
+        row.metadata("temperature_celsius", metadata);
         let commit = device.commit(&mut row)?;
         lines.extend(
             commit
@@ -60,6 +68,16 @@ fn run(options: &DbOptions, now: Timestamp) -> Result<Vec<String>, Box<dyn Error
     let commit = appender.commit(true)?;
     lines.push(format!("{} samples pushed", commit.accepted));
     lines.extend(read(&db, &[Matcher::equal("room", "cellar")])?);
+    for (family, kept) in db.metadata(None) {
+        // The newest first, where sources do not agree.
+        let newest = kept.into_iter().next().map(|kept| kept.metadata);
+        let newest = newest.unwrap_or_default();
+        lines.push(format!(
+            "{family}: {}, {}",
+            newest.kind.as_str(),
+            newest.help
+        ));
+    }
 
     // What is accepted later at these times would stay. The range is inclusive on both ends.
     let doors = vec![Matcher::equal("__name__", "door_opened_total")];
@@ -129,6 +147,7 @@ mod tests {
                 "2 samples pushed",
                 r#"{__name__="door_opened_total", room="cellar"}: 2 samples, last 2"#,
                 cellar,
+                "temperature_celsius: gauge, Temperature of a room.",
                 "deleted",
                 cellar,
                 "copy",

@@ -9,7 +9,8 @@
 use std::ops::Range;
 
 use crate::{
-    AppendError, Exemplar, Histogram, Labels, Refusal, Sample, Timestamp, codec::PackedHistogram,
+    AppendError, Exemplar, Histogram, Labels, Metadata, MetadataRefusal, Refusal, Sample,
+    Timestamp, codec::PackedHistogram,
 };
 
 /// Something that can be written to.
@@ -78,8 +79,12 @@ pub trait Appender: Send {
     /// [`Refusal::Duplicate`].
     fn histograms(&mut self, series: SeriesRef, histograms: &[(Timestamp, Histogram)]);
 
+    /// Adds what is said of a metric family. It is seen together with the samples; what is kept already
+    /// costs nothing, and a refusal is for it alone.
+    fn metadata(&mut self, family: &str, metadata: Metadata);
+
     /// Appends everything added and returns once the record was handed to the kernel. With
-    /// `all_or_nothing` a single refusal keeps everything out (the refusals are still listed).
+    /// `all_or_nothing` a single refused sample keeps everything out (the refusals are still listed).
     ///
     /// # Errors
     /// [`AppendError`]: nothing of the commit was kept.
@@ -101,6 +106,8 @@ pub struct Commit {
     pub refused: Vec<(u32, Refusal)>,
     /// The number of exemplars that came before their series' newest one.
     pub exemplars_out_of_order: u32,
+    /// The metadata refused, by the order in which it was added.
+    pub metadata_refused: Vec<(u32, MetadataRefusal)>,
 }
 
 /// One row of a target, filled by the caller and emptied by [`TargetAppender::commit`].
@@ -113,6 +120,7 @@ pub struct RowBuilder {
     pub(crate) exemplars: Vec<(Column, Exemplar)>,
     /// `None`: it is invalid.
     pub(crate) histograms: Vec<(Column, Option<PackedHistogram>)>,
+    pub(crate) metadata: Vec<(String, Metadata)>,
 }
 
 impl RowBuilder {
@@ -126,6 +134,7 @@ impl RowBuilder {
         self.at.clear();
         self.exemplars.clear();
         self.histograms.clear();
+        self.metadata.clear();
     }
 
     /// The columns of the range are present with the bits of the target's previous row.
@@ -160,6 +169,12 @@ impl RowBuilder {
         self.histograms.push((column, packed));
     }
 
+    /// What the target says of a metric family, as [`Appender::metadata`]. A family of which a row says
+    /// nothing goes on as it was, so only what the target has not said before need be given.
+    pub fn metadata(&mut self, family: &str, metadata: Metadata) {
+        self.metadata.push((family.to_owned(), metadata));
+    }
+
     /// The columns that [`RowBuilder::same`] named, range by range.
     pub fn unchanged(&self) -> impl Iterator<Item = Range<Column>> + '_ {
         let ranges = self.same.iter();
@@ -174,6 +189,11 @@ impl RowBuilder {
     /// The samples given to [`RowBuilder::at`], in order.
     pub fn timed(&self) -> &[(Column, Sample)] {
         &self.at
+    }
+
+    /// What was given to [`RowBuilder::metadata`], in order.
+    pub fn families(&self) -> &[(String, Metadata)] {
+        &self.metadata
     }
 
     /// The row's time.

@@ -25,6 +25,7 @@ mod index;
 #[doc(hidden)]
 pub mod internals;
 mod layout;
+mod metadata;
 mod mmap;
 mod model;
 mod querier;
@@ -44,6 +45,7 @@ pub use error::{AppendError, Corruption, IoError, OpenError, OperationError, Rea
 pub use exemplars::{Exemplar, ExemplarStats};
 pub use index::{Cardinality, CardinalityLists};
 pub use layout::ForeignData;
+pub use metadata::{KeptMetadata, Metadata, MetadataRefusal, MetadataStats, MetricType};
 pub use mmap::Mapped;
 pub use model::{
     CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, HistogramColumns, HistogramCounts, HistogramLayout,

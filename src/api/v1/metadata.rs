@@ -1,13 +1,17 @@
-//! Metadata of metric families, as scrape targets gave it.
+//! Metadata of metric families, as scrape targets gave it, and as it was pushed.
 //!
-//! Families come in the order of their names, where Prometheus's order changes from answer to
+//! What targets give is what the active ones say now, as in Prometheus. A family of which none says
+//! anything is listed as it was pushed, newest first; Prometheus does not list it. Families come in the order of their names, where Prometheus's order changes from answer to
 //! answer.
 
+use std::collections::BTreeMap;
+
 use narthex_query::parser::parse_selector;
+use narthex_storage::KeptMetadata;
 
 use super::{Answer, ApiError, Call, Success, targets::metadata_by_family};
 use crate::api::{
-    WithMetadata,
+    TargetMetadata, WithMetadata,
     json::{Escape, push_labels, push_string},
     params::parse_integer,
 };
@@ -19,7 +23,13 @@ pub(crate) fn metadata(call: &Call) -> Answer {
     let per_metric = whole(call, "limit_per_metric")?.unwrap_or(-1);
     let metric = call.params.first("metric");
     let pools = (call.state.targets)(WithMetadata::Yes);
-    let families = metadata_by_family(&pools);
+    let mut families = metadata_by_family(&pools);
+    let kept = (call.state.open_store()?.metadata)(Some(metric).filter(|name| !name.is_empty()));
+    let pushed = pushed_by_family(kept);
+    for (name, entries) in &pushed {
+        let entries = || entries.iter().collect();
+        families.entry(name).or_insert_with(entries);
+    }
     let families = families
         .iter()
         .filter(|(name, _)| metric.is_empty() || **name == metric)
@@ -54,6 +64,24 @@ pub(crate) fn metadata(call: &Call) -> Answer {
     }
     out.push(b'}');
     Ok(success)
+}
+
+/// Of what the store keeps what was pushed, never none of a family.
+fn pushed_by_family(
+    kept: BTreeMap<String, Vec<KeptMetadata>>,
+) -> BTreeMap<String, Vec<TargetMetadata>> {
+    let pushed = kept.into_iter().map(|(family, kept)| {
+        let pushed = kept.into_iter().filter(|kept| kept.from_push);
+        let entries = pushed.map(|kept| TargetMetadata {
+            family: family.clone(),
+            kind: kept.metadata.kind.as_str(),
+            unit: kept.metadata.unit,
+            help: kept.metadata.help,
+        });
+        let entries: Vec<_> = entries.collect();
+        (family, entries)
+    });
+    pushed.filter(|(_, entries)| !entries.is_empty()).collect()
 }
 
 /// `/api/v1/targets/metadata`: `limit` counts targets.

@@ -78,7 +78,7 @@ pub struct DroppedTarget {
     pub discovered_labels: Labels,
 }
 
-/// What a target says about a metric family.
+/// What a target, or who pushes, says about a metric family.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TargetMetadata {
     /// The family.

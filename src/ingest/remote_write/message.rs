@@ -4,7 +4,7 @@
 //! looked at before memory is taken for it.
 #![deny(clippy::indexing_slicing)]
 
-use narthex_storage::{Exemplar, InvalidLabels, Labels, Sample};
+use narthex_storage::{Exemplar, InvalidLabels, Labels, Metadata, MetricType, Sample};
 use prost::Message;
 
 /// The largest message after decompression, in bytes; checked before anything is allocated for it.
@@ -14,6 +14,8 @@ pub(super) const DECODED_BYTES_MAX: usize = 32 << 20;
 pub(super) struct WriteRequest {
     #[prost(message, repeated, tag = "1")]
     pub(super) series: Vec<TimeSeries>,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) metadata: Vec<WireMetadata>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -57,6 +59,18 @@ pub(super) struct WireExemplar {
     pub(super) timestamp: i64,
 }
 
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct WireMetadata {
+    #[prost(int32, tag = "1")]
+    pub(super) kind: i32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) family: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub(super) help: Vec<u8>,
+    #[prost(bytes = "vec", tag = "5")]
+    pub(super) unit: Vec<u8>,
+}
+
 /// A body that is not a request; the text says why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -69,6 +83,8 @@ pub struct Batch {
     pub series: Vec<(Labels, Vec<Sample>)>,
     /// Exemplars and their series, as sent, without those whose labels break a rule.
     pub exemplars: Vec<(Labels, Exemplar)>,
+    /// Metric families and what is said of them, as sent, without what is not UTF-8.
+    pub metadata: Vec<(String, Metadata)>,
     /// Samples of series whose labels break a rule.
     pub skipped: u64,
 }
@@ -100,7 +116,10 @@ impl Batch {
                 "native histograms are not stored by this version: set send_native_histograms to false in the sender's remote_write".to_owned(),
             ));
         }
-        let mut batch = Self::default();
+        let mut batch = Self {
+            metadata: request.metadata.into_iter().filter_map(metadata).collect(),
+            ..Self::default()
+        };
         for series in request.series {
             let samples = series.samples.iter().map(|sample| Sample {
                 time: sample.timestamp,
@@ -136,6 +155,19 @@ fn exemplar(wire: &WireExemplar) -> Option<Exemplar> {
         time: wire.timestamp,
         is_timed: true,
     })
+}
+
+/// A family and its metadata from the wire; a type that nobody knows is an unknown one.
+fn metadata(wire: WireMetadata) -> Option<(String, Metadata)> {
+    let kind = u8::try_from(wire.kind)
+        .ok()
+        .and_then(MetricType::from_number);
+    let metadata = Metadata {
+        kind: kind.unwrap_or_default(),
+        unit: String::from_utf8(wire.unit).ok()?,
+        help: String::from_utf8(wire.help).ok()?,
+    };
+    Some((String::from_utf8(wire.family).ok()?, metadata))
 }
 
 /// The labels of a series: a label set with a metric name.

@@ -1,12 +1,12 @@
 //! Requests as senders send them. Status codes and sentences are what Prometheus 3.5.3 answers to
 //! the same bytes.
 
-use narthex_storage::{Exemplar, stale_marker};
+use narthex_storage::{Exemplar, KeptMetadata, Metadata, MetricType, stale_marker};
 
 use prost::Message as _;
 
 use super::{
-    message::{Label, TimeSeries, WireExemplar, WireSample, WriteRequest},
+    message::{Label, TimeSeries, WireExemplar, WireMetadata, WireSample, WriteRequest},
     *,
 };
 use crate::api::test_support::{NOW, Reply, Site};
@@ -45,7 +45,11 @@ fn exemplar(labels: Vec<Label>, value: f64, timestamp: i64) -> WireExemplar {
 }
 
 fn body(series: Vec<TimeSeries>) -> Vec<u8> {
-    let message = WriteRequest { series }.encode_to_vec();
+    body_with(series, Vec::new())
+}
+
+fn body_with(series: Vec<TimeSeries>, metadata: Vec<WireMetadata>) -> Vec<u8> {
+    let message = WriteRequest { series, metadata }.encode_to_vec();
     snap::raw::Encoder::new().compress_vec(&message).unwrap()
 }
 
@@ -149,6 +153,55 @@ async fn exemplars_refuse_nothing_and_go_with_their_request() {
         kept("n", &[("t", "4")], 1.0, NOW),
     ];
     assert_eq!(site.store.exemplars(), expected);
+}
+
+#[tokio::test]
+async fn metadata_is_kept_with_its_request_and_alone() {
+    let site = site();
+    let wire = |family: &[u8], kind, unit: &str, help: &[u8]| WireMetadata {
+        kind,
+        family: family.to_vec(),
+        help: help.to_vec(),
+        unit: unit.as_bytes().to_vec(),
+    };
+    let sent = vec![
+        wire(b"m", 1, "seconds", b"what <it>\nis"),
+        wire(b"n", 7, "", b""),
+        wire(b"o", 8, "", b"of a later version"),
+        wire(b"p", -1, "", b""),
+        wire(b"bad\xff", 1, "", b""),
+        wire(b"q", 1, "", b"\xff"),
+    ];
+    let of = series(&[("__name__", "m")], &[(NOW, 1.0)]);
+    for (series, metadata, status) in [
+        (vec![of], sent, 204),
+        (Vec::new(), vec![wire(b"m", 2, "", b"else")], 204),
+    ] {
+        let reply = push_with(&site, &[], body_with(series, metadata)).await;
+        assert_eq!(reply.status.as_u16(), status);
+    }
+    let kept = |kind, unit: &str, help: &str| KeptMetadata {
+        metadata: Metadata {
+            kind,
+            unit: unit.to_owned(),
+            help: help.to_owned(),
+        },
+        from_target: false,
+        from_push: true,
+    };
+    let counter = kept(MetricType::Counter, "seconds", "what <it>\nis");
+    let expected = [
+        ("m", vec![kept(MetricType::Gauge, "", "else"), counter]),
+        ("n", vec![kept(MetricType::StateSet, "", "")]),
+        (
+            "o",
+            vec![kept(MetricType::Unknown, "", "of a later version")],
+        ),
+        ("p", vec![kept(MetricType::Unknown, "", "")]),
+    ];
+    let expected = expected.map(|(family, kept)| (family.to_owned(), kept));
+    assert_eq!(site.store.families(), expected.into());
+    assert_eq!(stored(&site, "m").len(), 1);
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ mod text;
 
 pub(crate) use number::parse_float;
 
-use narthex_storage::{Labels, METRIC_NAME};
+use narthex_storage::{Labels, METRIC_NAME, MetricType};
 
 use cursor::{Cursor, go_quote};
 
@@ -37,44 +37,6 @@ pub enum Format {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ParseError(String);
-
-/// What a metric family says it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub enum MetricType {
-    /// Only goes up, or starts again.
-    Counter,
-    /// Any value.
-    Gauge,
-    /// Buckets, sum and count.
-    Histogram,
-    /// Buckets of a value that may go down.
-    GaugeHistogram,
-    /// Quantiles, sum and count.
-    Summary,
-    /// Labels that tell about the target.
-    Info,
-    /// A set of exclusive states.
-    StateSet,
-    /// Not said.
-    #[default]
-    Unknown,
-}
-
-impl MetricType {
-    /// The name used in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-            Self::GaugeHistogram => "gaugehistogram",
-            Self::Summary => "summary",
-            Self::Info => "info",
-            Self::StateSet => "stateset",
-            Self::Unknown => "unknown",
-        }
-    }
-}
 
 /// One line of an exposition.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -104,6 +104,42 @@ fn a_vanished_series_ends_with_a_marker_and_a_bad_body_ends_all() {
 }
 
 #[test]
+fn metadata_is_handed_over_when_a_body_says_something_new() {
+    let mut feed = Feed::new(|_| {});
+    let a = "# HELP a the\\na\n# TYPE a counter\na 1\n";
+    let b = "# TYPE b gauge\nb 1\n";
+    let said_a = "a counter the\na";
+    for (body, said) in [
+        (format!("{a}{b}"), vec![said_a, "b gauge "]),
+        (format!("{a}{b}"), vec![]),
+        (format!("{a}b 2\n"), vec![]),
+        (format!("# any\n{b}{a}"), vec![said_a, "b gauge "]),
+        // One line less, and one that is new: all of the body's families are given.
+        (
+            format!("# HELP b the b\n{b}{a}"),
+            vec![said_a, "b gauge the b"],
+        ),
+        // Nothing of a bad body, and everything of the next.
+        (format!("# HELP b other\n{a}x y\n"), vec![]),
+        (a.to_owned(), vec![said_a]),
+        (a.to_owned(), vec![]),
+    ] {
+        let is_good = !body.contains('x');
+        assert_eq!(feed.body(&body).is_ok(), is_good, "{body}");
+        assert_eq!(feed.store.families(), said, "{body}");
+    }
+    feed.rows.forget_lines();
+    feed.body(a).unwrap();
+    assert_eq!(feed.store.families(), [said_a]);
+    // Now and then all of it is given again.
+    let again = (0..128).filter(|_| {
+        feed.body(a).unwrap();
+        !feed.store.families().is_empty()
+    });
+    assert_eq!(again.count(), 2);
+}
+
+#[test]
 fn the_second_sample_of_a_series_in_a_body_is_refused_and_counted() {
     let mut feed = Feed::new(|_| {});
     let expected = Counts {

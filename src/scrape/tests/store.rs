@@ -7,8 +7,8 @@ use std::{
 };
 
 use narthex_storage::{
-    AppendError, Appendable, Appender, Column, Commit, Labels, Refusal, RowBuilder, TargetAppender,
-    TargetKey, Timestamp, is_stale_marker, stale_marker,
+    AppendError, Appendable, Appender, Column, Commit, Labels, Metadata, Refusal, RowBuilder,
+    TargetAppender, TargetKey, Timestamp, is_stale_marker, stale_marker,
 };
 
 /// Samples by series, in the order in which they were kept.
@@ -25,6 +25,8 @@ struct State {
     /// Values that were handed over as unchanged.
     repeated: usize,
     columns: usize,
+    /// Family, type and help, as they were handed over.
+    families: Vec<String>,
 }
 
 impl MemoryStore {
@@ -34,6 +36,11 @@ impl MemoryStore {
 
     pub(super) fn series(&self) -> Series {
         self.0.lock().unwrap().series.clone()
+    }
+
+    /// The metadata that was handed over since it was last asked for.
+    pub(super) fn families(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap().families)
     }
 
     pub(super) fn commits(&self) -> usize {
@@ -173,6 +180,12 @@ impl TargetAppender for MemoryTarget {
                 Err(refusal) => commit.refused.push((0, refusal)),
             }
         }
+        let families = row.families().iter();
+        state.families.extend(families.map(|(family, metadata)| {
+            let Metadata { kind, unit, help } = metadata;
+            assert_eq!(unit, "", "the text format has none");
+            format!("{family} {} {help}", kind.as_str())
+        }));
         self.previous = present;
         state.commits += 1;
         row.begin(0);

@@ -46,6 +46,8 @@ const GAPS: u8 = 0x08;
 const BEHIND: u8 = 0x10;
 /// A page of native histograms.
 const HISTOGRAMS: u8 = 0x20;
+/// Reserved: a second time column, of start timestamps.
+const START_TIMES: u8 = 0x40;
 const KNOWN_FLAGS: u8 = CONSTANT | MAY_BE_STALE | PART | GAPS | BEHIND | HISTOGRAMS;
 
 /// A page of a series: up to 1024 values, or histograms, at timestamps of one time column.
@@ -244,6 +246,11 @@ impl State {
         times_table: &[u8],
     ) -> Result<PageRef, CodecError> {
         let flags = cursor.u8("the flags of a page")?;
+        if flags & START_TIMES != 0 {
+            return Err(CodecError {
+                expected: "a page without start timestamps, which only a later version reads",
+            });
+        }
         let is_placed = flags & (BEHIND | HISTOGRAMS) != 0;
         if flags & !KNOWN_FLAGS != 0 || (flags & CONSTANT != 0 && is_placed) {
             return Err(CodecError {

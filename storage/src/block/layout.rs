@@ -73,7 +73,10 @@ impl SectionKind {
     }
 }
 
-/// Appends a header: magic, version, level, zeros, first and last commit, generation, zeros, crc32c.
+/// Reserved among the header's features: pages may have start timestamps.
+const START_TIMES: u8 = 1;
+
+/// Appends a header: magic, version, level, features (none), zeros, first and last commit, generation, zeros, crc32c.
 pub(super) fn write_header(name: BlockName, level: u8, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend(HEADER_MAGIC);
@@ -109,7 +112,12 @@ pub(super) fn read_header(bytes: &[u8]) -> Result<(BlockName, u8), CodecError> {
             expected: "a block of version 1",
         });
     }
-    let [level, zeros @ ..] = cursor.array::<4>(expected)?;
+    let [level, features, zeros @ ..] = cursor.array::<4>(expected)?;
+    if features & START_TIMES != 0 {
+        return Err(CodecError {
+            expected: "a block without start timestamps, which only a later version reads",
+        });
+    }
     let name = BlockName {
         first: cursor.u64(expected)?,
         last: cursor.u64(expected)?,
@@ -117,7 +125,8 @@ pub(super) fn read_header(bytes: &[u8]) -> Result<(BlockName, u8), CodecError> {
     };
     let is_valid = level <= LEVEL_MAX
         && name.first <= name.last
-        && zeros == [0; 3]
+        && features == 0
+        && zeros == [0; 2]
         && cursor.rest().iter().all(|byte| *byte == 0);
     is_valid.then_some((name, level)).ok_or(CodecError {
         expected: "a block header with a known level and commits in order",

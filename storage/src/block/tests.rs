@@ -238,6 +238,32 @@ fn a_block_has_the_name_in_its_header() {
     assert!(matches!(error, OpenError::Corruption(_)), "{error}");
 }
 
+#[test]
+fn start_timestamps_are_refused_by_name() {
+    let fs = memory();
+    let (written, _) = write_sample(&fs, 0);
+    let mut bytes = fs.read(&written.path).unwrap();
+    // What a later version may write: a feature that a reader must know.
+    bytes[13] = 1;
+    let sum = crc32c::crc32c(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&sum.to_le_bytes());
+    fs.remove_file(&written.path).unwrap();
+    fs.create(&written.path).unwrap().append(&bytes).unwrap();
+    let error = Block::open(&fs, &written.path, written.bytes).unwrap_err();
+    let OpenError::Corruption(refused) = error else {
+        panic!("{error}");
+    };
+    let expected = "a block without start timestamps, which only a later version reads";
+    assert_eq!(refused.expected, expected);
+    // The directory of a series with a page that has the flag.
+    let section = [0, 0, 0, 0, 0, 0, 0, 0, 1, 0x41, 0, 0x20];
+    let mut pages = directory::Pages::new(&section, &[], 1);
+    pages.seek(0).unwrap();
+    let error = pages.next().unwrap().unwrap_err();
+    let refused = "a page without start timestamps, which only a later version reads";
+    assert_eq!(error.expected, refused);
+}
+
 /// A page to write: its clock, where it begins, whether values are kept, the values.
 #[derive(Debug, Clone)]
 struct Written {

@@ -12,7 +12,7 @@ mod snapshot;
 mod tombstones;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -22,14 +22,15 @@ use std::{
 };
 
 use crate::{
-    AppendError, Appendable, Appender, Clock, Exemplar, ExemplarStats, Fs, Labels, Matcher,
-    OpenError, OperationError, Querier, Queryable, ReadError, TargetAppender, TargetKey, TimeRange,
-    Timestamp,
+    AppendError, Appendable, Appender, Clock, Exemplar, ExemplarStats, Fs, KeptMetadata, Labels,
+    Matcher, MetadataStats, OpenError, OperationError, Querier, Queryable, ReadError,
+    TargetAppender, TargetKey, TimeRange, Timestamp,
     error::IoError,
     exemplars::Exemplars,
     head::{Head, HeadAppender, HeadTargetAppender, Known, Replay},
     index::CardinalityLists,
     layout::{self, ForeignData, Layout},
+    metadata::MetricMetadata,
     read::{Catalog, Found, Sealed, StoreQuerier},
     wal::{self, ClosedSegment, Covered, Damage, SideFile, Wal},
 };
@@ -196,6 +197,8 @@ pub struct DbStats {
     pub tombstones: u64,
     /// What there is of exemplars.
     pub exemplars: ExemplarStats,
+    /// What there is of metadata.
+    pub metadata: MetadataStats,
     /// Bytes of the log.
     pub wal_bytes: u64,
     /// The number of the log segment that is written.
@@ -316,13 +319,19 @@ impl Db {
                 damage: Vec::new(),
             }
         };
+        let metadata = MetricMetadata::default();
+        let metadata_beside = metadata.load(&**fs, &layout.ours)?;
         let covered = Covered {
             commit: catalog.sealed,
-            segment: beside.first_segment,
+            segment: beside.first_segment.min(metadata_beside.first_segment),
         };
         let segments = wal::read_folder(&**fs, &layout.wal, covered, |segment, record| {
             exemplars.replay(&record);
-            replay.apply(segment, record)
+            replay.apply(segment, record)?;
+            if let Some((commit, of_families)) = record.metadata() {
+                metadata.replay(commit, of_families);
+            }
+            Ok(())
         })?;
         // A snapshot has files beside a log, and none of its segments.
         let mut number = match covered.segment {
@@ -337,6 +346,7 @@ impl Db {
             blocks_restored: left_out.restored,
             wal_damage: beside.damage,
         };
+        report.wal_damage.extend(metadata_beside.damage);
         for segment in segments {
             number = number.max(segment.number);
             let removed = segment.bytes == 0 && !segment.damage.is_empty();
@@ -351,6 +361,10 @@ impl Db {
             }
         }
         let last_commit = replay.sequence();
+        if metadata.end_at(last_commit) {
+            // A number is not used twice for what the log and the file say.
+            metadata.save(&**fs, &layout.ours, number + 1)?;
+        }
         let wal = Wal::begin(
             Arc::clone(fs),
             Arc::clone(clock),
@@ -382,6 +396,7 @@ impl Db {
                 options.series_max,
                 options.out_of_order_window_ms,
                 exemplars,
+                metadata,
             )),
             retention: Mutex::new(Retention {
                 time_ms: options.retention_time_ms,
@@ -507,6 +522,13 @@ impl Db {
         self.head.exemplars.select(selectors, range)
     }
 
+    /// What is said of one metric family, or of all, by family; of each the newest few that differ, newest
+    /// first. A family none of whose series is in the store is forgotten at the second seal after something
+    /// new was said of it.
+    pub fn metadata(&self, family: Option<&str>) -> BTreeMap<String, Vec<KeptMetadata>> {
+        self.head.metadata.read(family, self.head.visible())
+    }
+
     /// Writes the files beside the log when a segment of it has ended or a seal has made it superfluous,
     /// and notes since when it is.
     fn save_beside(&self, maintenance: &mut Maintenance) -> Result<(), IoError> {
@@ -524,6 +546,14 @@ impl Db {
                 .exemplars
                 .save(&*self.fs, &self.layout.ours, segment)?;
         }
+        let metadata = &self.head.metadata;
+        // Whoever cannot read all names forgets nothing.
+        if !metadata.is_empty()
+            && let Ok(names) = self.head.catalog().metric_names()
+        {
+            metadata.forget(&names, maintenance.covered.commit);
+        }
+        metadata.save(&*self.fs, &self.layout.ours, segment)?;
         maintenance.covered = covered;
         let now = self.clock.monotonic();
         maintenance.earlier.push_back((now, covered));
@@ -590,6 +620,7 @@ impl Db {
             size_retentions: get(&self.counters.size_retentions),
             tombstones: get(&self.counters.tombstones),
             exemplars: self.head.exemplars.stats(),
+            metadata: self.head.metadata.stats(),
             wal_bytes,
             wal_segment,
             wal_write_failures: get(&counters.wal_write_failures),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{Db, tombstones};
-use crate::{Fs, OperationError, Timestamp, error::IoError, exemplars, layout::Layout};
+use crate::{Fs, OperationError, Timestamp, error::IoError, exemplars, layout::Layout, metadata};
 
 /// Ends the name of a snapshot that is being made.
 const UNFINISHED: &str = ".tmp";
@@ -44,7 +44,7 @@ impl Db {
                 fs.hard_link(block.path(), &file)?;
             }
             let entries = fs.list(&self.layout.ours)?;
-            for file in ["format", tombstones::FILE, exemplars::FILE] {
+            for file in ["format", tombstones::FILE, exemplars::FILE, metadata::FILE] {
                 if entries.iter().any(|entry| entry.name == file) {
                     fs.hard_link(&self.layout.ours.join(file), &copy.ours.join(file))?;
                 }

@@ -10,8 +10,8 @@ use super::{
     target::TargetWriter,
 };
 use crate::{
-    AppendError, Appender, Column, Commit, Exemplar, Histogram, Labels, Refusal, RowBuilder,
-    Sample, SeriesRef, TargetAppender, TargetKey, Timestamp,
+    AppendError, Appender, Column, Commit, Exemplar, Histogram, Labels, Metadata, Refusal,
+    RowBuilder, Sample, SeriesRef, TargetAppender, TargetKey, Timestamp,
     codec::{PackedHistogram, PackedSample},
     wal::{WriteFailure, encode_exemplars},
 };
@@ -127,6 +127,7 @@ pub(crate) struct HeadAppender {
     /// Labels of the series, exemplar.
     exemplars: Vec<(Labels, Exemplar)>,
     histograms: Vec<PushedHistogram>,
+    metadata: Vec<(String, Metadata)>,
 }
 
 impl HeadAppender {
@@ -140,6 +141,7 @@ impl HeadAppender {
             samples: Vec::new(),
             exemplars: Vec::new(),
             histograms: Vec::new(),
+            metadata: Vec::new(),
         }
     }
 }
@@ -226,12 +228,17 @@ impl Appender for HeadAppender {
         }
     }
 
+    fn metadata(&mut self, family: &str, metadata: Metadata) {
+        self.metadata.push((family.to_owned(), metadata));
+    }
+
     fn commit(mut self: Box<Self>, all_or_nothing: bool) -> Result<Commit, AppendError> {
         let (_, outcome) = self.head.commit(Work::Push(Push {
             bounds: self.bounds,
             known: self.known.clone(),
             samples: std::mem::take(&mut self.samples),
             histograms: std::mem::take(&mut self.histograms),
+            metadata: std::mem::take(&mut self.metadata),
             all_or_nothing,
         }));
         match outcome {

@@ -22,9 +22,11 @@ use super::{
     target::TargetWriter,
 };
 use crate::{
-    AppendError, Commit, Labels, Refusal, RowBuilder, STALE_MARKER_BITS, Sample, Timestamp,
+    AppendError, Commit, Labels, Metadata, Refusal, RowBuilder, STALE_MARKER_BITS, Sample,
+    Timestamp,
     codec::PackedSample,
     error::IoError,
+    metadata::{LoggedMetadata, Origins},
     wal::{
         Change, RECORD_BYTES_MAX, RowRecord, WriteFailure, encode_row, encode_series, encode_solo,
     },
@@ -49,6 +51,7 @@ pub(super) struct Push {
     /// Number of the series, sample.
     pub(super) samples: Vec<(u32, Sample)>,
     pub(super) histograms: Vec<PushedHistogram>,
+    pub(super) metadata: Vec<(String, Metadata)>,
     pub(super) all_or_nothing: bool,
 }
 
@@ -118,6 +121,7 @@ struct Logged {
     has_presence: bool,
     /// Samples with times of their own, by the number of the series.
     solo: Vec<(u32, Sample)>,
+    metadata: Vec<LoggedMetadata>,
 }
 
 struct StagedPush {
@@ -125,6 +129,7 @@ struct StagedPush {
     samples: Vec<(u32, Sample)>,
     histograms: Vec<(u32, PackedSample)>,
     histograms_accepted: u32,
+    metadata: Vec<LoggedMetadata>,
     commit: Commit,
 }
 
@@ -399,6 +404,8 @@ impl Head {
         }
         drop(sides);
         drop(tables);
+        let (mut metadata, refused) = self.metadata.judge(&push.metadata, Origins::PUSH);
+        commit.metadata_refused = refused;
         if push.all_or_nothing && !commit.refused.is_empty() {
             self.revert(undo.split_off(mark));
             let tables = self.states.tables();
@@ -411,18 +418,20 @@ impl Head {
             samples.clear();
             histograms.clear();
             histograms_accepted = 0;
+            metadata.clear();
             commit.accepted = 0;
         }
-        if !samples.is_empty() || !histograms.is_empty() {
+        if !samples.is_empty() || !histograms.is_empty() || !metadata.is_empty() {
             state.sequence += 1;
             self.define(state, records, undefined.into_iter());
-            encode_solo(records, state.sequence, &samples, &histograms);
+            encode_solo(records, state.sequence, &samples, &histograms, &metadata);
         }
         StagedPush {
             number: state.sequence,
             samples,
             histograms,
             histograms_accepted,
+            metadata,
             commit,
         }
     }
@@ -640,9 +649,12 @@ impl Head {
         }
         let same_presence = !reset && equal_words(&writer.present, present.words());
         let present_runs = (has_row && !same_presence).then(|| runs(present.words()));
+        let (metadata, refused) = self.metadata.judge(&row.metadata, Origins::TARGET);
+        commit.metadata_refused = refused;
         let mut record = Logged {
             commit: 0,
             solo,
+            metadata,
             has_row,
             is_reset: reset && has_row,
             has_presence: present_runs.is_some(),
@@ -650,7 +662,8 @@ impl Head {
         if !as_row {
             now.union(&writer.tracked);
         }
-        if has_row || !record.solo.is_empty() || !histograms.kept.is_empty() {
+        let has_rest = !record.solo.is_empty() || !record.metadata.is_empty();
+        if has_row || has_rest || !histograms.kept.is_empty() {
             state.sequence += 1;
             record.commit = state.sequence;
             let bound = bindings.iter().map(|(_, id)| *id);
@@ -673,6 +686,7 @@ impl Head {
                 changed: &changed,
                 solo: &record.solo,
                 histograms: &histograms.kept,
+                metadata: &record.metadata,
                 has_row,
             };
             encode_row(records, &logged);
@@ -699,6 +713,7 @@ impl Head {
             Staged::Push(push) => {
                 self.publish_solo(push.number, &push.samples);
                 self.publish_histograms(push.number, push.histograms);
+                self.metadata.publish(push.number, &push.metadata);
                 (push.commit, push.histograms_accepted)
             }
             Staged::Row(row) => {
@@ -764,6 +779,7 @@ impl Head {
         writer.release_retired();
         self.publish_solo(row.record.commit, &row.record.solo);
         self.publish_histograms(row.record.commit, row.histograms.kept);
+        (self.metadata).publish(row.record.commit, &row.record.metadata);
         row.commit
     }
 

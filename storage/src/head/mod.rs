@@ -30,7 +30,10 @@ use std::{
     },
 };
 
-use crate::{Labels, Refusal, TargetKey, Timestamp, exemplars::Exemplars, read::Catalog, wal::Wal};
+use crate::{
+    Labels, Refusal, TargetKey, Timestamp, exemplars::Exemplars, metadata::MetricMetadata,
+    read::Catalog, wal::Wal,
+};
 
 pub(crate) use append::{HeadAppender, HeadTargetAppender};
 pub(crate) use histograms::HistogramSample;
@@ -78,6 +81,7 @@ pub(crate) struct Head {
     pruned: AtomicU64,
     pub(crate) counters: Counters,
     pub(crate) exemplars: Exemplars,
+    pub(crate) metadata: MetricMetadata,
     series_max: Option<usize>,
     pub(crate) states: States,
     pub(crate) histograms: Histograms,
@@ -169,6 +173,7 @@ impl Head {
         series_max: Option<usize>,
         out_of_order_window_ms: i64,
         exemplars: Exemplars,
+        metadata: MetricMetadata,
     ) -> Self {
         let parts = replay.finish();
         Self {
@@ -201,6 +206,7 @@ impl Head {
             catalog: RwLock::new(Arc::new(catalog)),
             counters: Counters::default(),
             exemplars,
+            metadata,
             series_max,
         }
     }

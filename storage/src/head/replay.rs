@@ -267,6 +267,7 @@ impl Replay {
                 commit,
                 samples,
                 histograms,
+                ..
             } => self.solo(commit, samples, histograms),
             Record::Row(row) if row.commit <= self.sealed => {
                 if self.row(&row).is_err() {

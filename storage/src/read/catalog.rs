@@ -4,14 +4,15 @@
 //! removed meanwhile stays readable.
 
 use std::{
-    ops::Range,
+    collections::HashSet,
+    ops::{ControlFlow, Range},
     sync::{Arc, OnceLock},
 };
 
 use roaring::RoaringBitmap;
 
 use crate::{
-    Corruption, Kind, Matcher, TimeRange, Timestamp,
+    Corruption, Kind, METRIC_NAME, Matcher, TimeRange, Timestamp,
     block::{Block, FrameBuffer, PageRef},
     codec::PackedHistogram,
     head::Known,
@@ -184,6 +185,25 @@ impl Sealed {
 }
 
 impl Catalog {
+    /// The metric names of all series, of those too whose samples are deleted or gone.
+    pub(crate) fn metric_names(&self) -> Result<HashSet<String>, Corruption> {
+        let mut names = HashSet::new();
+        let mut each = |name: &str| {
+            if !names.contains(name) {
+                names.insert(name.to_owned());
+            }
+            ControlFlow::Continue(())
+        };
+        let base = self.known.base().map(|base| base.block());
+        for block in self.blocks.iter().map(|sealed| &sealed.block).chain(base) {
+            let read = block.index().label_values(METRIC_NAME, None, &mut each);
+            read.map_err(|error| block.index_damaged(error))?;
+        }
+        let created = self.known.delta();
+        created.label_values(METRIC_NAME, None, &mut each);
+        Ok(names)
+    }
+
     /// Time and bits of a series' newest sample in a block.
     pub(crate) fn newest_sample(&self, id: u32) -> Result<Option<(Timestamp, u64)>, Corruption> {
         let Some(labels) = self.known.labels(id) else {

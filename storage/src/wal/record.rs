@@ -5,8 +5,9 @@
 
 use super::{change::Change, frame::put_record};
 use crate::{
-    Exemplar, Labels, Sample, Timestamp,
+    Exemplar, Labels, Metadata, MetricType, Sample, Timestamp,
     codec::{CodecError, Cursor, PackedHistogram, PackedSample, put_varint, put_zigzag},
+    metadata::{LoggedMetadata, Origins},
 };
 
 const KIND_SERIES: u8 = 1;
@@ -14,15 +15,25 @@ const KIND_ROW: u8 = 2;
 const KIND_SOLO: u8 = 3;
 const KIND_EXEMPLARS: u8 = 4;
 const KIND_END: u8 = 5;
+/// As [`KIND_HISTOGRAMS`], and with metadata.
+const KIND_METADATA: u8 = 6;
 /// As [`KIND_SOLO`], and with histograms.
 const KIND_HISTOGRAMS: u8 = 7;
+/// Reserved: as [`KIND_METADATA`], and with start timestamps.
+const KIND_START_TIMES: u8 = 8;
 
 const ROW_RESET: u8 = 1;
 const ROW_PRESENCE: u8 = 2;
 const ROW_VALUES: u8 = 4;
 const ROW_SOLO: u8 = 8;
 const ROW_HISTOGRAMS: u8 = 16;
-const ROW_FLAGS: u8 = 31;
+const ROW_METADATA: u8 = 32;
+const ROW_FLAGS: u8 = 63;
+/// Reserved: start timestamps follow.
+const ROW_START_TIMES: u8 = 64;
+
+/// The type of a family is in the bits below.
+const METADATA_ORIGINS_SHIFT: u32 = 4;
 
 const COLUMNS_GAPS: u8 = 0;
 const COLUMNS_RUNS: u8 = 1;
@@ -35,16 +46,30 @@ pub(crate) enum Record<'a> {
     Series(&'a [(u32, Labels)]),
     /// One commit of a target.
     Row(RowRecord<'a>),
-    /// One commit of pushed samples: number of the series, sample.
+    /// One commit of pushed samples: number of the series, sample. In a file beside the log, only metadata.
     Solo {
         commit: u64,
         samples: &'a [(u32, Sample)],
         histograms: &'a [(u32, PackedSample)],
+        metadata: &'a [LoggedMetadata],
     },
     /// Exemplars that were accepted, each with the labels of its series.
     Exemplars(&'a [(Labels, Exemplar)]),
     /// Nothing follows; only in files beside the log.
     End,
+}
+
+impl<'a> Record<'a> {
+    /// The number of a commit and what it says of metric families.
+    pub(crate) fn metadata(&self) -> Option<(u64, &'a [LoggedMetadata])> {
+        match *self {
+            Self::Row(row) => Some((row.commit, row.metadata)),
+            Self::Solo {
+                commit, metadata, ..
+            } => Some((commit, metadata)),
+            Self::Series(_) | Self::Exemplars(_) | Self::End => None,
+        }
+    }
 }
 
 /// One commit of a target.
@@ -70,7 +95,9 @@ pub(crate) struct RowRecord<'a> {
     pub(crate) solo: &'a [(u32, Sample)],
     /// Histograms, likewise.
     pub(crate) histograms: &'a [(u32, PackedSample)],
-    /// False when the commit has samples with times of their own only.
+    /// Of metric families, what is new.
+    pub(crate) metadata: &'a [LoggedMetadata],
+    /// False when the commit has samples with times of their own, or metadata, only.
     pub(crate) has_row: bool,
 }
 
@@ -100,7 +127,8 @@ pub(crate) fn encode_row(out: &mut Vec<u8>, row: &RowRecord<'_>) {
                 | flag(row.present.is_some(), ROW_PRESENCE)
                 | flag(row.has_row, ROW_VALUES)
                 | flag(!row.solo.is_empty(), ROW_SOLO)
-                | flag(!row.histograms.is_empty(), ROW_HISTOGRAMS),
+                | flag(!row.histograms.is_empty(), ROW_HISTOGRAMS)
+                | flag(!row.metadata.is_empty(), ROW_METADATA),
         );
         put_zigzag(row.time, out);
         match row.reset {
@@ -124,6 +152,9 @@ pub(crate) fn encode_row(out: &mut Vec<u8>, row: &RowRecord<'_>) {
         if !row.histograms.is_empty() {
             put_histograms(out, row.histograms);
         }
+        if !row.metadata.is_empty() {
+            put_metadata(out, row.metadata);
+        }
     });
 }
 
@@ -132,18 +163,21 @@ pub(crate) fn encode_solo(
     commit: u64,
     samples: &[(u32, Sample)],
     histograms: &[(u32, PackedSample)],
+    metadata: &[LoggedMetadata],
 ) {
-    let has_histograms = !histograms.is_empty();
-    let kind = if has_histograms {
-        KIND_HISTOGRAMS
-    } else {
-        KIND_SOLO
+    let kind = match (histograms, metadata) {
+        ([], []) => KIND_SOLO,
+        (_, []) => KIND_HISTOGRAMS,
+        _ => KIND_METADATA,
     };
     put_record(out, kind, |out| {
         put_varint(commit, out);
         put_samples(out, samples);
-        if has_histograms {
+        if kind != KIND_SOLO {
             put_histograms(out, histograms);
+        }
+        if kind == KIND_METADATA {
+            put_metadata(out, metadata);
         }
     });
 }
@@ -302,6 +336,16 @@ fn put_histograms(out: &mut Vec<u8>, histograms: &[(u32, PackedSample)]) {
     }
 }
 
+fn put_metadata(out: &mut Vec<u8>, metadata: &[LoggedMetadata]) {
+    put_varint(metadata.len() as u64, out);
+    for logged in metadata {
+        put_text(out, &logged.family);
+        out.push(logged.metadata.kind.number() | logged.origins.number() << METADATA_ORIGINS_SHIFT);
+        put_text(out, &logged.metadata.unit);
+        put_text(out, &logged.metadata.help);
+    }
+}
+
 fn put_text(out: &mut Vec<u8>, text: &str) {
     put_varint(text.len() as u64, out);
     out.extend_from_slice(text.as_bytes());
@@ -318,18 +362,25 @@ pub(super) struct Buffers {
     solo: Vec<(u32, Sample)>,
     exemplars: Vec<(Labels, Exemplar)>,
     histograms: Vec<(u32, PackedSample)>,
+    metadata: Vec<LoggedMetadata>,
 }
 
 type Result<T> = std::result::Result<T, CodecError>;
 
 const RECORD: &str = "a well-formed record";
 const BAD: CodecError = CodecError { expected: RECORD };
+/// What nobody writes yet.
+const START_TIMES: CodecError = CodecError {
+    expected: "a record without start timestamps, which only a later version reads",
+};
 
 /// The commit number of a record, if it has one; nothing else of it is read.
 pub(super) fn commit_of(record: &[u8]) -> Option<u64> {
     let mut input = Cursor::new(record);
     match input.u8(RECORD) {
-        Ok(KIND_ROW | KIND_SOLO | KIND_HISTOGRAMS) => input.varint(RECORD).ok(),
+        Ok(KIND_ROW | KIND_SOLO | KIND_METADATA | KIND_HISTOGRAMS | KIND_START_TIMES) => {
+            input.varint(RECORD).ok()
+        }
         _ => None,
     }
 }
@@ -343,17 +394,22 @@ pub(super) fn decode<'a>(record: &'a [u8], buffers: &'a mut Buffers) -> Result<R
             Record::Series(&buffers.series)
         }
         KIND_ROW => Record::Row(row(&mut input, buffers)?),
-        kind @ (KIND_SOLO | KIND_HISTOGRAMS) => {
+        kind @ (KIND_SOLO | KIND_METADATA | KIND_HISTOGRAMS) => {
             let commit = input.varint(RECORD)?;
             samples(&mut input, &mut buffers.solo)?;
             buffers.histograms.clear();
-            if kind == KIND_HISTOGRAMS {
+            if kind != KIND_SOLO {
                 histograms(&mut input, &mut buffers.histograms)?;
+            }
+            buffers.metadata.clear();
+            if kind == KIND_METADATA {
+                metadata(&mut input, &mut buffers.metadata)?;
             }
             Record::Solo {
                 commit,
                 samples: &buffers.solo,
                 histograms: &buffers.histograms,
+                metadata: &buffers.metadata,
             }
         }
         KIND_EXEMPLARS => {
@@ -361,6 +417,7 @@ pub(super) fn decode<'a>(record: &'a [u8], buffers: &'a mut Buffers) -> Result<R
             Record::Exemplars(&buffers.exemplars)
         }
         KIND_END => Record::End,
+        KIND_START_TIMES => return Err(START_TIMES),
         _ => return Err(BAD),
     };
     if !input.rest().is_empty() {
@@ -441,6 +498,9 @@ fn row<'a>(input: &mut Cursor<'a>, buffers: &'a mut Buffers) -> Result<RowRecord
     let flags = input.u8(RECORD)?;
     let has = |flag: u8| flags & flag != 0;
     let has_row = has(ROW_VALUES);
+    if has(ROW_START_TIMES) {
+        return Err(START_TIMES);
+    }
     if flags > ROW_FLAGS || (!has_row && (has(ROW_RESET) || has(ROW_PRESENCE))) {
         return Err(BAD);
     }
@@ -478,6 +538,10 @@ fn row<'a>(input: &mut Cursor<'a>, buffers: &'a mut Buffers) -> Result<RowRecord
     if has(ROW_HISTOGRAMS) {
         histograms(input, &mut buffers.histograms)?;
     }
+    buffers.metadata.clear();
+    if has(ROW_METADATA) {
+        metadata(input, &mut buffers.metadata)?;
+    }
     Ok(RowRecord {
         commit,
         target,
@@ -489,6 +553,7 @@ fn row<'a>(input: &mut Cursor<'a>, buffers: &'a mut Buffers) -> Result<RowRecord
         changed: &buffers.changed,
         solo: &buffers.solo,
         histograms: &buffers.histograms,
+        metadata: &buffers.metadata,
         has_row,
     })
 }
@@ -592,6 +657,24 @@ fn histograms(input: &mut Cursor<'_>, out: &mut Vec<(u32, PackedSample)>) -> Res
         let len = count(input)?;
         let histogram = PackedHistogram::read(input.take(len, RECORD)?)?;
         out.push((series, PackedSample { time, histogram }));
+    }
+    Ok(())
+}
+
+fn metadata(input: &mut Cursor<'_>, out: &mut Vec<LoggedMetadata>) -> Result<()> {
+    out.clear();
+    for _ in 0..count(input)? {
+        let family = text(input)?.to_owned();
+        let byte = input.u8(RECORD)?;
+        let kind = byte & ((1 << METADATA_ORIGINS_SHIFT) - 1);
+        let kind = MetricType::from_number(kind).ok_or(BAD)?;
+        let origins = Origins::from_number(byte >> METADATA_ORIGINS_SHIFT).ok_or(BAD)?;
+        let (unit, help) = (text(input)?.to_owned(), text(input)?.to_owned());
+        out.push(LoggedMetadata {
+            family,
+            origins,
+            metadata: Metadata { kind, unit, help },
+        });
     }
     Ok(())
 }

@@ -4,9 +4,10 @@ use std::{path::Path, sync::Arc};
 
 use super::*;
 use crate::{
-    Counts, Exemplar, Fs, Histogram, HistogramCounts, HistogramLayout, Labels, MemoryFs, ResetHint,
-    STALE_MARKER_BITS, Sample, Span, SystemClock,
+    Counts, Exemplar, Fs, Histogram, HistogramCounts, HistogramLayout, Labels, MemoryFs, Metadata,
+    MetricType, ResetHint, STALE_MARKER_BITS, Sample, Span, SystemClock,
     codec::{PackedHistogram, PackedSample},
+    metadata::{LoggedMetadata, Origins},
 };
 
 /// A row of 80 columns, every third of them changed.
@@ -28,6 +29,7 @@ fn row(commit: u64, previous: u64, reset: Option<&str>) -> Vec<u8> {
         changed: &changed,
         solo: &[],
         histograms: &[],
+        metadata: &[],
         has_row: true,
     };
     encode_row(&mut out, &row);
@@ -46,6 +48,7 @@ fn solo(commit: u64) -> Vec<u8> {
                 value: 0.1,
             },
         )],
+        &[],
         &[],
     );
     out
@@ -434,9 +437,89 @@ fn histograms_have_the_documented_bytes() {
     expected.extend(STALE_MARKER_BITS.to_le_bytes());
     expected.extend([4, 0, 0, 0, 0, 0, 0]);
     let mut record = Vec::new();
-    encode_solo(&mut record, 5, &[], &histograms()[..2]);
+    encode_solo(&mut record, 5, &[], &histograms()[..2], &[]);
     let (record, _) = frame::split_record(&record).unwrap();
     assert_eq!(record, expected);
+}
+
+/// The example of `docs/wal.md`.
+fn example_metadata() -> Vec<LoggedMetadata> {
+    let logged = |family: &str, origins, kind, unit: &str, help: &str| LoggedMetadata {
+        family: family.to_owned(),
+        origins: Origins::from_number(origins).unwrap(),
+        metadata: Metadata {
+            kind,
+            unit: unit.to_owned(),
+            help: help.to_owned(),
+        },
+    };
+    vec![
+        logged("up", 1, MetricType::Gauge, "", "Is it ü?"),
+        logged("t_s", 2, MetricType::StateSet, "s", ""),
+    ]
+}
+
+#[test]
+fn metadata_has_the_documented_bytes() {
+    let mut expected = vec![6, 5, 0, 0, 2];
+    expected.extend(b"\x02up\x12\x00\x09Is it \xc3\xbc?");
+    expected.extend(b"\x03t_s\x27\x01s\x00");
+    let mut record = Vec::new();
+    encode_solo(&mut record, 5, &[], &[], &example_metadata());
+    let (record, _) = frame::split_record(&record).unwrap();
+    assert_eq!(record, expected);
+    // A row at time 1 of target 3, built on commit 4, with nothing changed.
+    let mut expected = vec![2, 5, 3, 4 | 32, 2, 1, 0, 0, 0, 1];
+    expected.extend(b"\x03t_s\x27\x01s\x00");
+    let row = RowRecord {
+        commit: 5,
+        target: 3,
+        reset: None,
+        previous: 4,
+        time: 1,
+        bindings: &[],
+        present: None,
+        changed: &[],
+        solo: &[],
+        histograms: &[],
+        metadata: &example_metadata()[1..],
+        has_row: true,
+    };
+    let mut record = Vec::new();
+    encode_row(&mut record, &row);
+    let (record, _) = frame::split_record(&record).unwrap();
+    assert_eq!(record, expected);
+    // No type has this number, and it came from somewhere.
+    let mut buffers = record::Buffers::default();
+    for byte in [0x18, 0x02, 0x42] {
+        let mut bad = expected.clone();
+        let at = bad.len() - 4;
+        bad[at] = byte;
+        assert!(record::decode(&bad, &mut buffers).is_err(), "{byte:#x}");
+    }
+}
+
+#[test]
+fn records_with_start_timestamps_are_refused_by_name() {
+    let fs = MemoryFs::default();
+    // What a later version may write: pushed samples of kind 8, and rows with the flag 64.
+    let mut wal = log(&fs, 1, 40);
+    write(&mut wal, &[4, 8, 41, 0, 0]);
+    write(&mut wal, &[8, 2, 42, 3, 4 | 64, 2, 1, 0, 0]);
+    write(&mut wal, &solo(43));
+    drop(wal);
+    let mut words = Vec::new();
+    let segments = read_folder(&fs, Path::new(FOLDER), up_to(40), |_, record| {
+        words.push(word(&record));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(words, ["solo 43"]);
+    let damage = segments.iter().flat_map(|segment| &segment.damage);
+    let shown: Vec<String> = damage.map(|damage| damage.at.to_string()).collect();
+    let refused = "expected a record without start timestamps, which only a later version reads, \
+                   found 2 records that do not fit";
+    assert_eq!(shown, [format!("/wal/00000001 at offset 20: {refused}")]);
 }
 
 #[test]
@@ -494,9 +577,11 @@ fn records_come_back() {
         changed: &sparse,
         solo: &[],
         histograms: &[],
+        metadata: &[],
         has_row: true,
     };
     let histograms = histograms();
+    let metadata = example_metadata();
     let rows = [
         base,
         RowRecord {
@@ -533,6 +618,17 @@ fn records_come_back() {
             histograms: &histograms,
             ..base
         },
+        RowRecord {
+            metadata: &metadata,
+            ..base
+        },
+        RowRecord {
+            changed: &[],
+            previous: 0,
+            metadata: &metadata[1..],
+            has_row: false,
+            ..base
+        },
     ];
     let series = [
         (7, labels.clone()),
@@ -542,21 +638,26 @@ fn records_come_back() {
     ];
     let mut records: Vec<Record<'_>> = rows.into_iter().map(Record::Row).collect();
     records.push(Record::Series(&series));
-    records.push(Record::Solo {
+    let pushed = Record::Solo {
         commit: u64::MAX,
         samples: &solo,
         histograms: &[],
-    });
-    records.push(Record::Solo {
+        metadata: &[],
+    };
+    let with = |samples, histograms, metadata| Record::Solo {
         commit: 9,
-        samples: &[],
-        histograms: &histograms,
-    });
-    records.push(Record::Solo {
-        commit: 9,
-        samples: &solo,
-        histograms: &histograms[1..],
-    });
+        samples,
+        histograms,
+        metadata,
+    };
+    records.extend([
+        pushed,
+        with(&[], &histograms, &[]),
+        with(&solo, &histograms[1..], &[]),
+        with(&[], &[], &metadata),
+        with(&solo, &[], &metadata[..1]),
+        with(&solo, &histograms, &metadata),
+    ]);
     let exemplars = [1.5, f64::NAN].map(|value| {
         let exemplar = Exemplar {
             labels: Labels::from_pairs([("trace_id", "ü")]),
@@ -581,7 +682,8 @@ fn records_come_back() {
                 commit,
                 samples,
                 histograms,
-            } => encode_solo(&mut bytes, *commit, samples, histograms),
+                metadata,
+            } => encode_solo(&mut bytes, *commit, samples, histograms, metadata),
             Record::Exemplars(exemplars) => encode_exemplars(&mut bytes, exemplars),
             Record::End => record::encode_end(&mut bytes),
         }
@@ -638,6 +740,16 @@ fn a_side_file_has_the_documented_bytes() {
     let mut records = Vec::new();
     encode_exemplars(&mut records, &example_exemplars());
     assert_eq!(side::side_file(7, records), example_side_file());
+    // The metadata's, in the same frame but of kind 6.
+    let mut records = Vec::new();
+    encode_solo(&mut records, 5, &[], &[], &example_metadata()[1..]);
+    let file = side::side_file(7, records);
+    assert_eq!(file[..20], example_side_file()[..20]);
+    let mut body = b"\x01\x0d\x06\x05\x00\x00\x01".to_vec();
+    body.extend(b"\x03t_s\x27\x01s\x00\x01\x05");
+    assert_eq!(file[20..24], (body.len() as u32).to_le_bytes());
+    assert_eq!(file[24..28], crc32c::crc32c(&body).to_le_bytes());
+    assert_eq!(file[32..], body);
 }
 
 #[test]

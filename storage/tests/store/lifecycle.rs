@@ -92,7 +92,7 @@ fn sealed_samples_leave_the_log_and_stay_readable() {
     let refused = |refusal| Commit {
         accepted: 0,
         refused: vec![(0, refusal)],
-        exemplars_out_of_order: 0,
+        ..Commit::default()
     };
     assert_eq!(
         push(&db, "m", 598 * 60_000, 1.0),

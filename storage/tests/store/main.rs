@@ -10,6 +10,7 @@ mod damaged;
 mod faults;
 mod histograms;
 mod lifecycle;
+mod metadata;
 mod model;
 mod operations;
 mod restored;
