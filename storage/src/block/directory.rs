@@ -124,6 +124,24 @@ impl PageSummary {
 }
 
 impl PageRef {
+    /// What a page is read into.
+    pub(crate) const EMPTY: Self = Self {
+        times: 0,
+        first: 0,
+        span: 0,
+        len: 0,
+        kind: Kind::Float,
+        presence: None,
+        may_be_stale: false,
+        constant: None,
+        stats_at: 0,
+        place: Place {
+            frame: 0,
+            offset: 0,
+            bytes: 0,
+        },
+    };
+
     /// The statistics of the values of a page of this section.
     pub(super) fn stats(&self, section: &[u8]) -> Result<PageStats, CodecError> {
         if self.kind == Kind::Histogram {
@@ -236,15 +254,15 @@ impl State {
         self.take(page);
     }
 
-    /// Reads a page and checks every number that does not need the file. The cursor is in a section of
-    /// `section_len` bytes, up to its end.
-    #[inline]
+    /// Reads a page into its place and checks every number that does not need the file. The cursor is in
+    /// a section of `section_len` bytes, up to its end. After an error the page is undefined.
     fn read(
         &mut self,
         cursor: &mut Cursor<'_>,
         section_len: usize,
         times_table: &[u8],
-    ) -> Result<PageRef, CodecError> {
+        page: &mut PageRef,
+    ) -> Result<(), CodecError> {
         let flags = cursor.u8("the flags of a page")?;
         if flags & START_TIMES != 0 {
             return Err(CodecError {
@@ -294,22 +312,19 @@ impl State {
             });
         }
         let may_be_stale = flags & MAY_BE_STALE != 0;
-        let mut page = PageRef {
-            times,
-            first,
-            span,
-            len,
-            kind: if flags & HISTOGRAMS != 0 {
-                Kind::Histogram
-            } else {
-                Kind::Float
-            },
-            presence,
-            may_be_stale,
-            constant: None,
-            stats_at: 0,
-            place: Place::default(),
+        page.times = times;
+        page.first = first;
+        page.span = span;
+        page.len = len;
+        page.kind = if flags & HISTOGRAMS != 0 {
+            Kind::Histogram
+        } else {
+            Kind::Float
         };
+        page.presence = presence;
+        page.may_be_stale = may_be_stale;
+        self.times = times;
+        self.presence = presence.unwrap_or(self.presence);
         if flags & CONSTANT != 0 {
             let value = read_constant(cursor)?;
             if is_stale_marker(value) != may_be_stale {
@@ -318,22 +333,28 @@ impl State {
                 });
             }
             page.constant = Some(value);
-        } else {
-            let expected = "the place of a page";
-            (page.place.frame, page.place.offset) = if flags & BEHIND != 0 {
-                self.latest.ok_or(CodecError { expected })?.behind()
-            } else {
-                let frame = number(cursor, self.latest_frame(), expected)?;
-                (frame, small(cursor, expected)?)
-            };
-            page.place.bytes = small(cursor, expected)?;
-            page.stats_at = section_len - cursor.rest().len();
-            if page.kind == Kind::Float {
-                PageStats::skip(cursor)?;
-            }
+            page.place = Place::default();
+            return Ok(());
         }
-        self.take(&page);
-        Ok(page)
+        page.constant = None;
+        let expected = "the place of a page";
+        let (frame, offset) = if flags & BEHIND != 0 {
+            self.latest.ok_or(CodecError { expected })?.behind()
+        } else {
+            let frame = number(cursor, self.latest_frame(), expected)?;
+            (frame, small(cursor, expected)?)
+        };
+        page.place = Place {
+            frame,
+            offset,
+            bytes: small(cursor, expected)?,
+        };
+        page.stats_at = section_len - cursor.rest().len();
+        if page.kind == Kind::Float {
+            PageStats::skip(cursor)?;
+        }
+        self.latest = self.latest.max(Some(page.place));
+        Ok(())
     }
 }
 
@@ -425,8 +446,9 @@ impl DirectoryWriter {
             for record in rest.iter().take(count) {
                 let bytes = self.pages.get(record.offset as usize..);
                 let mut cursor = Cursor::new(bytes.unwrap_or_default());
-                let page = State::default()
-                    .read(&mut cursor, self.pages.len(), times_table)
+                let mut page = PageRef::EMPTY;
+                State::default()
+                    .read(&mut cursor, self.pages.len(), times_table, &mut page)
                     .expect("what was encoded decodes");
                 let stats_end = self.pages.len() - cursor.rest().len();
                 let stats = self.pages.get(page.stats_at..stats_end);
@@ -523,19 +545,38 @@ impl<'a> Pages<'a> {
     /// Reads over what is left of a series.
     #[inline]
     fn skip(&mut self) -> Result<(), CodecError> {
+        let mut page = PageRef::EMPTY;
         while self.left > 0 {
-            self.read()?;
+            self.read(&mut page)?;
         }
         Ok(())
     }
 
     /// Reads a page; there is one left.
     #[inline]
-    fn read(&mut self) -> Result<PageRef, CodecError> {
+    fn read(&mut self, page: &mut PageRef) -> Result<(), CodecError> {
         self.left = self.left.saturating_sub(1);
         let section_len = self.section.len();
         self.state
-            .read(&mut self.cursor, section_len, self.times_table)
+            .read(&mut self.cursor, section_len, self.times_table, page)
+    }
+
+    /// Whether pages of the series are left.
+    #[inline]
+    pub(super) const fn has_next(&self) -> bool {
+        self.left > 0
+    }
+
+    /// Reads the next page of the series, of which there is one, into its place. After an error the page
+    /// is undefined and none are left.
+    #[inline]
+    pub(super) fn read_next(&mut self, page: &mut PageRef) -> Result<(), CodecError> {
+        let read = self.read(page);
+        if read.is_err() {
+            self.left = 0;
+            self.at = None;
+        }
+        read
     }
 }
 
@@ -544,14 +585,11 @@ impl Iterator for Pages<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
+        if !self.has_next() {
             return None;
         }
-        let page = self.read();
-        if page.is_err() {
-            self.left = 0;
-            self.at = None;
-        }
-        Some(page)
+        let mut page = PageRef::EMPTY;
+        let read = self.read_next(&mut page);
+        Some(read.map(|()| page))
     }
 }

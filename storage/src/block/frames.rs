@@ -328,24 +328,46 @@ impl Frames {
     }
 
     /// The bytes of an item: of the file, or of its frame's decompressed bytes in `buffer`.
+    #[inline]
     pub(super) fn item<'a>(
         &self,
         file: &'a [u8],
         place: Place,
         buffer: &'a mut FrameBuffer,
     ) -> Result<&'a [u8], Damage> {
-        let (frame, stored) = self.stored(file, place.frame)?;
-        let raw = if frame.is_compressed {
-            let key = (self.serial, place.frame);
-            let raw = buffer.decompressed(key, stored, frame.raw as usize);
-            raw.map_err(|error| (error, frame.offset))?
-        } else {
-            stored
+        let key = (self.serial, place.frame);
+        let slot = match buffer.slots.iter().position(|slot| slot.key == Some(key)) {
+            Some(slot) => slot,
+            None => self.load(file, place.frame, buffer)?,
+        };
+        buffer.latest = slot;
+        let raw = match buffer.slots.get(slot) {
+            Some(Slot {
+                stored: Some(range),
+                ..
+            }) => file.get(range.clone()).unwrap_or_default(),
+            Some(slot) => &slot.bytes,
+            None => &[],
         };
         let start = place.offset as usize;
         let item = raw.get(start..start.saturating_add(place.bytes as usize));
-        let expected = "an item within its frame";
-        item.ok_or((CodecError { expected }, frame.offset))
+        item.ok_or_else(|| {
+            let expected = "an item within its frame";
+            (CodecError { expected }, self.offset(file, place.frame))
+        })
+    }
+
+    /// Puts a frame into the buffer; returns the slot it is in.
+    #[inline(never)]
+    fn load(&self, file: &[u8], number: u32, buffer: &mut FrameBuffer) -> Result<usize, Damage> {
+        let (frame, stored) = self.stored(file, number)?;
+        let key = (self.serial, number);
+        if frame.is_compressed {
+            let loaded = buffer.decompress(key, stored, frame.raw as usize);
+            return loaded.map_err(|error| (error, frame.offset));
+        }
+        let start = frame.offset as usize;
+        Ok(buffer.keep_stored(key, start..start + stored.len()))
     }
 
     /// Where a frame is in the file, 0 when there is no such frame.
@@ -359,8 +381,9 @@ impl Frames {
     }
 }
 
-/// Keeps the decompressed bytes of the last two frames a reader used: pages of one series, and the
-/// time column they share. One a worker; about 200 KiB once it has decompressed something.
+/// Keeps the last two frames a reader used, decompressed where they are compressed: pages of one
+/// series, and the time column they share. One a worker; about 200 KiB once it has decompressed
+/// something.
 #[derive(Default)]
 pub(crate) struct FrameBuffer {
     slots: [Slot; 2],
@@ -369,9 +392,13 @@ pub(crate) struct FrameBuffer {
     decompressor: Option<zstd::bulk::Decompressor<'static>>,
 }
 
+/// A frame whose checksum held.
 #[derive(Debug, Default)]
 struct Slot {
+    /// Block and number.
     key: Option<(u64, u32)>,
+    /// Where its bytes are in the file, if it is not compressed; otherwise they are here.
+    stored: Option<Range<usize>>,
     bytes: Vec<u8>,
 }
 
@@ -384,38 +411,47 @@ impl fmt::Debug for FrameBuffer {
 }
 
 impl FrameBuffer {
-    fn decompressed(
+    /// The slot to fill next, with nothing in it.
+    fn vacate(&mut self) -> (usize, &mut Slot) {
+        let [first, second] = &mut self.slots;
+        let (index, slot) = if self.latest == 0 {
+            (1, second)
+        } else {
+            (0, first)
+        };
+        (slot.key, slot.stored) = (None, None);
+        (index, slot)
+    }
+
+    /// Keeps where a frame that is not compressed is in the file.
+    fn keep_stored(&mut self, key: (u64, u32), range: Range<usize>) -> usize {
+        let (index, slot) = self.vacate();
+        (slot.key, slot.stored) = (Some(key), Some(range));
+        index
+    }
+
+    /// Keeps the bytes of a compressed frame.
+    fn decompress(
         &mut self,
         key: (u64, u32),
         stored: &[u8],
         raw_bytes: usize,
-    ) -> Result<&[u8], CodecError> {
-        let expected = "a compressed frame of the length in its table";
-        let found = self.slots.iter().position(|slot| slot.key == Some(key));
-        if let Some(index) = found {
-            self.latest = index;
-        } else {
-            self.latest = 1 - self.latest.min(1);
-            let slot = self.slots.get_mut(self.latest);
-            let slot = slot.ok_or(CodecError { expected })?;
-            if self.decompressor.is_none() {
-                self.decompressor = zstd::bulk::Decompressor::new().ok();
-            }
-            let decompressor = self.decompressor.as_mut();
-            let decompressor = decompressor.ok_or(CodecError {
+    ) -> Result<usize, CodecError> {
+        let mut decompressor = match self.decompressor.take() {
+            Some(decompressor) => decompressor,
+            None => zstd::bulk::Decompressor::new().map_err(|_| CodecError {
                 expected: "memory to decompress a frame",
-            })?;
-            slot.key = None;
-            slot.bytes.clear();
-            slot.bytes.reserve_exact(raw_bytes);
-            let done = decompressor.decompress_to_buffer(stored, &mut slot.bytes);
-            if done.ok() != Some(raw_bytes) || slot.bytes.len() != raw_bytes {
-                return Err(CodecError { expected });
-            }
-            slot.key = Some(key);
-        }
-        let slot = self.slots.get(self.latest);
-        slot.map(|slot| slot.bytes.as_slice())
-            .ok_or(CodecError { expected })
+            })?,
+        };
+        let (index, slot) = self.vacate();
+        slot.bytes.clear();
+        slot.bytes.reserve_exact(raw_bytes);
+        let done = decompressor.decompress_to_buffer(stored, &mut slot.bytes);
+        let is_whole = done.ok() == Some(raw_bytes) && slot.bytes.len() == raw_bytes;
+        slot.key = is_whole.then_some(key);
+        self.decompressor = Some(decompressor);
+        is_whole.then_some(index).ok_or(CodecError {
+            expected: "a compressed frame of the length in its table",
+        })
     }
 }

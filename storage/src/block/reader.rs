@@ -439,6 +439,22 @@ impl BlockPages<'_> {
         let sought = self.pages.seek(ordinal);
         sought.map_err(|error| self.block.section_damaged(SectionKind::Directory, error))
     }
+
+    /// Whether pages of the series are left.
+    #[inline]
+    pub(crate) const fn has_next(&self) -> bool {
+        self.pages.has_next()
+    }
+
+    /// Reads the next page of the series, of which there is one, into its place.
+    ///
+    /// # Errors
+    /// [`Corruption`]; the page is undefined then and none are left.
+    #[inline]
+    pub(crate) fn read_next(&mut self, page: &mut PageRef) -> Result<(), Corruption> {
+        let read = self.pages.read_next(page);
+        read.map_err(|error| self.block.section_damaged(SectionKind::Directory, error))
+    }
 }
 
 impl Iterator for BlockPages<'_> {

@@ -3,7 +3,8 @@
 //!
 //! A block: one byte with the width in bits (0 to 64) and, in its highest bit, whether patches
 //! follow; the numbers, each from its lowest bit, without gaps, padded to a whole byte; then the
-//! patches: how many, and for each its index in the block and, as a varint, the bits above the width.
+//! patches: how many, and for each, ascending, its index in the block and, as a varint, the bits above
+//! the width.
 //! What a block holds is known to its reader: all but the last of a column have 128 numbers.
 
 use super::bytes::{CodecError, Cursor, put_varint};
@@ -12,6 +13,9 @@ use super::bytes::{CodecError, Cursor, put_varint};
 pub(super) const BLOCK: usize = 128;
 
 const PATCHED: u8 = 0x80;
+/// A sparse block has no more patches: filling what is between more of them takes longer than going
+/// through all numbers.
+const SPARSE_MAX: u8 = 2;
 
 /// The width that takes the fewest bytes, and how many.
 pub(super) fn plan(numbers: &[u64]) -> (u32, usize) {
@@ -107,54 +111,90 @@ const fn mask(width: u32) -> u64 {
     }
 }
 
-/// What precedes the patches of a block, apart from its numbers.
-struct Block {
+/// A block without its patches.
+pub(super) struct Block<'a> {
+    /// Its numbers, and everything behind them: unpacking may look at bytes beyond the block.
+    bytes: &'a [u8],
     width: u32,
     patches: u8,
 }
 
-/// Checks that the numbers are there and leaves the cursor behind them.
-fn header(cursor: &mut Cursor<'_>, len: usize) -> Result<Block, CodecError> {
-    let byte = cursor.u8("the width of a block")?;
-    let width = u32::from(byte & !PATCHED);
-    if width > 64 {
-        return Err(CodecError {
-            expected: "a block's width of at most 64 bits",
-        });
-    }
-    cursor.take((len * width as usize).div_ceil(8), "the numbers of a block")?;
-    let patches = if byte & PATCHED == 0 {
-        0
-    } else {
-        cursor.u8("the number of patches of a block")?
-    };
-    Ok(Block { width, patches })
-}
-
-/// Reads the patches of a block of `len` numbers and hands each on: its index, and what to add.
-fn patches(
-    cursor: &mut Cursor<'_>,
-    block: &Block,
-    len: usize,
-    mut patch: impl FnMut(usize, u64),
-) -> Result<(), CodecError> {
-    for _ in 0..block.patches {
-        let index = usize::from(cursor.u8("the index of a patch")?);
-        let high = cursor.varint("the high bits of a patch")?;
-        if index >= len || block.width == 64 || high > u64::MAX >> block.width {
+impl<'a> Block<'a> {
+    /// Checks that the numbers of a block of `len` are there and leaves the cursor behind them: its
+    /// patches are to be read next.
+    pub(super) fn read(cursor: &mut Cursor<'a>, len: usize) -> Result<Self, CodecError> {
+        let byte = cursor.u8("the width of a block")?;
+        let bytes = cursor.rest();
+        let width = u32::from(byte & !PATCHED);
+        if width > 64 {
             return Err(CodecError {
-                expected: "a patch within its block and 64 bits",
+                expected: "a block's width of at most 64 bits",
             });
         }
-        patch(index, high << block.width);
+        cursor.take((len * width as usize).div_ceil(8), "the numbers of a block")?;
+        let patches = if byte & PATCHED == 0 {
+            0
+        } else {
+            cursor.u8("the number of patches of a block")?
+        };
+        Ok(Self {
+            bytes,
+            width,
+            patches,
+        })
     }
-    Ok(())
+
+    /// All numbers are 0, or all but a few.
+    pub(super) const fn is_sparse(&self) -> bool {
+        self.width == 0 && self.patches <= SPARSE_MAX
+    }
+
+    /// Reads the patches of a block of `len` numbers and hands each on: its index, ascending, and what
+    /// to add.
+    #[inline]
+    pub(super) fn patches(
+        &self,
+        cursor: &mut Cursor<'_>,
+        len: usize,
+        mut patch: impl FnMut(usize, u64),
+    ) -> Result<(), CodecError> {
+        let mut next = 0;
+        for _ in 0..self.patches {
+            let index = usize::from(cursor.u8("the index of a patch")?);
+            let high = cursor.varint("the high bits of a patch")?;
+            if index < next || index >= len || self.width == 64 || high > u64::MAX >> self.width {
+                return Err(CodecError {
+                    expected: "a patch behind the one before, within its block and 64 bits",
+                });
+            }
+            next = index + 1;
+            patch(index, high << self.width);
+        }
+        Ok(())
+    }
+
+    /// Fills `out`, which has as many places as the block has numbers, and leaves the cursor behind the
+    /// patches. Returns how many bits the largest number may have.
+    pub(super) fn numbers<T: Place>(
+        &self,
+        cursor: &mut Cursor<'_>,
+        out: &mut [T],
+    ) -> Result<u32, CodecError> {
+        unpack(self.bytes, self.width, out);
+        let mut all_high = 0;
+        self.patches(cursor, out.len(), |index, high| {
+            all_high |= high;
+            if let Some(number) = out.get_mut(index) {
+                *number = T::from_bits(number.bits() | high);
+            }
+        })?;
+        Ok(self.width.max(64 - all_high.leading_zeros()))
+    }
 }
 
 /// Steps over a block of `len` numbers, checking everything a read of it would check.
 pub(super) fn skip(cursor: &mut Cursor<'_>, len: usize) -> Result<(), CodecError> {
-    let block = header(cursor, len)?;
-    patches(cursor, &block, len, |_, _| {})
+    Block::read(cursor, len)?.patches(cursor, len, |_, _| {})
 }
 
 /// A place that holds a number first, as bits, and then what is made of it.
@@ -186,25 +226,6 @@ impl Place for f64 {
     fn bits(self) -> u64 {
         self.to_bits()
     }
-}
-
-/// Reads a block of as many numbers as there are places, at most [`BLOCK`]. Returns how many bits
-/// the largest of them may have.
-pub(super) fn read<T: Place>(cursor: &mut Cursor<'_>, out: &mut [T]) -> Result<u32, CodecError> {
-    // Everything behind the byte of the width: unpacking may look at bytes beyond the block.
-    let bytes = cursor.rest().get(1..).unwrap_or_default();
-    let block = header(cursor, out.len())?;
-    unpack(bytes, block.width, out);
-    let mut all_high = 0;
-    if block.patches > 0 {
-        patches(cursor, &block, out.len(), |index, high| {
-            all_high |= high;
-            if let Some(number) = out.get_mut(index) {
-                *number = T::from_bits(number.bits() | high);
-            }
-        })?;
-    }
-    Ok(block.width.max(64 - all_high.leading_zeros()))
 }
 
 /// Numbers are unpacked in groups that begin at a whole byte whatever the width.

@@ -15,8 +15,7 @@ const INTEGER_MAX: u64 = 1 << 53;
 /// finite.
 #[inline]
 pub(super) fn nearest_integer(value: f64, power: f64) -> Option<i64> {
-    /// Adding and taking away 1.5 * 2^52 rounds what is below 2^51, ties to even.
-    const SHIFT: f64 = 6_755_399_441_055_744.0;
+    // Adding and taking away the shift rounds to an integer, ties to even.
     let scaled = value * power;
     if scaled.abs() < (1_u64 << 51) as f64 {
         return Some((scaled + SHIFT - SHIFT) as i64);
@@ -107,33 +106,58 @@ impl Scale {
         SCALES.get(exponent)
     }
 
+    /// Whether integers of at most `magnitude` are shifted first: conversion and scaling are one pass.
+    #[inline]
+    fn shifts(&self, magnitude: f64) -> bool {
+        self.power != 1.0 && magnitude < SHIFTED_BELOW
+    }
+
     /// The value of one integer.
+    #[inline]
     pub(super) fn value(&self, integer: i64) -> f64 {
         integer as f64 / self.power
     }
 }
 
+/// 1.5 * 2^52. An integer below 2^51 added to its bits is added to the double.
+const SHIFT: f64 = 6_755_399_441_055_744.0;
+/// Below here integers are shifted; with room for the rounding of a magnitude.
+const SHIFTED_BELOW: f64 = (1_u64 << 50) as f64;
+
 impl Decoded for f64 {
     type Scale = Scale;
 
     #[inline]
-    fn of_integer(integer: i64) -> Self {
+    fn of_integer(integer: i64, scale: &Scale) -> Self {
+        scale.value(integer)
+    }
+
+    #[inline]
+    fn unscaled(integer: i64) -> Self {
         integer as Self
     }
 
-    fn is_scaled(scale: &Scale) -> bool {
-        scale.power != 1.0
+    #[inline]
+    fn shift(magnitude: Self, scale: &Scale) -> Option<i64> {
+        scale.shifts(magnitude).then_some(SHIFT.to_bits() as i64)
     }
 
     fn scale(places: &mut [Self], magnitude: Self, scale: &Scale) {
         let Scale {
             power, high, low, ..
         } = *scale;
-        if magnitude < scale.multiplied_below {
-            for place in places {
-                *place = *place * high + *place * low;
+        if scale.shifts(magnitude) {
+            if magnitude < scale.multiplied_below {
+                for place in places {
+                    let integer = *place - SHIFT;
+                    *place = integer * high + integer * low;
+                }
+            } else {
+                for place in places {
+                    *place = (*place - SHIFT) / power;
+                }
             }
-        } else {
+        } else if power != 1.0 {
             for place in places {
                 *place /= power;
             }
@@ -187,10 +211,15 @@ mod tests {
                 below => below,
             };
             for integer in hard_integers(exponent as u32, below) {
+                let shift = f64::shift(integer as f64, scale);
+                let mut values = [integer as i64, -(integer as i64)].map(|integer| match shift {
+                    Some(shift) => f64::from_bits((integer + shift) as u64),
+                    None => f64::unscaled(integer),
+                });
+                f64::scale(&mut values, integer as f64, scale);
+                let negative = -(integer as i64) as f64;
                 let integer = integer as f64;
-                let mut values = [integer, -integer];
-                f64::scale(&mut values, integer, scale);
-                let expected = [integer / power, -integer / power];
+                let expected = [integer / power, negative / power];
                 assert_eq!(
                     values.map(f64::to_bits),
                     expected.map(f64::to_bits),

@@ -14,7 +14,7 @@
 //! only used where `x - first` does not overflow.
 
 use super::{
-    bitpack::{self, BLOCK, Place},
+    bitpack::{self, BLOCK, Block, Place},
     bytes::{CodecError, Cursor, put_varint, put_zigzag, unzigzag, zigzag},
 };
 
@@ -311,17 +311,21 @@ fn read_part<T: Place>(
     Ok(())
 }
 
-/// What integers are decoded to.
+/// What integers are decoded to: first bits, then what is made of them.
 pub(super) trait Decoded: Place {
-    /// What is made of the doubles of integers.
+    /// What is made of integers.
     type Scale;
 
-    fn of_integer(integer: i64) -> Self;
+    /// What is made of one.
+    fn of_integer(integer: i64, scale: &Self::Scale) -> Self;
 
-    /// Whether [`Decoded::scale`] does anything.
-    fn is_scaled(scale: &Self::Scale) -> bool;
+    /// An integer as it is put into its place before [`Decoded::scale`].
+    fn unscaled(integer: i64) -> Self;
 
-    /// Scales what integers of at most `magnitude` became.
+    /// What is added to integers of at most `magnitude` whose bits are put into their places instead.
+    fn shift(magnitude: f64, scale: &Self::Scale) -> Option<i64>;
+
+    /// Scales integers of at most `magnitude`, shifted or as they are.
     fn scale(places: &mut [Self], magnitude: f64, scale: &Self::Scale);
 }
 
@@ -329,14 +333,21 @@ impl Decoded for i64 {
     type Scale = ();
 
     #[inline]
-    fn of_integer(integer: i64) -> Self {
+    fn of_integer(integer: i64, (): &()) -> Self {
         integer
     }
 
-    fn is_scaled((): &()) -> bool {
-        false
+    #[inline]
+    fn unscaled(integer: i64) -> Self {
+        integer
     }
 
+    #[inline]
+    fn shift(_magnitude: f64, (): &()) -> Option<i64> {
+        None
+    }
+
+    #[inline]
     fn scale(_places: &mut [Self], _magnitude: f64, (): &()) {}
 }
 
@@ -374,8 +385,7 @@ impl Reader<'_> {
         if std::mem::take(&mut self.is_first)
             && let Some((to, after)) = std::mem::take(&mut block).split_first_mut()
         {
-            *to = T::of_integer(self.value);
-            T::scale(std::slice::from_mut(to), f64::INFINITY, scale);
+            *to = T::of_integer(self.value, scale);
             block = after;
         }
         if !block.is_empty() {
@@ -397,21 +407,79 @@ impl Reader<'_> {
         places: &mut [T],
         scale: &T::Scale,
     ) -> Result<(), CodecError> {
-        let bits = bitpack::read(&mut self.blocks, places)?;
-        let magnitude = if T::is_scaled(scale) {
-            self.magnitude(bits, places.len())
-        } else {
-            0.0
-        };
+        let block = Block::read(&mut self.blocks, places.len())?;
+        if block.is_sparse() {
+            match self.mode {
+                Mode::Offset => return self.read_exceptions(&block, places, scale),
+                Mode::Step if self.base == 0 => {
+                    return self.read_steps(&block, places, scale, |number| number as i64);
+                }
+                Mode::ZigzagStep => return self.read_steps(&block, places, scale, unzigzag),
+                Mode::Step | Mode::ChangeOfStep => {}
+            }
+        }
+        let bits = block.numbers(&mut self.blocks, places)?;
+        let magnitude = self.magnitude(bits, places.len());
+        match T::shift(magnitude, scale) {
+            Some(shift) => self.integers(places, shift, |integer| T::from_bits(integer as u64)),
+            None => self.integers(places, 0, T::unscaled),
+        }
+        T::scale(places, magnitude, scale);
+        Ok(())
+    }
+
+    /// Turns the bits of numbers into integers, shifted, and what `made` makes of them.
+    #[inline]
+    fn integers<T: Decoded>(&mut self, places: &mut [T], shift: i64, made: impl Fn(i64) -> T) {
         if self.divisor == 1 {
-            self.integers(places, |number| number);
+            self.scaled_integers(places, shift, made, |number| number);
         } else {
             let divisor = self.divisor;
-            self.integers(places, |number| divisor.wrapping_mul(number));
+            self.scaled_integers(places, shift, made, |number| divisor.wrapping_mul(number));
         }
-        if T::is_scaled(scale) {
-            T::scale(places, magnitude, scale);
-        }
+    }
+
+    /// Reads a block of offsets that are all 0 but for the patches.
+    fn read_exceptions<T: Decoded>(
+        &mut self,
+        block: &Block<'_>,
+        places: &mut [T],
+        scale: &T::Scale,
+    ) -> Result<(), CodecError> {
+        let (base, divisor) = (self.base, self.divisor);
+        places.fill(T::of_integer(base, scale));
+        block.patches(&mut self.blocks, places.len(), |index, number| {
+            if let Some(place) = places.get_mut(index) {
+                let offset = divisor.wrapping_mul(number as i64);
+                *place = T::of_integer(base.wrapping_add(offset), scale);
+            }
+        })
+    }
+
+    /// Reads a block of steps that are all 0 but for the patches.
+    fn read_steps<T: Decoded>(
+        &mut self,
+        block: &Block<'_>,
+        places: &mut [T],
+        scale: &T::Scale,
+        step: impl Fn(u64) -> i64,
+    ) -> Result<(), CodecError> {
+        let mut value = self.value;
+        let divisor = self.divisor;
+        // Those from the latest step on.
+        let mut rest = &mut *places;
+        let mut at = 0;
+        let len = rest.len();
+        block.patches(&mut self.blocks, len, |index, number| {
+            let (before, after) = std::mem::take(&mut rest)
+                .split_at_mut_checked(index - at)
+                .unwrap_or_default();
+            before.fill(T::of_integer(value, scale));
+            (rest, at) = (after, index);
+            value = value.wrapping_add(divisor.wrapping_mul(step(number)));
+        })?;
+        rest.fill(T::of_integer(value, scale));
+        self.value = value;
         Ok(())
     }
 
@@ -430,38 +498,46 @@ impl Reader<'_> {
         }
     }
 
-    /// Turns the bits of numbers into integers, in place.
     #[inline]
-    fn integers<T: Decoded>(&mut self, places: &mut [T], scaled: impl Fn(i64) -> i64) {
+    fn scaled_integers<T: Decoded>(
+        &mut self,
+        places: &mut [T],
+        shift: i64,
+        made: impl Fn(i64) -> T,
+        scaled: impl Fn(i64) -> i64,
+    ) {
         let base = self.base;
-        let (mut value, mut step) = (self.value, self.step);
+        let mut value = self.value.wrapping_add(shift);
         match self.mode {
             Mode::Offset => {
+                let base = base.wrapping_add(shift);
                 for place in places {
-                    value = base.wrapping_add(scaled(place.bits() as i64));
-                    *place = T::of_integer(value);
+                    *place = made(base.wrapping_add(scaled(place.bits() as i64)));
                 }
+                return;
             }
             Mode::Step => {
                 for place in places {
                     value = value.wrapping_add(base.wrapping_add(scaled(place.bits() as i64)));
-                    *place = T::of_integer(value);
+                    *place = made(value);
                 }
             }
             Mode::ZigzagStep => {
                 for place in places {
                     value = value.wrapping_add(scaled(unzigzag(place.bits())));
-                    *place = T::of_integer(value);
+                    *place = made(value);
                 }
             }
             Mode::ChangeOfStep => {
+                let mut step = self.step;
                 for place in places {
                     step = step.wrapping_add(scaled(unzigzag(place.bits())));
                     value = value.wrapping_add(step);
-                    *place = T::of_integer(value);
+                    *place = made(value);
                 }
+                self.step = step;
             }
         }
-        (self.value, self.step) = (value, step);
+        self.value = value.wrapping_sub(shift);
     }
 }

@@ -267,7 +267,7 @@ page near-decimals-too-long: expected a column of decimals
 page near-mode: expected known modes of a page of near decimals
 page near-specials: 4
 page near-without-decimals: 3
-page patch-outside: expected a patch within its block and 64 bits
+page patch-outside: expected a patch behind the one before, within its block and 64 bits
 page patched: 9
 page raw: 1
 page special-outside: expected specials within their page
@@ -370,8 +370,13 @@ fn golden_bytes() {
     bitpack::write(&[1, 2, 3, 0, 100, 1, 1, 1], 2, &mut bytes);
     assert_eq!(bytes, [0x82, 0b00_11_10_01, 0b01_01_01_00, 1, 4, 25]);
     let mut numbers = [9_i64; 8];
-    assert_eq!(bitpack::read(&mut Cursor::new(&bytes), &mut numbers), Ok(7));
+    assert_eq!(read_block(&mut Cursor::new(&bytes), &mut numbers), Ok(7));
     assert_eq!(numbers, [1, 2, 3, 0, 100, 1, 1, 1]);
+}
+
+fn read_block(cursor: &mut Cursor<'_>, out: &mut [i64]) -> Result<u32, CodecError> {
+    let block = bitpack::Block::read(cursor, out.len())?;
+    block.numbers(cursor, out)
 }
 
 #[test]
@@ -396,7 +401,7 @@ fn blocks_of_every_width_come_back() {
                 for (bytes, behind) in [(&bytes, 0), (&longer, 80)] {
                     let mut out = vec![-1_i64; len];
                     let mut cursor = Cursor::new(bytes);
-                    let bits = bitpack::read(&mut cursor, &mut out).unwrap();
+                    let bits = read_block(&mut cursor, &mut out).unwrap();
                     assert_eq!((&out, cursor.rest().len()), (&signed, behind));
                     assert!(numbers.iter().all(|n| 64 - n.leading_zeros() <= bits));
                 }

@@ -50,12 +50,15 @@ pub(super) struct Columns<'a> {
     frames: Vec<FrameBuffer>,
     list: Vec<Column>,
     slot_of: HashMap<(u32, u32), u32>,
-    /// The column of a block that was asked for last, and its slot.
-    latest: Option<((u32, u32), u32)>,
+    /// Columns of blocks that were asked for lately, and their slots.
+    recent: [((u32, u32), u32); RECENT],
 }
 
 /// In the place of a block's number: rows.
 const ROWS: u32 = u32::MAX;
+
+/// Series of a selection change between a few targets, whose columns have numbers side by side.
+const RECENT: usize = 16;
 
 impl<'a> Columns<'a> {
     pub(super) fn new(selection: &'a StoreSelection, range: TimeRange, budget: &'a Budget) -> Self {
@@ -71,7 +74,7 @@ impl<'a> Columns<'a> {
                 .collect(),
             list: Vec::new(),
             slot_of: HashMap::default(),
-            latest: None,
+            recent: [((ROWS, ROWS), 0); RECENT],
         }
     }
 
@@ -97,18 +100,18 @@ impl<'a> Columns<'a> {
     }
 
     /// The slot of a block's time column, decoded if anything of it lies in the range.
+    #[inline]
     pub(super) fn of_block(&mut self, block: u32, column: u32) -> Result<u32, ReadError> {
         let key = (block, column);
-        if let Some((latest, slot)) = self.latest
-            && latest == key
-        {
+        let (latest, slot) = self.recent[column as usize % RECENT];
+        if latest == key {
             return Ok(slot);
         }
         let slot = match self.slot_of.get(&key) {
             Some(slot) => *slot,
             None => self.read(block, column)?,
         };
-        self.latest = Some((key, slot));
+        self.recent[column as usize % RECENT] = (key, slot);
         Ok(slot)
     }
 

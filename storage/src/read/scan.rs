@@ -33,6 +33,8 @@ pub(super) struct StoreScan<'a> {
     frames: Vec<FrameBuffer>,
     /// The way through the directory of each block.
     directories: Vec<BlockPages<'a>>,
+    /// The series' pages that lie in the range.
+    pages: Vec<PageRef>,
     /// The series' pieces, ascending in time once it is sought.
     pieces: Vec<Piece>,
     next_piece: usize,
@@ -41,8 +43,8 @@ pub(super) struct StoreScan<'a> {
     stretches: Vec<Stretch>,
     axes: Vec<Axis>,
     axis_of: HashMap<Arc<[Stretch]>, AxisId>,
-    /// The axis of the series before.
-    latest_axis: Option<AxisId>,
+    /// By slot of a column the last stretch of it that was a series' only one, and its axis.
+    axis_of_only: Vec<Option<(Stretch, AxisId)>>,
     positions: Vec<u32>,
 }
 
@@ -83,10 +85,12 @@ enum PieceTimes {
 
 #[derive(Debug, Clone)]
 enum PieceValues {
-    /// A page of a block, and how many of its values come before the piece's.
+    /// A page of a block, its index among the scan's, and how many of its values come before the
+    /// piece's.
     Page {
         block: u32,
-        page: PageRef,
+        page: u32,
+        kind: Kind,
         skip: u32,
     },
     /// Where they begin in the scan's own.
@@ -98,7 +102,7 @@ enum PieceValues {
 impl Piece {
     fn is_of_histograms(&self) -> bool {
         match &self.values {
-            PieceValues::Page { page, .. } => page.kind == Kind::Histogram,
+            PieceValues::Page { kind, .. } => *kind == Kind::Histogram,
             PieceValues::Own(_) => false,
             PieceValues::OwnHistograms(_) => true,
         }
@@ -114,13 +118,14 @@ impl<'a> StoreScan<'a> {
             columns: Columns::new(selection, range, budget),
             frames: blocks.clone().map(|_| FrameBuffer::default()).collect(),
             directories: blocks.map(|sealed| sealed.block.all_pages()).collect(),
+            pages: Vec::new(),
             pieces: Vec::new(),
             next_piece: 0,
             own: Own::default(),
             stretches: Vec::new(),
             axes: Vec::new(),
             axis_of: HashMap::default(),
-            latest_axis: None,
+            axis_of_only: Vec::new(),
             positions: Vec::new(),
         }
     }
@@ -144,61 +149,76 @@ impl<'a> StoreScan<'a> {
     fn add_pages(&mut self, place: PagePlace) -> Result<(), ReadError> {
         let selection = self.selection;
         let sealed = &selection.blocks[place.block as usize];
-        let deleted: Vec<TimeRange> = sealed.deleted_of(place.ordinal).collect();
-        self.directories[place.block as usize].seek(place.ordinal)?;
-        while let Some(page) = self.directories[place.block as usize].next() {
-            let page = page?;
+        let deleted: Vec<TimeRange> = if sealed.deleted.is_empty() {
+            Vec::new()
+        } else {
+            sealed.deleted_of(place.ordinal).collect()
+        };
+        let directory = place.block as usize;
+        self.directories[directory].seek(place.ordinal)?;
+        while self.directories[directory].has_next() {
+            let at = self.pages.len();
+            self.pages.push(PageRef::EMPTY);
+            self.directories[directory].read_next(&mut self.pages[at])?;
+            let page = &self.pages[at];
             let slot = self.columns.of_block(place.block, page.times)?;
             let column = self.columns.get(slot);
-            if column.is_outside() {
+            let start = column.start.max(page.first);
+            let end = column.end.min(page.first + page.span);
+            if start >= end {
+                self.pages.pop();
                 continue;
             }
             if page.has_gaps() {
-                self.add_page_with_gaps(place.block, slot, page, &deleted)?;
-                continue;
-            }
-            let start = column.start.max(page.first);
-            let end = column.end.min(page.first + page.len);
-            if start >= end {
+                self.add_page_with_gaps(place.block, slot, &deleted)?;
                 continue;
             }
             let all = start as usize..end as usize;
             if deleted.is_empty() {
-                self.push_stretch(place.block, slot, page, all);
+                self.push_stretch(place.block, slot, all);
             } else {
                 for kept in kept(&column.times, all, &deleted) {
-                    self.push_stretch(place.block, slot, page, kept);
+                    self.push_stretch(place.block, slot, kept);
                 }
             }
         }
         Ok(())
     }
 
-    /// Adds the values of a page at these places of its column.
-    fn push_stretch(&mut self, block: u32, slot: u32, page: PageRef, places: Range<usize>) {
+    /// Adds the values of the latest page at these places of its column.
+    fn push_stretch(&mut self, block: u32, slot: u32, places: Range<usize>) {
         let stretch = Stretch {
             slot,
             first: places.start as u32,
             len: places.len() as u32,
         };
-        let values = PieceValues::Page {
-            block,
-            skip: stretch.first - page.first,
-            page,
-        };
+        let values = self.of_latest_page(block, |page| stretch.first - page.first);
         self.push(PieceTimes::Shared(stretch), values, places.len());
     }
 
+    /// Values of the latest page, of which some are skipped.
+    fn of_latest_page(&self, block: u32, skip: impl FnOnce(&PageRef) -> u32) -> PieceValues {
+        let at = self.pages.len() - 1;
+        let page = &self.pages[at];
+        PieceValues::Page {
+            block,
+            page: at as u32,
+            kind: page.kind,
+            skip: skip(page),
+        }
+    }
+
+    /// Adds the values of the latest page, which has gaps.
     fn add_page_with_gaps(
         &mut self,
         block: u32,
         slot: u32,
-        page: PageRef,
         deleted: &[TimeRange],
     ) -> Result<(), ReadError> {
         self.positions.clear();
         let buffer = &mut self.frames[block as usize];
-        self.selection.blocks[block as usize].positions(&page, buffer, &mut self.positions)?;
+        let page = &self.pages[self.pages.len() - 1];
+        self.selection.blocks[block as usize].positions(page, buffer, &mut self.positions)?;
         let column = self.columns.get(slot);
         let before = self.own.times.len();
         let start = self.positions.partition_point(|at| *at < column.start);
@@ -209,11 +229,8 @@ impl<'a> StoreScan<'a> {
             .extend(places.iter().map(|at| column.times[*at as usize]));
         let ranges = kept(&self.own.times, before..self.own.times.len(), deleted);
         for range in ranges {
-            let values = PieceValues::Page {
-                block,
-                skip: (start + range.start - before) as u32,
-                page,
-            };
+            let skip = (start + range.start - before) as u32;
+            let values = self.of_latest_page(block, |_| skip);
             self.push(PieceTimes::Own(range.start), values, range.len());
         }
         Ok(())
@@ -356,7 +373,10 @@ impl<'a> StoreScan<'a> {
                     let histograms = self.own.histograms[*first..*first + len].iter();
                     histograms.cloned().map(MixedValue::Histogram).collect()
                 }
-                PieceValues::Page { block, page, skip } => {
+                PieceValues::Page {
+                    block, page, skip, ..
+                } => {
+                    let page = &self.pages[*page as usize];
                     let sealed = &self.selection.blocks[*block as usize];
                     let frame = &mut self.frames[*block as usize];
                     if page.kind == Kind::Histogram {
@@ -433,7 +453,10 @@ impl<'a> StoreScan<'a> {
                 PieceValues::Own(first) => {
                     self.own.values.extend_from_within(*first..*first + len);
                 }
-                PieceValues::Page { block, page, skip } => {
+                PieceValues::Page {
+                    block, page, skip, ..
+                } => {
+                    let page = &self.pages[*page as usize];
                     self.own.values.resize(before + len, 0.0);
                     let sealed = &self.selection.blocks[*block as usize];
                     let frame = &mut self.frames[*block as usize];
@@ -450,13 +473,20 @@ impl<'a> StoreScan<'a> {
     }
 
     fn axis_for_stretches(&mut self) -> AxisId {
-        if let Some(latest) = self.latest_axis
-            && *self.axes[latest.0 as usize].stretches == self.stretches[..]
+        let [only] = self.stretches[..] else {
+            return self.find_axis();
+        };
+        let slot = only.slot as usize;
+        if self.axis_of_only.len() <= slot {
+            self.axis_of_only.resize(slot + 1, None);
+        }
+        if let Some((latest, axis)) = self.axis_of_only[slot]
+            && latest == only
         {
-            return latest;
+            return axis;
         }
         let axis = self.find_axis();
-        self.latest_axis = Some(axis);
+        self.axis_of_only[slot] = Some((only, axis));
         axis
     }
 
@@ -502,6 +532,7 @@ fn ends(times: &[Timestamp]) -> (Timestamp, Timestamp) {
 impl Scan for StoreScan<'_> {
     fn seek(&mut self, series: usize) -> Result<Shape, ReadError> {
         self.budget.check()?;
+        self.pages.clear();
         self.pieces.clear();
         self.next_piece = 0;
         self.own.times.clear();
@@ -562,7 +593,10 @@ impl Scan for StoreScan<'_> {
                 let body = Body::Histograms(histograms);
                 Ok(Some(Run::sealed(times, body, may_be_stale, None)))
             }
-            PieceValues::Page { block, page, skip } => {
+            PieceValues::Page {
+                block, page, skip, ..
+            } => {
+                let page = &self.pages[*page as usize];
                 let sealed = &self.selection.blocks[*block as usize];
                 let body = sealed.body(page, *skip, &mut self.frames[*block as usize])?;
                 let is_whole = piece.len == page.len && page.kind == Kind::Float;
