@@ -13,6 +13,7 @@ pub mod discovery;
 pub mod ingest;
 pub mod notifier;
 pub mod relabel;
+pub mod remote_read;
 pub mod scrape;
 pub mod self_metrics;
 pub mod server;

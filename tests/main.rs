@@ -17,6 +17,7 @@ mod harness;
 mod lifecycle;
 mod operations;
 mod persistence;
+mod remote_read;
 mod scraping;
 mod stacks;
 mod tidy;

@@ -34,7 +34,7 @@ pub(crate) enum Read {
 /// Cancels the read when the client goes away: a dropped connection drops the handler, and that
 /// drops this.
 #[derive(Debug)]
-struct CancelOnDrop(Arc<Budget>);
+pub(crate) struct CancelOnDrop(Arc<Budget>);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
@@ -60,6 +60,13 @@ impl Gate {
                 "The current number of queries being executed or waiting.",
             ),
         }
+    }
+
+    /// What a read may use, and what ends it.
+    pub(crate) fn budget(&self) -> (Arc<Budget>, CancelOnDrop) {
+        let budget = Arc::new(Budget::new(self.bytes_max));
+        let cancel = CancelOnDrop(Arc::clone(&budget));
+        (budget, cancel)
     }
 
     /// Runs `work` on the blocking pool once there is a place. It is given its budget and how long
@@ -94,8 +101,7 @@ impl Gate {
         if read == Read::Query {
             state.metrics.queue_seconds.observe(waited.as_secs_f64());
         }
-        let budget = Arc::new(Budget::new(self.bytes_max));
-        let cancel = CancelOnDrop(Arc::clone(&budget));
+        let (budget, cancel) = self.budget();
         let work = tokio::task::spawn_blocking(move || {
             let answer = work(&budget, waited);
             // The place is given back only now: a client that left does not make room for the next

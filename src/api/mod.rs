@@ -19,7 +19,7 @@ pub(crate) mod v1;
 
 pub(crate) use error::{ApiError, ErrorType};
 pub use gate::Gate;
-pub(crate) use gate::Read;
+pub(crate) use gate::{CancelOnDrop, Read};
 pub use metrics::HttpMetrics;
 pub(crate) use params::{FORM_BYTES_MAX, Instant, Params, quote};
 pub(crate) use response::{Answer, Success, compress, error_text, respond, text};

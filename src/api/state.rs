@@ -20,7 +20,10 @@ use tokio::sync::{mpsc, oneshot};
 use url::Url;
 
 use super::{ApiError, ErrorType, Gate, HttpMetrics, TargetPool};
-use crate::{clock::AsyncClock, notifier::AlertmanagerReport, self_metrics::Registry};
+use crate::{
+    clock::AsyncClock, notifier::AlertmanagerReport, remote_read::RemoteRead,
+    self_metrics::Registry,
+};
 
 /// Everything the HTTP side reads. The server builds it before the store is open, so that
 /// `/-/healthy` answers while the log is replayed.
@@ -35,6 +38,8 @@ pub struct State {
     pub engine: Arc<Engine>,
     /// How many queries run at a time.
     pub gate: Gate,
+    /// Where remote reads wait for one another.
+    pub remote_read: RemoteRead,
     /// Starting, ready or stopping.
     pub readiness: Readiness,
     /// The configuration that is in force; replaced whole at a reload.

@@ -22,7 +22,12 @@ use super::{
     Configuration, Control, Gate, HeadStatistics, HttpMetrics, Readiness, Settings, State, Store,
     StoreAdmin, TargetPool, WithMetadata,
 };
-use crate::{clock::SetClock, notifier::AlertmanagerReport, self_metrics::Registry};
+use crate::{
+    clock::SetClock,
+    notifier::AlertmanagerReport,
+    remote_read::{RemoteRead, RemoteReadLimits},
+    self_metrics::Registry,
+};
 
 /// The time of every test: 2026-11-21T05:31:48.568Z.
 pub(crate) const NOW: Timestamp = 1_795_239_108_568;
@@ -196,6 +201,7 @@ pub(crate) struct World {
     pub(crate) targets: Vec<TargetPool>,
     pub(crate) rules: Vec<GroupStatus>,
     pub(crate) alertmanagers: AlertmanagerReport,
+    pub(crate) remote_read: RemoteReadLimits,
 }
 
 /// A server under test.
@@ -288,6 +294,7 @@ impl Site {
             targets,
             rules,
             alertmanagers,
+            remote_read,
         } = world;
         let mut settings = Settings {
             flags: BTreeMap::from([("web.listen-address".to_owned(), "0.0.0.0:9090".to_owned())]),
@@ -307,6 +314,7 @@ impl Site {
         let registry = Registry::new();
         let metrics = HttpMetrics::new(&registry);
         let gate = Gate::new(2, u64::MAX, &registry);
+        let remote_read = RemoteRead::new(remote_read, &registry);
         let store = MemoryStore::default();
         store.add(
             &[
@@ -386,6 +394,7 @@ impl Site {
             store: open,
             engine: Arc::new(Engine::new(EngineOptions::default())),
             gate,
+            remote_read,
             readiness: Readiness::default(),
             configuration: RwLock::new(Arc::new(Configuration {
                 yaml: "global:\n  scrape_interval: 15s\n".to_owned(),

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     api::Control,
     notifier::NotifierOptions,
+    remote_read::RemoteReadLimits,
     server::{self, ConfigProblem, ConfigSource, RuleOptions, Server, ServerOptions},
     telemetry::{self, LogFormat},
 };
@@ -301,6 +302,13 @@ fn options(
         query_timeout: values.duration("query.timeout"),
         query_concurrency: usize::try_from(values.count("query.max-concurrency"))?.max(1),
         query_samples_max: values.count("query.max-samples"),
+        remote_read: RemoteReadLimits {
+            samples_max: values.count("storage.remote.read-sample-limit"),
+            concurrency: usize::try_from(values.count("storage.remote.read-concurrent-limit"))?,
+            frame_bytes_max: usize::try_from(
+                values.count("storage.remote.read-max-bytes-in-frame"),
+            )?,
+        },
         adjust_timestamps: values.switch("scrape.adjust-timestamps"),
         timestamp_tolerance: values.duration("scrape.timestamp-tolerance"),
         experimental_functions: features.experimental_functions,

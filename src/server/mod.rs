@@ -53,6 +53,7 @@ use crate::{
     config::Config,
     discovery::discovered_targets,
     notifier::{Notifier, NotifierOptions},
+    remote_read::{RemoteRead, RemoteReadLimits},
     scrape::{ScrapeManager, ScrapeOptions},
     self_metrics::{Family, Gauge, Registry, register_process},
     web,
@@ -129,6 +130,8 @@ pub struct ServerOptions {
     pub query_concurrency: usize,
     /// Samples that one query may hold at once.
     pub query_samples_max: u64,
+    /// What remote reads may take.
+    pub remote_read: RemoteReadLimits,
     /// Whether the times of scrapes are snapped to their schedule.
     pub adjust_timestamps: bool,
     /// How far a scrape may be from its schedule to be snapped.
@@ -292,6 +295,7 @@ impl Server {
                 ..EngineOptions::default()
             })),
             gate: Gate::new(options.query_concurrency, QUERY_BYTES_MAX, &registry),
+            remote_read: RemoteRead::new(options.remote_read, &registry),
             readiness: Readiness::default(),
             configuration: RwLock::new(Arc::new(Configuration {
                 yaml: String::new(),

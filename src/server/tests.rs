@@ -37,6 +37,7 @@ fn options(folder: &Path, config: ConfigSource) -> ServerOptions {
         query_timeout: Duration::from_mins(2),
         query_concurrency: 2,
         query_samples_max: 1_000_000,
+        remote_read: RemoteReadLimits::default(),
         adjust_timestamps: true,
         timestamp_tolerance: Duration::from_millis(2),
         experimental_functions: false,

@@ -28,6 +28,7 @@ use crate::{
         v1::{self, Call, Endpoint},
     },
     ingest::remote_write,
+    remote_read::remote_read,
 };
 
 /// Everything the server answers over HTTP. A handler that panics ends its own request alone.
@@ -98,6 +99,7 @@ async fn route(
             api(state, Endpoint::DropSeries, &parts, body, Vec::new()).await
         }
         Handler::Api(endpoint) => api(state, endpoint, &parts, body, name.to_vec()).await,
+        Handler::RemoteRead => remote_read(state, body).await,
         Handler::RemoteWrite => remote_write(state, &parts.headers, body).await,
         handler => other(state, handler, &parts, body).await,
     };
@@ -180,7 +182,9 @@ async fn other(state: &Arc<State>, handler: Handler, parts: &Parts, body: Body) 
             compressed(&parts.headers, response).await
         }
         Handler::OldPage(path) => found(&format!("{prefix}{path}")),
-        Handler::Api(_) | Handler::RemoteWrite => unreachable!("answered by their own functions"),
+        Handler::Api(_) | Handler::RemoteRead | Handler::RemoteWrite => {
+            unreachable!("answered by their own functions")
+        }
     }
 }
 

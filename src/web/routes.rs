@@ -9,6 +9,8 @@ use crate::api::v1::Endpoint;
 pub(super) enum Handler {
     /// An endpoint with an envelope.
     Api(Endpoint),
+    /// `/api/v1/read`
+    RemoteRead,
     /// `/api/v1/write`
     RemoteWrite,
     /// `/`: to the query page.
@@ -104,7 +106,7 @@ const fn site(path: &'static str, methods: Methods, handler: Handler) -> Route {
         methods,
         needs_store: matches!(
             handler,
-            Handler::Ready | Handler::Federate | Handler::RemoteWrite
+            Handler::Ready | Handler::Federate | Handler::RemoteRead | Handler::RemoteWrite
         ),
         handler,
     }
@@ -188,6 +190,7 @@ const ROUTES: &[Route] = &[
         Methods::PostPut,
         Endpoint::CleanTombstones,
     ),
+    site("/api/v1/read", Methods::Post, Handler::RemoteRead),
     site("/api/v1/write", Methods::Post, Handler::RemoteWrite),
     site("/-/healthy", Methods::GetHead, Handler::Healthy),
     site("/-/ready", Methods::GetHead, Handler::Ready),

@@ -10,10 +10,11 @@ pub use crate::block::{
     checks::{Merged, check_directory, check_presence, merge_blocks},
 };
 use crate::{
-    Labels, Mapped, MatchOp, Matcher, PageStats,
+    ChunkEncoding, Labels, Mapped, MatchOp, Matcher, PageStats,
     block::{BlockIndex, IndexBuilder, SectionKind},
     codec::{CodecError, Cursor, ValuePage, decode_times, encode_times, encode_values},
     index::Delta,
+    interchange::decode::decode,
 };
 
 /// A block's index in memory.
@@ -118,6 +119,13 @@ impl Recent {
     pub fn bytes(&self) -> usize {
         self.0.bytes()
     }
+}
+
+pub use crate::interchange::decode::ChunkSamples;
+
+/// Reads a chunk of Prometheus; the error says what should have been there.
+pub fn decode_chunk(encoding: ChunkEncoding, bytes: &[u8]) -> Result<ChunkSamples, String> {
+    decode(encoding, bytes).map_err(|error| error.to_string())
 }
 
 /// Opens an index whose sections have right checksums and any content, asks everything of it, and

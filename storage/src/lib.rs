@@ -21,6 +21,7 @@ mod error;
 mod exemplars;
 mod head;
 mod index;
+mod interchange;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
@@ -44,6 +45,7 @@ pub use db::{Db, DbOptions, DbStats, OpenReport, WalFsync};
 pub use error::{AppendError, Corruption, IoError, OpenError, OperationError, ReadError, Refusal};
 pub use exemplars::{Exemplar, ExemplarStats};
 pub use index::{Cardinality, CardinalityLists};
+pub use interchange::{ChunkEncoding, ChunkWriter, PrometheusChunk};
 pub use layout::ForeignData;
 pub use metadata::{KeptMetadata, Metadata, MetadataRefusal, MetadataStats, MetricType};
 pub use mmap::Mapped;

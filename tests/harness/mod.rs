@@ -10,7 +10,7 @@ mod remote_write;
 mod target;
 
 pub(crate) use alertmanager::{Alertmanager, Behaviour, PostedAlert};
-pub(crate) use http::request;
+pub(crate) use http::{Response, request};
 pub(crate) use process::{Outcome, Server, ServerBuilder, binary, run, run_program, wait_until};
 pub(crate) use remote_write::{Pushed, encode};
 pub(crate) use target::{Exporter, Target};

@@ -11,6 +11,7 @@ use narthex::{
     api::Control,
     clock::SetClock,
     notifier::NotifierOptions,
+    remote_read::RemoteReadLimits,
     server::{ConfigSource, RuleOptions, Server, ServerOptions, bind},
 };
 use narthex_storage::{Clock as _, RealFs, Regex, Timestamp, WalFsync};
@@ -269,6 +270,7 @@ fn options(folder: &Path, started: Timestamp) -> ServerOptions {
         query_timeout: Duration::from_mins(2),
         query_concurrency: 4,
         query_samples_max: 50_000_000,
+        remote_read: RemoteReadLimits::default(),
         adjust_timestamps: true,
         timestamp_tolerance: Duration::from_millis(2),
         experimental_functions: false,

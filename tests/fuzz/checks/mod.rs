@@ -10,7 +10,9 @@ mod codec;
 mod configuration;
 mod exposition;
 mod label_regex;
+mod prometheus_chunk;
 mod promql;
+mod remote_read;
 mod remote_write;
 mod store;
 
@@ -31,7 +33,9 @@ pub(crate) const CHECKS: &[(&str, Check)] = &[
     ("merge", store::check_merge),
     ("page", codec::check_page),
     ("presence", codec::check_presence),
+    ("prometheus_chunk", prometheus_chunk::check),
     ("promql", promql::check),
+    ("remote_read", remote_read::check),
     ("remote_write", remote_write::check),
     ("times", codec::check_times),
     ("tombstones_file", store::check_tombstones_file),
