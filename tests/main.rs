@@ -15,6 +15,7 @@ mod disk;
 mod grafana;
 mod harness;
 mod lifecycle;
+mod metadata;
 mod operations;
 mod persistence;
 mod remote_read;

@@ -10,6 +10,7 @@ mod codec;
 mod configuration;
 mod exposition;
 mod label_regex;
+mod metadata;
 mod prometheus_chunk;
 mod promql;
 mod remote_read;
@@ -31,6 +32,7 @@ pub(crate) const CHECKS: &[(&str, Check)] = &[
     ("exposition_text", exposition::check_text),
     ("label_regex", label_regex::check),
     ("merge", store::check_merge),
+    ("metadata_file", metadata::check),
     ("page", codec::check_page),
     ("presence", codec::check_presence),
     ("prometheus_chunk", prometheus_chunk::check),

@@ -51,7 +51,7 @@ fn open_for_exemplars(fs: &MemoryFs) -> (String, OpenReport) {
 }
 
 /// A segment of frames with right heads.
-fn framed(number: u64, bytes: &[u8]) -> Vec<u8> {
+pub(super) fn framed(number: u64, bytes: &[u8]) -> Vec<u8> {
     let mut segment = b"NXWAL\0\0\x02".to_vec();
     segment.extend_from_slice(&0u64.to_le_bytes());
     segment.extend_from_slice(&crc32c(&segment).to_le_bytes());
@@ -222,7 +222,7 @@ pub(super) fn check_tombstones_file(bytes: &[u8]) -> bool {
 }
 
 /// A store's files in memory, one of them with this content.
-fn store_with(path: &str, content: &[u8]) -> MemoryFs {
+pub(super) fn store_with(path: &str, content: &[u8]) -> MemoryFs {
     store_with_all(&[(path, content)])
 }
 
