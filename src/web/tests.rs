@@ -383,6 +383,10 @@ async fn series_and_labels_are_listed() {
         ),
         ("labels?match[]=%7Ba=~%22%22%7D", none.to_owned()),
         (
+            "labels?match[]=%7B%7D&match[]=up%7B",
+            "1:4: parse error: unexpected end of input inside braces".to_owned(),
+        ),
+        (
             "labels?start=x",
             r#"invalid parameter \"start\": invalid time value for 'start': cannot parse \"x\" to a valid timestamp"#
                 .to_owned(),

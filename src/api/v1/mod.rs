@@ -99,20 +99,18 @@ pub(crate) async fn answer(endpoint: Endpoint, call: Call) -> Answer {
     }
 }
 
-/// The selectors of `match[]`, each a list of matchers of which at least one refuses the empty text.
+/// The selectors of `match[]`, each a list of matchers of which at least one refuses the empty text. One
+/// that does not parse is told first, wherever it stands.
 fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
-    params
-        .all("match[]")
-        .map(|text| {
-            let matchers = matchers(text)?;
-            if matchers.iter().all(|matcher| matcher.matches("")) {
-                return Err(ApiError::bad_data(
-                    "match[] must contain at least one non-empty matcher",
-                ));
-            }
-            Ok(matchers)
-        })
-        .collect()
+    let selectors: Result<Vec<_>, _> = params.all("match[]").map(matchers).collect();
+    let selectors = selectors?;
+    let takes_all = |matchers: &Vec<Matcher>| matchers.iter().all(|matcher| matcher.matches(""));
+    if selectors.iter().any(takes_all) {
+        return Err(ApiError::bad_data(
+            "match[] must contain at least one non-empty matcher",
+        ));
+    }
+    Ok(selectors)
 }
 
 /// The matchers of a selector.
