@@ -17,50 +17,71 @@ const PATCHED: u8 = 0x80;
 /// through all numbers.
 const SPARSE_MAX: u8 = 2;
 
-/// The width that takes the fewest bytes, and how many.
-pub(super) fn plan(numbers: &[u64]) -> (u32, usize) {
-    // How many numbers need exactly so many bits.
-    let mut needing = [0_u16; 65];
-    let mut needing_too = [0_u16; 65];
-    let count = |needing: &mut [u16; 65], number: u64| {
-        if let Some(count) = needing.get_mut(64 - number.leading_zeros() as usize) {
-            *count += 1;
-        }
-    };
-    // Two counts, for one would wait for itself where all numbers are alike.
-    let (pairs, last) = numbers.as_chunks::<2>();
-    for [one, other] in pairs {
-        count(&mut needing, *one);
-        count(&mut needing_too, *other);
-    }
-    if let [number] = last {
-        count(&mut needing, *number);
-    }
-    for (count, more) in needing.iter_mut().zip(needing_too) {
-        *count += more;
-    }
+/// The width that takes the fewest bytes, and how many; `None` when they are `limit` or more.
+pub(super) fn plan(numbers: &[u64], limit: usize) -> Option<(u32, usize)> {
+    let bytes = |width: usize| 1 + (numbers.len() * width).div_ceil(8);
     let patches_max = numbers.len() / 4;
-    let packed = |width: usize| 1 + (numbers.len() * width).div_ceil(8);
-    let widest = needing.iter().rposition(|count| *count > 0).unwrap_or(0);
-    let mut best = (widest, packed(widest));
-    // Numbers above the width, and the bytes of their patches.
-    let (mut above, mut patches) = (0, 0);
+    let all = numbers.iter().fold(0, |all, number| all | number);
+    let widest = 64 - all.leading_zeros() as usize;
+    // Too many numbers are above the greatest width that takes less than the limit.
+    let most = limit.saturating_sub(1).saturating_mul(8) / numbers.len().max(1);
+    if most < widest {
+        let above = numbers.iter().map(|number| u64::from(number >> most != 0));
+        if above.sum::<u64>() as usize > patches_max {
+            return None;
+        }
+    }
+    let mut lengths = [0_u8; BLOCK];
+    bit_lengths(numbers, all, &mut lengths);
+    // The places behind the numbers hold 0.
+    let above = |width: u8| {
+        let longer = lengths.iter().map(|length| u8::from(*length > width));
+        usize::from(longer.fold(0, u8::wrapping_add))
+    };
+    let mut best = (widest, bytes(widest));
+    // Of the widths 1 to 7 above, the nearest last: the bytes of the high bits of numbers above them.
+    let mut high_bytes = [0; 7];
     for width in (0..widest).rev() {
-        above += needing
-            .get(width + 1)
-            .map_or(0, |count| usize::from(*count));
-        if above > patches_max {
+        let count = above(width as u8);
+        if count > patches_max {
             break;
         }
         // The high bits of a number of `width + 1 + 7 n` bits no longer fit `n` bytes.
-        let longer = needing.iter().skip(width + 1).step_by(7);
-        patches += longer.map(|count| usize::from(*count)).sum::<usize>();
-        let size = packed(width) + 1 + above + patches;
+        let high = count + high_bytes[0];
+        high_bytes = [
+            high_bytes[1],
+            high_bytes[2],
+            high_bytes[3],
+            high_bytes[4],
+            high_bytes[5],
+            high_bytes[6],
+            high,
+        ];
+        let size = bytes(width) + 1 + count + high;
         if size < best.1 {
             best = (width, size);
         }
     }
-    (best.0 as u32, best.1)
+    (best.1 < limit).then_some((best.0 as u32, best.1))
+}
+
+/// How many bits each number takes; `all` has every bit that one of them has.
+fn bit_lengths(numbers: &[u64], all: u64, lengths: &mut [u8; BLOCK]) {
+    /// 2^52: the lower bits of it and of an integer below are those of the integer.
+    const SHIFT: f64 = (1_u64 << 52) as f64;
+    const EXPONENT_OF_ONE: u64 = 1023;
+    let pairs = lengths.iter_mut().zip(numbers);
+    if all >> 51 == 0 {
+        // The exponent of a double is the length of the integer, less one; none of 2 n + 1 is 0.
+        for (length, number) in pairs {
+            let odd = f64::from_bits((number << 1 | 1) | SHIFT.to_bits()) - SHIFT;
+            *length = ((odd.to_bits() >> 52) - EXPONENT_OF_ONE) as u8;
+        }
+    } else {
+        for (length, number) in pairs {
+            *length = 64 - number.leading_zeros() as u8;
+        }
+    }
 }
 
 /// Appends a block of at most [`BLOCK`] numbers in `width` bits each.

@@ -112,6 +112,28 @@ impl Scale {
         self.power != 1.0 && magnitude < SHIFTED_BELOW
     }
 
+    /// The integers that give exactly these values, if all have one below 2^51: those of
+    /// [`as_integer`].
+    #[inline]
+    pub(super) fn integers<const N: usize>(&self, values: &[f64; N]) -> Option<[i64; N]> {
+        let shifted = values.map(|value| value * self.power + SHIFT);
+        let mut different = 0;
+        let mut is_small = true;
+        for (value, shifted) in values.iter().zip(&shifted) {
+            let integer = shifted - SHIFT;
+            let back = if self.power == 1.0 {
+                integer
+            } else {
+                integer / self.power
+            };
+            different |= back.to_bits() ^ value.to_bits();
+            // False for NaN.
+            is_small &= (value * self.power).abs() < SHIFTED_BELOW;
+        }
+        let integer = |shifted: f64| shifted.to_bits().wrapping_sub(SHIFT.to_bits()) as i64;
+        (is_small && different == 0).then(|| shifted.map(integer))
+    }
+
     /// The value of one integer.
     #[inline]
     pub(super) fn value(&self, integer: i64) -> f64 {

@@ -55,9 +55,7 @@ pub(super) fn encode(integers: &[i64], out: &mut Vec<u8>) -> Mode {
     let divisor = divisor(first, rest);
     let mut scaled: Vec<i64> = rest.iter().map(|x| x.wrapping_sub(first)).collect();
     if divisor != 1 {
-        for y in &mut scaled {
-            *y /= divisor as i64;
-        }
+        divide_exactly(&mut scaled, divisor);
     }
     let Plan {
         mode,
@@ -98,20 +96,36 @@ fn smallest(scaled: &[i64]) -> Plan {
         size: usize::MAX,
     };
     let (mut best, mut plan) = (empty(), empty());
-    for mode in Mode::ALL {
+    let mut is_rising = false;
+    // Steps are the most likely.
+    for mode in [
+        Mode::Step,
+        Mode::Offset,
+        Mode::ZigzagStep,
+        Mode::ChangeOfStep,
+    ] {
+        // Zigzags of steps that are not negative are no smaller than the steps.
+        if mode == Mode::ZigzagStep && is_rising {
+            continue;
+        }
         plan.mode = mode;
         plan.base = stored_numbers(mode, scaled, &mut plan.numbers);
+        is_rising |= mode == Mode::Step && plan.base >= 0;
         plan.widths.clear();
         plan.size = 0;
-        for block in plan.numbers.chunks(BLOCK) {
-            let (width, size) = bitpack::plan(block);
-            plan.widths.push(width);
-            plan.size += size;
-            if plan.size >= best.size {
-                break;
-            }
-        }
-        if plan.size < best.size {
+        let limit = best.size.saturating_add(usize::from(mode == Mode::Offset));
+        let is_smaller =
+            plan.numbers
+                .chunks(BLOCK)
+                .all(|block| match bitpack::plan(block, limit - plan.size) {
+                    Some((width, size)) => {
+                        plan.widths.push(width);
+                        plan.size += size;
+                        true
+                    }
+                    None => false,
+                });
+        if is_smaller && plan.size < limit {
             std::mem::swap(&mut plan, &mut best);
         }
     }
@@ -138,11 +152,37 @@ fn divisor(first: i64, rest: &[i64]) -> u64 {
     divisor.clamp(1, i64::MAX as u64)
 }
 
+/// The greatest common divisor; of nothing and a number the number. Source: Stein's binary algorithm.
 fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
-    while b != 0 {
-        (a, b) = (b, a % b);
+    if a == 0 || b == 0 {
+        return a | b;
     }
-    a
+    let twos = (a | b).trailing_zeros();
+    a >>= a.trailing_zeros();
+    loop {
+        b >>= b.trailing_zeros();
+        let less = a.min(b);
+        b = a.abs_diff(b);
+        a = less;
+        if b == 0 {
+            return a << twos;
+        }
+    }
+}
+
+/// Divides multiples of `divisor`, which is not 0.
+fn divide_exactly(multiples: &mut [i64], divisor: u64) {
+    let twos = divisor.trailing_zeros();
+    let odd = (divisor >> twos) as i64;
+    // What gives 1 with an odd number, modulo 2^64: each of Newton's steps doubles the bits that are
+    // right, three at first.
+    let mut inverse = odd;
+    for _ in 0..5 {
+        inverse = inverse.wrapping_mul(2_i64.wrapping_sub(odd.wrapping_mul(inverse)));
+    }
+    for multiple in multiples {
+        *multiple = (*multiple >> twos).wrapping_mul(inverse);
+    }
 }
 
 /// Fills `numbers` with what `mode` stores; returns the base.

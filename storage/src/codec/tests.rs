@@ -258,27 +258,27 @@ fn the_fuzz_corpus_replays() {
 }
 
 const CORPUS: &str = "\
-page constant-decimal: 2
-page constant-integer: 3
-page constant-stale: 1
-page divisor-zero: expected a positive divisor
-page near: 3
-page near-decimals-too-long: expected a column of decimals
-page near-mode: expected known modes of a page of near decimals
-page near-specials: 4
-page near-without-decimals: 3
-page patch-outside: expected a patch behind the one before, within its block and 64 bits
-page patched: 9
-page raw: 1
-page special-outside: expected specials within their page
-page specials: 4
-page steps: 5
-page wide: 2
-page width-over-64: expected a block's width of at most 64 bits
-times falling: expected strictly rising timestamps
-times regular: 4
-times too-many: expected a time column of 1 to 65536 timestamps
-times zero-steps: expected strictly rising timestamps
+page bad-divisor-zero: expected a positive divisor
+page bad-near-decimals-too-long: expected a column of decimals
+page bad-near-mode: expected known modes of a page of near decimals
+page bad-patch-outside: expected a patch behind the one before, within its block and 64 bits
+page bad-special-outside: expected specials within their page
+page bad-width-over-64: expected a block's width of at most 64 bits
+page good-constant-decimal: 2
+page good-constant-integer: 3
+page good-constant-stale: 1
+page good-near: 3
+page good-near-specials: 4
+page good-near-without-decimals: 3
+page good-patched: 9
+page good-raw: 1
+page good-specials: 4
+page good-steps: 5
+page good-wide: 2
+times bad-falling: expected strictly rising timestamps
+times bad-too-many: expected a time column of 1 to 65536 timestamps
+times bad-zero-steps: expected strictly rising timestamps
+times good-regular: 4
 ";
 
 #[test]
@@ -372,6 +372,50 @@ fn golden_bytes() {
     let mut numbers = [9_i64; 8];
     assert_eq!(read_block(&mut Cursor::new(&bytes), &mut numbers), Ok(7));
     assert_eq!(numbers, [1, 2, 3, 0, 100, 1, 1, 1]);
+}
+
+#[test]
+fn blocks_are_planned_to_take_the_fewest_bytes() {
+    let mut random = 1_u64;
+    let mut next = || {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        random >> 32
+    };
+    for len in [1, 2, 5, 40, 127, 128] {
+        for most in [0, 1, 3, 8, 20, 50, 51, 52, 64] {
+            // Few of most bits, and all with some zeros in front.
+            for shape in 0..3 {
+                let numbers: Vec<u64> = (0..len)
+                    .map(|_| {
+                        let bits = match shape {
+                            0 => most.min(next() % 65),
+                            1 if next() % 8 != 0 => most / 4,
+                            _ => most,
+                        };
+                        let number = next() << 32 | next();
+                        if bits == 0 { 0 } else { number >> (64 - bits) }
+                    })
+                    .collect();
+                let size = |width: u32| {
+                    let mut bytes = Vec::new();
+                    bitpack::write(&numbers, width, &mut bytes);
+                    bytes.len()
+                };
+                let patches = |width: u32| {
+                    let wide = numbers.iter().filter(|n| width < 64 && *n >> width != 0);
+                    wide.count()
+                };
+                let widths = (0..=64).filter(|width| patches(*width) <= numbers.len() / 4);
+                let fewest = widths.map(size).min().unwrap();
+                let (width, planned) = bitpack::plan(&numbers, usize::MAX).unwrap();
+                assert_eq!((planned, size(width)), (fewest, fewest), "{numbers:?}");
+                assert_eq!(bitpack::plan(&numbers, fewest + 1), Some((width, fewest)));
+                assert_eq!(bitpack::plan(&numbers, fewest), None);
+            }
+        }
+    }
 }
 
 fn read_block(cursor: &mut Cursor<'_>, out: &mut [i64]) -> Result<u32, CodecError> {

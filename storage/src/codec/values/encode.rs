@@ -7,7 +7,7 @@ use super::{
 use crate::{
     codec::{
         bytes::{put_varint, put_zigzag, zigzag},
-        decimal::{POWERS, as_integer, nearest_integer, to_decimal},
+        decimal::{POWERS, Scale, as_integer, nearest_integer, to_decimal},
         integers,
     },
     is_stale_marker,
@@ -111,9 +111,15 @@ impl Columns {
 
     /// Values as decimals; `None` when too many are not.
     fn decimals(values: &[f64]) -> Option<Self> {
+        let mut columns = Self::new(values.len(), 0);
+        if let Some(exponent) = all_decimals(values, &mut columns.decimals) {
+            columns.exponent = exponent as u8;
+            return Some(columns);
+        }
         let exponent = exponent(values)?;
         let power = *POWERS.get(exponent)?;
-        let mut columns = Self::new(values.len(), exponent as u8);
+        columns.exponent = exponent as u8;
+        columns.decimals.clear();
         let integer = |value| as_integer(value, power);
         columns.specials = fill(values, integer, &mut columns.decimals)?;
         Some(columns)
@@ -211,6 +217,42 @@ fn fill(
 fn distance(value: f64, from: f64) -> i64 {
     order(value.to_bits()).wrapping_sub(order(from.to_bits())) as i64
 }
+
+/// Fills `integers` with those of all values at the exponent that [`exponent`] finds, which is returned;
+/// `None` when not all have one.
+fn all_decimals(values: &[f64], integers: &mut Vec<i64>) -> Option<usize> {
+    let mut exponent = 0;
+    // Values before fitted a lower exponent.
+    let mut passed = 0;
+    'exponents: loop {
+        integers.clear();
+        let scale = Scale::of(exponent)?;
+        for chunk in values.chunks(CHUNK) {
+            if let Some(chunk) = chunk.first_chunk::<CHUNK>()
+                && let Some(found) = scale.integers(chunk)
+            {
+                integers.extend(found);
+                continue;
+            }
+            for value in chunk {
+                match as_integer(*value, *POWERS.get(exponent)?) {
+                    Some(integer) => integers.push(integer),
+                    None if integers.len() < passed => return None,
+                    None => {
+                        passed = integers.len();
+                        let fits = |power: &f64| as_integer(*value, *power).is_some();
+                        exponent += 1 + POWERS.iter().skip(exponent + 1).position(fits)?;
+                        continue 'exponents;
+                    }
+                }
+            }
+        }
+        return Some(exponent);
+    }
+}
+
+/// Values that are turned into integers together.
+const CHUNK: usize = 8;
 
 /// The exponent at which most values are integers; `None` when too many are not.
 fn exponent(values: &[f64]) -> Option<usize> {
