@@ -24,7 +24,7 @@ use crate::{
     Corruption, HistogramColumns, Kind, Labels, Matcher, PageStats, ReadError, TimeRange,
     Timestamp,
     block::{Block, PageRef},
-    codec::PackedHistogram,
+    codec::{PackedHistogram, PageBytes},
 };
 
 /// Something that can be read at a snapshot.
@@ -187,7 +187,7 @@ pub(crate) enum Body<'a> {
     Constant(f64),
     /// An encoded page of values or histograms, of which what comes after `skip` belongs to the run.
     Page {
-        bytes: &'a [u8],
+        bytes: PageBytes<'a>,
         skip: u32,
         block: &'a Block,
         page: &'a PageRef,
@@ -207,7 +207,7 @@ impl Body<'_> {
                 skip,
                 block,
                 page,
-            } => block.decode_bytes(page, bytes, *skip as usize, out)?,
+            } => block.decode_bytes(page, *bytes, *skip as usize, out)?,
             Self::Histograms(_) => unreachable!("only runs of numbers are decoded to numbers"),
         }
         Ok(())
@@ -284,7 +284,7 @@ impl<'a> Run<'a> {
                 block,
                 page,
             } if page.kind == Kind::Histogram => {
-                *out = block.decode_histograms(page, bytes)?;
+                *out = block.decode_histograms(page, *bytes)?;
                 let first = *skip as usize;
                 out.keep(first..first + self.len());
             }

@@ -13,7 +13,7 @@ use std::{
 
 use super::layout::HEADER_BYTES;
 use crate::{
-    codec::{CodecError, Cursor},
+    codec::{CodecError, Cursor, PageBytes},
     error::IoError,
     vfs::AppendFile,
 };
@@ -176,6 +176,13 @@ impl FramesWriter {
         Ok(place)
     }
 
+    /// Where the next page begins in a frame, if that takes it and is `frame`.
+    pub(super) fn offset_in(&self, frame: u32, page_bytes: usize) -> Option<u32> {
+        let Open { number, bytes } = &self.pages;
+        let is_taken = !bytes.is_empty() && bytes.len() + page_bytes <= FRAME_BYTES;
+        (is_taken && *number == frame).then_some(bytes.len() as u32)
+    }
+
     /// Writes an open frame.
     fn close(&mut self, stream: Stream) -> Result<(), IoError> {
         let open = match stream {
@@ -327,7 +334,8 @@ impl Frames {
         Ok((frame, stored))
     }
 
-    /// The bytes of an item: of the file, or of its frame's decompressed bytes in `buffer`.
+    /// The bytes of an item that is no page: of the file, or of its frame's decompressed bytes in
+    /// `buffer`.
     #[inline]
     pub(super) fn item<'a>(
         &self,
@@ -335,6 +343,17 @@ impl Frames {
         place: Place,
         buffer: &'a mut FrameBuffer,
     ) -> Result<&'a [u8], Damage> {
+        self.page(file, place, buffer).map(|item| item.own())
+    }
+
+    /// The bytes of a page, as of an item.
+    #[inline]
+    pub(super) fn page<'a>(
+        &self,
+        file: &'a [u8],
+        place: Place,
+        buffer: &'a mut FrameBuffer,
+    ) -> Result<PageBytes<'a>, Damage> {
         let key = (self.serial, place.frame);
         let slot = match buffer.slots.iter().position(|slot| slot.key == Some(key)) {
             Some(slot) => slot,
@@ -349,8 +368,7 @@ impl Frames {
             Some(slot) => &slot.bytes,
             None => &[],
         };
-        let start = place.offset as usize;
-        let item = raw.get(start..start.saturating_add(place.bytes as usize));
+        let item = PageBytes::new(raw, place.offset as usize, place.bytes as usize);
         item.ok_or_else(|| {
             let expected = "an item within its frame";
             (CodecError { expected }, self.offset(file, place.frame))

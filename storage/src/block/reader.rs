@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Corruption, HistogramColumns, Kind, OpenError, TimeRange, Timestamp,
-    codec::{CodecError, PageStats, ValuePage, decode_histograms, decode_times},
+    codec::{CodecError, PageBytes, PageStats, ValuePage, decode_histograms, decode_times},
     mmap::Mapped,
     vfs::Fs,
 };
@@ -277,8 +277,8 @@ impl Block {
         &'a self,
         page: &PageRef,
         buffer: &'a mut FrameBuffer,
-    ) -> Result<&'a [u8], Corruption> {
-        let item = self.frames.item(&self.map, page.place, buffer);
+    ) -> Result<PageBytes<'a>, Corruption> {
+        let item = self.frames.page(&self.map, page.place, buffer);
         item.map_err(|damage| self.damaged(damage))
     }
 
@@ -291,11 +291,11 @@ impl Block {
     pub(crate) fn decode_bytes(
         &self,
         page: &PageRef,
-        bytes: &[u8],
+        bytes: PageBytes<'_>,
         skip: usize,
         out: &mut [f64],
     ) -> Result<(), Corruption> {
-        let decoded = ValuePage::parse(bytes).and_then(|values| {
+        let decoded = ValuePage::parse_in(bytes).and_then(|values| {
             if page.kind == Kind::Float && values.len() == page.len as usize {
                 values.decode_range(skip, out)
             } else {
@@ -315,9 +315,9 @@ impl Block {
     pub(crate) fn decode_histograms(
         &self,
         page: &PageRef,
-        bytes: &[u8],
+        bytes: PageBytes<'_>,
     ) -> Result<HistogramColumns, Corruption> {
-        let decoded = decode_histograms(bytes).and_then(|columns| {
+        let decoded = decode_histograms(bytes.own()).and_then(|columns| {
             let is_as_told = page.kind == Kind::Histogram && columns.len() == page.len as usize;
             is_as_told.then_some(columns).ok_or(CodecError {
                 expected: "a page with the histograms of its directory",

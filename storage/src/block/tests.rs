@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use super::directory::PageSummary;
 use super::*;
 use crate::{
-    Fs, Labels, MemoryFs, OpenError, Timestamp, stale_marker, test_support::proptest_cases,
+    Counts, Fs, Histogram, HistogramColumns, HistogramCounts, HistogramLayout, Labels, MemoryFs,
+    OpenError, ResetHint, Timestamp, stale_marker, test_support::proptest_cases,
 };
 
 const FOLDER: &str = "/blocks";
@@ -188,44 +189,51 @@ fn damage_is_found_wherever_it_is() {
     for level in [0, 1] {
         let fs = memory();
         let (written, model) = write_sample(&fs, level);
-        let bytes = fs.read(&written.path).unwrap();
-        let check = |damaged: &[u8], what: &str| {
-            let fs = memory();
-            fs.create(&written.path).unwrap().append(damaged).unwrap();
-            let found = Block::open(&fs, &written.path, damaged.len() as u64)
-                .and_then(|block| Ok((block.check(), dump(&block)?)));
-            match found {
-                Ok((Ok(()), read)) => assert_eq!(read, model, "{what}"),
-                Ok((Err(damage), read)) => {
-                    assert_eq!(read, model, "{what}");
-                    assert_eq!(damage.file, written.path);
-                }
-                Err(OpenError::Corruption(damage)) => {
-                    assert_eq!(damage.file, written.path);
-                    assert!(damage.offset <= bytes.len() as u64);
-                }
-                Err(other) => panic!("{what}: {other}"),
+        check_damage(&fs, &written, &model, 1);
+    }
+}
+
+/// Flips, cuts and zeros each byte of a block, and of the cuts one of so many.
+pub(super) fn check_damage(fs: &MemoryFs, written: &WrittenBlock, model: &Model, cuts: usize) {
+    let bytes = fs.read(&written.path).unwrap();
+    let check = |damaged: &[u8], what: &str| {
+        let fs = memory();
+        fs.create(&written.path).unwrap().append(damaged).unwrap();
+        let found = Block::open(&fs, &written.path, damaged.len() as u64)
+            .and_then(|block| Ok((block.check(), dump(&block)?)));
+        match found {
+            Ok((Ok(()), read)) => assert_eq!(&read, model, "{what}"),
+            Ok((Err(damage), read)) => {
+                assert_eq!(&read, model, "{what}");
+                assert_eq!(damage.file, written.path);
             }
-            // Every byte is under a checksum: nothing goes unnoticed.
-            let block = Block::open(&fs, &written.path, damaged.len() as u64);
-            let noticed = block.and_then(|block| Ok(block.check()?)).is_err();
-            assert!(noticed, "{what}");
-        };
-        for index in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            for byte in [bytes[index] ^ 0x01, bytes[index] ^ 0x80, 0, 0xff] {
-                if byte != bytes[index] {
-                    damaged[index] = byte;
-                    check(&damaged, &format!("{byte} at {index}"));
-                }
+            Err(OpenError::Corruption(damage)) => {
+                assert_eq!(damage.file, written.path);
+                assert!(damage.offset <= bytes.len() as u64);
             }
+            Err(other) => panic!("{what}: {other}"),
+        }
+        // Every byte is under a checksum: nothing goes unnoticed.
+        let block = Block::open(&fs, &written.path, damaged.len() as u64);
+        let noticed = block.and_then(|block| Ok(block.check()?)).is_err();
+        assert!(noticed, "{what}");
+    };
+    for index in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        for byte in [bytes[index] ^ 0x01, bytes[index] ^ 0x80, 0, 0xff] {
+            if byte != bytes[index] {
+                damaged[index] = byte;
+                check(&damaged, &format!("{byte} at {index}"));
+            }
+        }
+        if index % cuts == 0 {
             check(&bytes[..index], &format!("cut to {index}"));
             check(&bytes[index + 1..], &format!("begun at {}", index + 1));
         }
-        let mut longer = bytes.clone();
-        longer.push(0);
-        check(&longer, "a zero more");
     }
+    let mut longer = bytes.clone();
+    longer.push(0);
+    check(&longer, "a zero more");
 }
 
 #[test]
@@ -429,6 +437,47 @@ fn golden_bytes() {
     expected.extend(crc32c::crc32c(&table).to_le_bytes());
     expected.extend(b"NXBLKEND");
     assert_eq!(fs.read(&written.path).unwrap(), expected);
+}
+
+/// The directory of pages of histograms, by hand: they have the flag 0x20, a place, and no statistics.
+#[test]
+fn golden_bytes_of_histograms_in_the_directory() {
+    let histogram = Histogram {
+        reset_hint: ResetHint::Gauge,
+        layout: HistogramLayout::default(),
+        sum: 1.5,
+        counts: HistogramCounts::Integer(Counts::default()),
+    };
+    let fs = memory();
+    let mut writer = BlockWriter::create(&fs, Path::new(FOLDER), name(5, 6), 0).unwrap();
+    let mut bytes = Vec::new();
+    for (times, first, histograms) in [
+        (&[5, 6][..], 0, &[&histogram, &histogram][..]),
+        (&[10, 20, 30], 1, &[&histogram, &Histogram::stale()]),
+    ] {
+        let mut columns = HistogramColumns::default();
+        for histogram in histograms {
+            columns.push(histogram);
+        }
+        let mut page = Vec::new();
+        crate::codec::encode_histograms(&columns, &mut page);
+        bytes.push(page.len() as u8);
+        let times = writer.times(times).unwrap();
+        writer
+            .histograms(7, times, Positions::From(first), &columns)
+            .unwrap();
+    }
+    let written = writer.finish(index([7])).unwrap();
+    let mut directory = vec![0; 8];
+    // Two pages. The first: histograms, column 0, frame 1 at 0.
+    directory.extend([2, 0x20, 0, 2, 0, bytes[0]]);
+    // The second: directly behind, may be stale, a column further, two from the position 1.
+    directory.extend([0x20 | 0x10 | 0x02 | 0x04, 2, 1, 1, bytes[1]]);
+    let section = open(&fs, &written).section_bytes(SectionKind::Directory);
+    assert_eq!(section, directory.len());
+    let file = fs.read(&written.path).unwrap();
+    let mut windows = file.windows(section);
+    assert!(windows.any(|window| window == directory), "{file:?}");
 }
 
 /// Gives a file the checksums of what is in it, as far as its lengths make sense.

@@ -17,7 +17,7 @@ pub(super) const TIMES_ENTRY_BYTES: usize = 32;
 const RECENT_BYTES: usize = 32 << 20;
 
 /// A time column of a block that is being written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TimesRef(pub(super) u32);
 
 /// A time column in the table.

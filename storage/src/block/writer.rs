@@ -14,13 +14,18 @@ use super::{
 };
 use crate::{
     HistogramColumns, TimeRange, Timestamp,
-    codec::{VALUES_MAX, encode_histograms, encode_values},
+    codec::{CHAIN_MAX, VALUES_MAX, WholeNumbers, encode_histograms, encode_values},
     error::IoError,
     vfs::Fs,
 };
 
 /// Pages that are remembered to be stored once.
 const RECENT_PAGES_BYTES: usize = 8 << 20;
+
+/// Pages that are stored above one another. Of the blocks that a recording of four exporters takes, a
+/// chain of 2 saves 0.7 %, of 4 1.7 %, of 8 1.9 %, and reading buckets takes 1.0, 1.1 and 1.4 times as long.
+const CHAIN: usize = 4;
+const _: () = assert!(CHAIN <= CHAIN_MAX);
 
 /// At which timestamps of a time column the values of a page are.
 #[derive(Debug, Clone, Copy)]
@@ -52,10 +57,36 @@ pub(crate) struct BlockWriter<'a> {
     times: TimesWriter,
     presence: PresenceWriter,
     directory: DirectoryWriter,
-    recent: Recent<Place>,
+    recent: Recent<StoredPage>,
     range: TimeRange,
     samples: u64,
     scratch: Vec<u8>,
+    /// A page stored above another.
+    above: Vec<u8>,
+}
+
+/// Where a page is, and how many pages it builds on.
+#[derive(Debug, Clone, Copy)]
+struct StoredPage {
+    place: Place,
+    below: usize,
+}
+
+/// A page that was written, for one that may be stored above it.
+#[derive(Debug)]
+pub(super) struct Lower {
+    stored: StoredPage,
+    numbers: WholeNumbers,
+}
+
+/// A page that may be stored above another.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bucket<'a> {
+    /// It is not constant, and stored by itself here.
+    pub(super) page: &'a [u8],
+    pub(super) summary: &'a PageSummary,
+    /// A page that was written shortly before.
+    pub(super) lower: Option<&'a Lower>,
 }
 
 /// Removes a file that did not get its name.
@@ -124,6 +155,7 @@ impl<'a> BlockWriter<'a> {
             range: TimeRange::new(Timestamp::MAX, Timestamp::MIN),
             samples: 0,
             scratch: Vec::new(),
+            above: Vec::new(),
         })
     }
 
@@ -201,6 +233,76 @@ impl<'a> BlockWriter<'a> {
         page: &[u8],
         summary: &PageSummary,
     ) -> Result<(), IoError> {
+        let place = if summary.constant.is_some() {
+            Place::default()
+        } else {
+            self.store(page, None)?.place
+        };
+        self.enter(series, times, positions, place, summary)
+    }
+
+    /// As [`BlockWriter::encoded`] with a page that may be stored above another; answers the page as the
+    /// lower one of another, if it can be.
+    ///
+    /// # Errors
+    /// [`IoError`]; the block cannot be finished then.
+    ///
+    /// # Panics
+    /// When there are none or too many values, or not each has its timestamp.
+    pub(super) fn bucket(
+        &mut self,
+        series: u32,
+        times: TimesRef,
+        positions: Positions<'_>,
+        bucket: Bucket<'_>,
+    ) -> Result<Option<Lower>, IoError> {
+        let numbers = WholeNumbers::of(bucket.page);
+        let above = bucket.lower.zip(numbers.as_ref());
+        let stored = self.store(bucket.page, above)?;
+        self.enter(series, times, positions, stored.place, bucket.summary)?;
+        Ok(numbers.map(|numbers| Lower { stored, numbers }))
+    }
+
+    /// Stores the bytes of a page, or finds equal ones.
+    fn store(
+        &mut self,
+        page: &[u8],
+        above: Option<(&Lower, &WholeNumbers)>,
+    ) -> Result<StoredPage, IoError> {
+        let (frames, scratch) = (&mut self.frames, &mut self.above);
+        self.recent.find_or(page, || {
+            if let Some((lower, numbers)) = above
+                && let Lower { stored, .. } = lower
+                && stored.below + 1 < CHAIN
+                && let Some(offset) = frames.offset_in(stored.place.frame, page.len())
+            {
+                scratch.clear();
+                let place = (offset - stored.place.offset, stored.place.bytes);
+                let is_encoded = numbers.encode_above(&lower.numbers, place, scratch);
+                // It has to save two fifths to be worth the time of every reader.
+                if is_encoded && scratch.len() * 5 <= page.len() * 3 {
+                    return Ok(StoredPage {
+                        place: frames.put(Stream::Pages, scratch)?,
+                        below: stored.below + 1,
+                    });
+                }
+            }
+            Ok(StoredPage {
+                place: frames.put(Stream::Pages, page)?,
+                below: 0,
+            })
+        })
+    }
+
+    /// Adds a page that is stored to the directory.
+    fn enter(
+        &mut self,
+        series: u32,
+        times: TimesRef,
+        positions: Positions<'_>,
+        place: Place,
+        summary: &PageSummary,
+    ) -> Result<(), IoError> {
         let column = self.times.entry(times);
         let len = summary.len;
         let (first, span) = match positions {
@@ -225,13 +327,6 @@ impl<'a> BlockWriter<'a> {
                 Some(self.presence.put(positions, &mut self.frames)?)
             }
             _ => None,
-        };
-        let place = if summary.constant.is_some() {
-            Place::default()
-        } else {
-            let frames = &mut self.frames;
-            self.recent
-                .find_or(page, || frames.put(Stream::Pages, page))?
         };
         let page = PageRef {
             times: times.0,

@@ -106,6 +106,11 @@ impl Scale {
         SCALES.get(exponent)
     }
 
+    /// Whether integers are their own values.
+    pub(super) fn is_one(&self) -> bool {
+        self.power == 1.0
+    }
+
     /// Whether integers of at most `magnitude` are shifted first: conversion and scaling are one pass.
     #[inline]
     fn shifts(&self, magnitude: f64) -> bool {

@@ -27,7 +27,7 @@ pub(crate) use histograms::{
 };
 pub use stats::{PageStats, StatFlags};
 pub(crate) use times::{TIMES_MAX, decode_times, encode_times};
-pub(crate) use values::{VALUES_MAX, ValuePage, encode_values};
+pub(crate) use values::{CHAIN_MAX, PageBytes, VALUES_MAX, ValuePage, WholeNumbers, encode_values};
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@
 //! | kind 2 raw: the bits of each | 8 each |
 //! | kind 3 near: specials if flagged, the modes, a decimal column if any, the distances | varies |
 //! | kind 4 + mode: specials if flagged, then the integer column | varies |
+//! | kind 8 + mode: specials if flagged, where the lower page is, then the integer column | varies |
 //!
 //! A value of kind 4 is `integer / 10^exponent`, computed in `f64`: an exact division of two exact
 //! numbers is what a correctly rounded decimal is, so the bits are those that were parsed from text.
@@ -25,12 +26,17 @@
 //! where there is no decimal column. Sums of decimals are like that: each addition rounds, and the
 //! result strays from the decimal by a few units, slowly. The idea is pcodec's float multiplier.
 
+//!
+//! A page of kind 8 stores whole numbers as what they are above those of another page, see [`above`].
+
+mod above;
 mod encode;
 mod specials;
 
+pub(crate) use above::{CHAIN_MAX, WholeNumbers};
 pub(crate) use encode::encode_values;
 
-use self::specials::Specials;
+use self::{above::Above, specials::Specials};
 use super::{
     bytes::{CodecError, Cursor},
     decimal::Scale,
@@ -47,6 +53,7 @@ const KIND_CONSTANT_INTEGER: u8 = 1;
 const KIND_RAW: u8 = 2;
 const KIND_NEAR: u8 = 3;
 const KIND_INTEGERS: u8 = 4;
+const KIND_ABOVE: u8 = 8;
 
 const HAS_STALE_MARKERS: u8 = 0x80;
 const HAS_SPECIALS: u8 = 0x40;
@@ -80,6 +87,42 @@ fn step_up(values: &mut [f64], distances: &[i64]) {
     }
 }
 
+/// The bytes of a page, behind those that lie before it in its frame.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PageBytes<'a> {
+    /// Up to the end of the page.
+    frame: &'a [u8],
+    start: usize,
+}
+
+impl<'a> PageBytes<'a> {
+    /// The page at these places of a frame; `None`: they are not in it.
+    #[inline]
+    pub(crate) fn new(frame: &'a [u8], start: usize, bytes: usize) -> Option<Self> {
+        let frame = frame.get(..start.checked_add(bytes)?)?;
+        Some(Self { frame, start })
+    }
+
+    /// The page alone.
+    #[inline]
+    pub(crate) fn own(&self) -> &'a [u8] {
+        self.frame.get(self.start..).unwrap_or_default()
+    }
+
+    /// The page of so many bytes that begins so many bytes before this one; `None`: there is none.
+    fn before(&self, back: usize, bytes: usize) -> Option<Self> {
+        let start = self.start.checked_sub(back)?;
+        let is_before = bytes <= back;
+        Self::new(self.frame, start, bytes).filter(|_| is_before)
+    }
+
+    /// Whether it is stored above another page, without which its bytes mean nothing.
+    pub(crate) fn is_above(&self) -> bool {
+        let kind = self.own().first().map(|head| head & 0xf);
+        kind.is_some_and(|kind| kind >= KIND_ABOVE)
+    }
+}
+
 /// One encoded value page.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ValuePage<'a> {
@@ -103,16 +146,31 @@ enum Body<'a> {
         distances: Integers<'a>,
         specials: Specials<'a>,
     },
+    Above {
+        above: Above<'a>,
+        specials: Specials<'a>,
+    },
 }
 
 impl<'a> ValuePage<'a> {
-    /// Checks the head of a page, its specials and all lengths but those of blocks, which are checked
-    /// when they are decoded: the bytes must hold the page and nothing else.
+    /// Checks a page that lies in no frame: as [`ValuePage::parse_in`].
     ///
     /// # Errors
     /// [`CodecError`] says what was expected.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, CodecError> {
-        let mut cursor = Cursor::new(bytes);
+        Self::parse_in(PageBytes {
+            frame: bytes,
+            start: 0,
+        })
+    }
+
+    /// Checks the head of a page, its specials and all lengths but those of blocks, which are checked
+    /// when they are decoded, as a lower page is: the bytes must hold the page and nothing else.
+    ///
+    /// # Errors
+    /// [`CodecError`] says what was expected.
+    pub(crate) fn parse_in(page: PageBytes<'a>) -> Result<Self, CodecError> {
+        let mut cursor = Cursor::new(page.own());
         let head = cursor.u8("the version of a page")?;
         if head >> 4 != VERSION {
             return Err(CodecError {
@@ -146,15 +204,27 @@ impl<'a> ValuePage<'a> {
             }
             KIND_NEAR => Self::parse_near(len, flags, scale, cursor)?,
             kind => {
-                let mode = kind.checked_sub(KIND_INTEGERS).and_then(Mode::from_code);
-                let mode = mode.ok_or(CodecError {
+                let unknown = CodecError {
                     expected: "a page of a known kind",
-                })?;
+                };
+                let is_above = kind >= KIND_ABOVE;
+                let base = if is_above { KIND_ABOVE } else { KIND_INTEGERS };
+                let mode = Mode::from_code(kind.wrapping_sub(base)).ok_or(unknown)?;
                 let specials = Specials::parse(len, flags, &mut cursor)?;
-                Body::Integers {
-                    integers: Integers::parse(mode, len, cursor)?,
-                    scale,
-                    specials,
+                if is_above {
+                    if flags & EXPONENT != 0 {
+                        return Err(CodecError {
+                            expected: "whole numbers above a lower page",
+                        });
+                    }
+                    let above = Above::parse(mode, len, page, cursor)?;
+                    Body::Above { above, specials }
+                } else {
+                    Body::Integers {
+                        integers: Integers::parse(mode, len, cursor)?,
+                        scale,
+                        specials,
+                    }
                 }
             }
         };
@@ -221,6 +291,10 @@ impl<'a> ValuePage<'a> {
                 specials,
             } => {
                 integers.decode(skip, out, scale)?;
+                specials.fill(skip, out)?;
+            }
+            Body::Above { above, specials } => {
+                above.decode(self.len, skip, out)?;
                 specials.fill(skip, out)?;
             }
             Body::Near {

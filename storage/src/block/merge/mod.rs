@@ -2,17 +2,21 @@
 //!
 //! **What it is.** One pass over the series of all inputs in label order. A series' pages are put
 //! together to pages of up to 1024 values, cut at positions of the strung time columns ([`axes`]);
-//! a page that is alone in its piece is taken over as it is. What is deleted is left out, series
-//! without samples are too. Samples of several inputs that overlap in time are merged by timestamp.
+//! a page that is alone in its piece is taken over as it is. Buckets of histograms are stored above
+//! one another ([`families`]). What is deleted is left out, series without samples are too. Samples of
+//! several inputs that overlap in time are merged by timestamp.
 //!
 //! **What it is not.** It chooses no inputs and puts nothing in force.
 //!
 //! **What always holds.** Every sample of the inputs that is not deleted is in the output, bit for
 //! bit; of samples of a series at one time that of the oldest input is. Memory: the samples of one
-//! series, the directory that is being written, some 20 bytes a time column and the label texts.
+//! series, the encoded pages of a family (8 MiB at most), the directory that is being written, some 20
+//! bytes a time column and the label texts.
 #![deny(clippy::indexing_slicing)]
 
 mod axes;
+mod families;
+mod mixed;
 #[cfg(test)]
 mod tests;
 
@@ -20,14 +24,17 @@ use std::{cmp::Reverse, collections::BinaryHeap, path::Path};
 
 use roaring::RoaringBitmap;
 
-use self::axes::{Axes, PIECE};
+use self::{
+    axes::{Axes, PIECE},
+    families::{GROUP_BYTES_MAX, Member, Output, families},
+};
 use super::{
-    Block, BlockName, BlockWriter, FrameBuffer, IndexBuilder, LabelsReader, MixedValue, PageRef,
-    Positions, WrittenBlock,
+    Block, BlockName, BlockWriter, FrameBuffer, IndexBuilder, LabelsReader, PageRef, Positions,
+    WrittenBlock,
 };
 use crate::{
     Corruption, Kind, Labels, TimeRange, Timestamp,
-    codec::{CodecError, PackedHistogram, VALUES_MAX},
+    codec::{CodecError, VALUES_MAX, encode_values},
     error::IoError,
     vfs::Fs,
 };
@@ -70,48 +77,56 @@ pub(crate) fn merge(
     inputs: &[MergeInput<'_>],
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<WrittenBlock, MergeError> {
+    let writer = BlockWriter::create(fs, folder, name, level)?;
     let mut merger = Merger {
         inputs,
         buffers: inputs.iter().map(|_| FrameBuffer::default()).collect(),
         axes: Axes::build(inputs)?,
-        writer: BlockWriter::create(fs, folder, name, level)?,
+        output: Output::new(writer),
+        index: IndexBuilder::new(level == 0),
+        ids: RoaringBitmap::new(),
         id: 0,
+        pages: Vec::new(),
         piece: None,
         pending: None,
         positions: Vec::new(),
         values: Vec::new(),
         page_positions: Vec::new(),
         page_values: Vec::new(),
+        page: Vec::new(),
     };
-    let mut index = IndexBuilder::new(level == 0);
-    let mut ids = RoaringBitmap::new();
     let mut series = SeriesOf::open(inputs)?;
     let mut sources = Vec::new();
-    let mut pages = Vec::new();
-    while let Some(labels) = series.next(&mut sources)? {
-        if !go_on() {
+    // Series with bounds that wait for those of their group, in label order.
+    let mut group: Vec<Member> = Vec::new();
+    let mut group_bytes = 0;
+    loop {
+        let labels = series.next(&mut sources)?;
+        if labels.is_some() && !go_on() {
             return Err(MergeError::Stopped);
         }
-        pages.clear();
-        for (input, ordinal) in &sources {
-            merger.collect(*input, *ordinal, &mut pages)?;
+        let member = labels.as_ref().filter(|_| level > 0);
+        let member = member.and_then(|labels| Member::of(labels, &sources));
+        let is_next = |group: &Member| {
+            let mut member = member.iter();
+            group_bytes <= GROUP_BYTES_MAX && member.any(|member| group.is_grouped_with(member))
+        };
+        if !group.last().is_some_and(is_next) {
+            merger.group(&group)?;
+            group.clear();
+            group_bytes = 0;
         }
-        let Some((newest, ordinal)) = sources.last().filter(|_| !pages.is_empty()) else {
-            continue;
+        let Some(labels) = labels else {
+            break;
         };
-        let Some(newest) = inputs.get(*newest) else {
-            continue;
-        };
-        merger.id = newest.block.index().id(*ordinal);
-        if merger.series(&mut pages)? {
-            if !ids.insert(merger.id) {
-                let expected = "series with ids of their own";
-                return Err(newest.block.index_damaged(CodecError { expected }).into());
-            }
-            index.add(merger.id, &labels);
+        if let Some(member) = member {
+            group_bytes += member.bytes();
+            group.push(member);
+        } else if let Some(written) = merger.samples(&sources)? {
+            merger.name(written, &labels)?;
         }
     }
-    Ok(merger.writer.finish(index)?)
+    Ok(merger.output.writer.finish(merger.index)?)
 }
 
 /// The series of all inputs in label order.
@@ -197,9 +212,13 @@ struct Merger<'a> {
     inputs: &'a [MergeInput<'a>],
     buffers: Vec<FrameBuffer>,
     axes: Axes,
-    writer: BlockWriter<'a>,
+    output: Output<'a>,
+    index: IndexBuilder,
+    /// Of the series in the index.
+    ids: RoaringBitmap,
     /// Of the series in work.
     id: u32,
+    pages: Vec<Source>,
     /// The axis and piece of what was collected.
     piece: Option<(u32, u32)>,
     /// The only page of the piece so far; then nothing else was collected.
@@ -209,9 +228,71 @@ struct Merger<'a> {
     values: Vec<f64>,
     page_positions: Vec<u32>,
     page_values: Vec<f64>,
+    page: Vec<u8>,
+}
+
+/// A series that was written.
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    id: u32,
+    /// The newest input that has it.
+    newest: usize,
 }
 
 impl Merger<'_> {
+    /// Writes series with bounds, which are in label order.
+    fn group(&mut self, group: &[Member]) -> Result<(), MergeError> {
+        let mut written = vec![None; group.len()];
+        for family in families(group) {
+            self.output.begin_family();
+            for place in family {
+                if let (Some(member), Some(written)) = (group.get(place), written.get_mut(place)) {
+                    *written = self.samples(&member.sources)?;
+                }
+            }
+            self.output.end_family()?;
+        }
+        for (member, written) in group.iter().zip(written) {
+            if let Some(written) = written {
+                self.name(written, &member.labels)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the samples of a series of these inputs and ordinals; `None`: none is left.
+    fn samples(&mut self, sources: &[(usize, u32)]) -> Result<Option<Written>, MergeError> {
+        let mut pages = std::mem::take(&mut self.pages);
+        pages.clear();
+        for (input, ordinal) in sources {
+            self.collect(*input, *ordinal, &mut pages)?;
+        }
+        let mut written = None;
+        if let Some((newest, ordinal)) = sources.last().filter(|_| !pages.is_empty()) {
+            let (block, _) = self.input(*newest);
+            self.id = block.index().id(*ordinal);
+            if self.series(&mut pages)? {
+                written = Some(Written {
+                    id: self.id,
+                    newest: *newest,
+                });
+            }
+        }
+        self.pages = pages;
+        Ok(written)
+    }
+
+    /// Adds a series that was written to the index.
+    fn name(&mut self, written: Written, labels: &Labels) -> Result<(), MergeError> {
+        if !self.ids.insert(written.id) {
+            let expected = "series with ids of their own";
+            let (newest, _) = self.input(written.newest);
+            return Err(newest.index_damaged(CodecError { expected }).into());
+        }
+        self.index.add(written.id, labels);
+        Ok(())
+    }
+
     /// The block and buffer of an input.
     fn input(&mut self, input: usize) -> (&Block, &mut FrameBuffer) {
         let (source, buffer) = (self.inputs.get(input), self.buffers.get_mut(input));
@@ -378,7 +459,7 @@ impl Merger<'_> {
         }
         let buffer = self.buffers.first_mut();
         let buffer = buffer.expect("a page is of one of the inputs");
-        let writer = &mut self.writer;
+        let writer = &mut self.output.writer;
         let times = self
             .axes
             .times(self.inputs, buffer, (axis, piece), |times| {
@@ -386,7 +467,7 @@ impl Merger<'_> {
             })?;
         let Some(source) = pending else {
             let positions = Positions::At(&self.positions);
-            self.writer.page(self.id, times, positions, &self.values)?;
+            self.output.page(self.id, times, positions, &self.values)?;
             self.positions.clear();
             self.values.clear();
             return Ok(true);
@@ -413,60 +494,23 @@ impl Merger<'_> {
         } else {
             Positions::From(moved(page.first))
         };
-        let bytes = match page.constant {
-            Some(_) => &[],
-            None => {
-                // What is damaged is not passed on.
-                self.page_values.clear();
-                input.block.decode(&page, buffer, &mut self.page_values)?;
-                input.block.frame(&page, buffer)?
-            }
-        };
-        let summary = input.block.summary(&page)?;
-        self.writer
-            .encoded(self.id, times, positions, bytes, &summary)?;
-        Ok(true)
-    }
-
-    /// Writes a series that has histograms, sample by sample.
-    fn mixed(&mut self, pages: &[Source]) -> Result<bool, MergeError> {
-        let mut samples: Vec<(Timestamp, MixedValue)> = Vec::new();
-        let mut times = Vec::new();
-        // The sources are in the order of the inputs, and of equal times the first one stays.
-        for source in pages {
-            times.clear();
-            let (block, buffer) = self.input(source.input);
-            block.times(source.page.times, buffer, &mut times)?;
-            let mut values = Vec::new();
-            let mut positions = Vec::new();
-            block.positions(&source.page, buffer, &mut positions)?;
-            match source.page.kind {
-                Kind::Float => {
-                    let mut floats = Vec::new();
-                    block.decode(&source.page, buffer, &mut floats)?;
-                    values.extend(floats.into_iter().map(MixedValue::Float));
-                }
-                Kind::Histogram => {
-                    let columns = block.histograms(&source.page, buffer)?;
-                    let rows = (0..columns.len()).map(|row| columns.get(row));
-                    let packed = rows.map(|histogram| PackedHistogram::of_valid(&histogram));
-                    values.extend(packed.map(MixedValue::Histogram));
-                }
-            }
-            for (position, value) in positions.iter().zip(values) {
-                let time = times.get(*position as usize).copied();
-                let is_deleted = |time: &Timestamp| {
-                    let mut deleted = source.deleted.iter();
-                    deleted.any(|range| range.contains(*time))
-                };
-                if let Some(time) = time.filter(|time| !is_deleted(time)) {
-                    samples.push((time, value));
-                }
+        let mut bytes: &[u8] = &[];
+        if page.constant.is_none() {
+            // What is damaged is not passed on.
+            self.page_values.clear();
+            input.block.decode(&page, buffer, &mut self.page_values)?;
+            let stored = input.block.frame(&page, buffer)?;
+            bytes = stored.own();
+            if stored.is_above() {
+                self.page.clear();
+                encode_values(&self.page_values, &mut self.page);
+                bytes = &self.page;
             }
         }
-        let is_written = !samples.is_empty();
-        self.writer.mixed(self.id, samples)?;
-        Ok(is_written)
+        let summary = input.block.summary(&page)?;
+        self.output
+            .encoded(self.id, times, positions, bytes, &summary)?;
+        Ok(true)
     }
 
     /// Writes a series whose pages overlap, sample by sample.
@@ -490,8 +534,8 @@ impl Merger<'_> {
         for chunk in samples.chunks(VALUES_MAX) {
             let times: Vec<Timestamp> = chunk.iter().map(|(time, ..)| *time).collect();
             let values: Vec<f64> = chunk.iter().map(|(.., value)| *value).collect();
-            let times = self.writer.times(&times)?;
-            self.writer
+            let times = self.output.writer.times(&times)?;
+            self.output
                 .page(self.id, times, Positions::From(0), &values)?;
         }
         Ok(!samples.is_empty())

@@ -139,7 +139,7 @@ fn a_page_alone_in_its_piece_is_taken_over() {
     }
     let bytes = |block: &Block, page: &PageRef| {
         let mut buffer = FrameBuffer::default();
-        block.frame(page, &mut buffer).unwrap().to_vec()
+        block.frame(page, &mut buffer).unwrap().own().to_vec()
     };
     let before = bytes(&blocks[0], &pages_of(&blocks[0], 0)[0]);
     assert_eq!(bytes(&output, &pages[1]), before);
