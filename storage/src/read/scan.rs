@@ -39,6 +39,8 @@ pub(super) struct StoreScan<'a> {
     pieces: Vec<Piece>,
     next_piece: usize,
     own: Own,
+    /// Bytes taken from the budget for histograms of the series.
+    charged: u64,
     /// The stretches of the pieces, in their order.
     stretches: Vec<Stretch>,
     axes: Vec<Axis>,
@@ -122,6 +124,7 @@ impl<'a> StoreScan<'a> {
             pieces: Vec::new(),
             next_piece: 0,
             own: Own::default(),
+            charged: 0,
             stretches: Vec::new(),
             axes: Vec::new(),
             axis_of: HashMap::default(),
@@ -314,7 +317,7 @@ impl<'a> StoreScan<'a> {
     }
 
     /// Adds histograms without a row.
-    fn add_histograms(&mut self, histograms: &[HistogramSample]) {
+    fn add_histograms(&mut self, histograms: &[HistogramSample]) -> Result<(), ReadError> {
         let range = self.columns.range();
         let memory = &self.selection.memory;
         let seen = histograms
@@ -330,11 +333,26 @@ impl<'a> StoreScan<'a> {
         // Of equal times the one of the oldest commit comes first, and stays.
         samples.sort_by_key(|(time, _)| *time);
         samples.dedup_by_key(|(time, _)| *time);
-        self.push_mixed(&samples);
+        self.push_mixed(&samples)
+    }
+
+    /// Takes the memory of histograms from the budget until the next series.
+    fn charge(&mut self, samples: &[(Timestamp, MixedValue)]) -> Result<(), ReadError> {
+        let bytes = samples.iter().map(|(_, value)| match value {
+            MixedValue::Histogram(packed) => {
+                (size_of::<PackedHistogram>() + packed.as_bytes().len()) as u64
+            }
+            MixedValue::Float(_) => 0,
+        });
+        let bytes = bytes.sum();
+        self.budget.charge(bytes)?;
+        self.charged += bytes;
+        Ok(())
     }
 
     /// Adds samples, ascending in time.
-    fn push_mixed(&mut self, samples: &[(Timestamp, MixedValue)]) {
+    fn push_mixed(&mut self, samples: &[(Timestamp, MixedValue)]) -> Result<(), ReadError> {
+        self.charge(samples)?;
         for run in alike(samples) {
             let start = self.own.times.len();
             let floats = PieceValues::Own(self.own.values.len());
@@ -353,6 +371,7 @@ impl<'a> StoreScan<'a> {
             let values = if is_of_floats { floats } else { histograms };
             self.push(PieceTimes::Own(start), values, run.len());
         }
+        Ok(())
     }
 
     /// Merges pieces of which some have histograms.
@@ -392,13 +411,14 @@ impl<'a> StoreScan<'a> {
                     }
                 }
             };
+            let before = samples.len();
             samples.extend(times.iter().copied().zip(values));
+            self.charge(&samples[before..])?;
         }
         // Of equal times that of the earliest piece stays.
         samples.sort_by_key(|(time, _)| *time);
         samples.dedup_by_key(|(time, _)| *time);
-        self.push_mixed(&samples);
-        Ok(())
+        self.push_mixed(&samples)
     }
 
     /// Brings the pieces into the order of time and merges those that share some.
@@ -524,6 +544,12 @@ impl Own {
     }
 }
 
+impl Drop for StoreScan<'_> {
+    fn drop(&mut self) {
+        self.budget.release(self.charged);
+    }
+}
+
 fn ends(times: &[Timestamp]) -> (Timestamp, Timestamp) {
     let first = times.first().expect("a piece is not empty");
     (*first, times[times.len() - 1])
@@ -538,6 +564,7 @@ impl Scan for StoreScan<'_> {
         self.own.times.clear();
         self.own.values.clear();
         self.own.histograms.clear();
+        self.budget.release(std::mem::take(&mut self.charged));
         let selection = self.selection;
         for place in selection.pages.of(series) {
             self.add_pages(*place)?;
@@ -549,7 +576,7 @@ impl Scan for StoreScan<'_> {
             self.add_solo(solo);
         }
         for histograms in selection.histograms.of(series) {
-            self.add_histograms(histograms);
+            self.add_histograms(histograms)?;
         }
         self.arrange()?;
         let len = self.pieces.iter().map(|piece| piece.len).sum();

@@ -9,10 +9,10 @@ use std::{
 };
 
 use narthex_storage::{
-    Appendable, CUSTOM_BUCKETS_SCHEMA, Commit, Counts, Db, DbOptions, Fs, Histogram,
-    HistogramCounts, HistogramLayout, Labels, Matcher, Queryable, Refusal, ResetHint, RowBuilder,
-    STALE_MARKER_BITS, Sample, Span, TargetAppender, TargetKey, TimeRange, Timestamp, WalFsync,
-    stale_marker,
+    Appendable, Budget, CUSTOM_BUCKETS_SCHEMA, Commit, Counts, Db, DbOptions, Fs, Histogram,
+    HistogramCounts, HistogramLayout, Labels, Matcher, Queryable, ReadError, Refusal, ResetHint,
+    RowBuilder, STALE_MARKER_BITS, Sample, Select, Span, TargetAppender, TargetKey, TimeRange,
+    Timestamp, WalFsync, Wants, stale_marker,
 };
 use proptest::prelude::*;
 
@@ -343,6 +343,39 @@ proptest! {
     fn the_store_is_a_map_of_numbers_and_histograms(has_window in any::<bool>(), steps in steps()) {
         run(has_window, steps);
     }
+}
+
+#[test]
+fn histograms_that_are_read_count_against_the_budget() {
+    let world = World::new(false);
+    let db = world.open();
+    let start = 100_000_000;
+    for time in start..start + 50 {
+        append(&db, true, &[(1, time, Value::Histogram(0))]);
+    }
+    let range = TimeRange::new(start, start + 100);
+    let request = Select {
+        matchers: &[],
+        range,
+        limit: None,
+        wants: Wants::Samples,
+    };
+    let querier = db.querier(range).unwrap();
+    let selection = querier.select(&request, &Budget::unlimited()).unwrap();
+    let seek = |bytes: u64| {
+        let budget = Budget::new(bytes);
+        let sought = selection.scan(range, &budget).seek(0).map(drop);
+        // All of it was given back.
+        budget.charge(bytes).unwrap();
+        sought
+    };
+    let limit_bytes = 1_000;
+    let refused = seek(limit_bytes);
+    assert!(
+        matches!(refused, Err(ReadError::Budget { limit_bytes: limit }) if limit == limit_bytes),
+        "{refused:?}"
+    );
+    seek(1 << 20).unwrap();
 }
 
 /// As Prometheus 3.5.3 answers to remote writes of the same samples.
