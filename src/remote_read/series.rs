@@ -18,6 +18,10 @@ pub(super) struct Lookup {
     range: TimeRange,
 }
 
+/// A scan keeps the times that it decoded, of which pushed series have some of their own. After so many
+/// samples another one takes its place, so that a long stream is not held in memory.
+const SAMPLES_OF_SCAN_MAX: usize = 1 << 19;
+
 /// What is done with the samples.
 pub(super) trait Visitor {
     /// A series with at least one sample begins.
@@ -86,9 +90,14 @@ impl Lookup {
         };
         let selection = querier.select(&select, budget)?;
         let mut scan = selection.scan(self.range, budget);
+        let mut samples_of_scan = 0;
         let (mut times, mut values) = (Vec::new(), Vec::new());
         let mut columns = HistogramColumns::default();
         for (index, series) in selection.series().iter().enumerate() {
+            if samples_of_scan > SAMPLES_OF_SCAN_MAX {
+                samples_of_scan = 0;
+                scan = selection.scan(self.range, budget);
+            }
             scan.seek(index)?;
             let mut has_begun = false;
             while let Some(run) = scan.next_run()? {
@@ -99,6 +108,7 @@ impl Lookup {
                     has_begun = true;
                     visitor.begin(merged(&series.labels, external));
                 }
+                samples_of_scan += run.len();
                 times.resize(run.len(), 0);
                 run.times(&mut times)?;
                 match run.kind() {

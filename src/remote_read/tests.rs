@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::{Body, HttpBody as _};
 use narthex_storage::{
     Appendable as _, Budget, Counts, Db, DbOptions, Histogram, HistogramCounts, HistogramLayout,
-    Labels, MemoryFs, ResetHint, Span, SystemClock,
+    Labels, MemoryFs, ResetHint, Sample, Span, SystemClock,
     internals::{ChunkSamples, decode_chunk},
     stale_marker,
 };
@@ -323,7 +323,7 @@ fn store_with_histograms() -> (Db, Samples) {
         let series = appender.series(&labels).unwrap();
         match value {
             Value::Float(value) => {
-                let sample = narthex_storage::Sample {
+                let sample = Sample {
                     time: *time,
                     value: *value,
                 };
@@ -466,6 +466,41 @@ fn samples_have_the_histograms_of_the_store() {
         matches!(refused, Failure::Read(ReadError::Budget { .. })),
         "{refused}"
     );
+}
+
+#[test]
+fn a_long_stream_is_not_held_in_memory() {
+    const SERIES: i64 = 20;
+    const SAMPLES: i64 = 60_000;
+    let (db, _) = store_with_histograms();
+    for series in 0..SERIES {
+        // Each has times of its own.
+        let samples = (0..SAMPLES).map(|index| Sample {
+            time: index * 50 + index % (series + 2),
+            value: 0.0,
+        });
+        let mut appender = db.appender();
+        let labels = [("__name__", "long"), ("n", &series.to_string())];
+        let reference = appender.series(&Labels::from_pairs(labels)).unwrap();
+        appender.samples(reference, &samples.collect::<Vec<_>>());
+        assert!(appender.commit(true).unwrap().refused.is_empty());
+    }
+    // Everything lies in a block then.
+    db.snapshot(false).unwrap();
+    let plan = stream::Plan {
+        lookups: vec![Lookup::new(&query(&[("__name__", "long")]), &Labels::empty()).unwrap()],
+        external: Labels::empty(),
+        frame_bytes_max: 1 << 20,
+    };
+    let mut series = 0;
+    let mut send = |_: bytes::Bytes| {
+        series += 1;
+        Ok(())
+    };
+    let all_times_bytes = (SERIES * SAMPLES) as u64 * 8;
+    let budget = Budget::new(all_times_bytes * 2 / 3);
+    plan.write(&db, &budget, &mut send).unwrap();
+    assert_eq!(series, SERIES, "a frame each");
 }
 
 /// A request for many frames.
