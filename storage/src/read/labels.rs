@@ -66,7 +66,9 @@ impl StoreQuerier {
             let known = &self.catalog.known;
             let mut has_sample = |id: u32| {
                 let sources = self.head.states.sources(id);
+                let histograms = self.head.histograms.of(id);
                 memory.locate(id, &sources, &mut |_| ()).0
+                    || histograms.is_some_and(|histograms| memory.has_histogram(&histograms))
             };
             if let Some(base) = known.base() {
                 let block = base.block();
