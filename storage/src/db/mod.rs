@@ -326,7 +326,10 @@ impl Db {
             segment: beside.first_segment.min(metadata_beside.first_segment),
         };
         let segments = wal::read_folder(&**fs, &layout.wal, covered, |segment, record| {
-            exemplars.replay(&record);
+            // What is older than the file is in it, or was crowded out before it was written.
+            if segment >= beside.first_segment {
+                exemplars.replay(&record);
+            }
             replay.apply(segment, record)?;
             if let Some((commit, of_families)) = record.metadata() {
                 metadata.replay(commit, of_families);
