@@ -11,7 +11,7 @@ use narthex_storage::{DbOptions, Fs, WalFsync};
 use crate::support::{
     Crash, FaultyFs, ROOT, SetClock, content, options,
     workload::{WINDOW_MS, workloads},
-    world::{History, Step, World},
+    world::{History, Step, World, check_exemplars},
 };
 
 /// Every snapshot that was acknowledged is there, and every one that is there is whole.
@@ -48,6 +48,13 @@ pub(crate) fn check_left(history: &History, crash: Crash, left: &FaultyFs, optio
     let mut after = World::new(options, &clock);
     let report = after.open().unwrap();
     let found = content(after.db());
+    if history.keeps_exemplars {
+        let must_have = match crash {
+            Crash::Kill => history.exemplars,
+            _ => history.sealed_exemplars,
+        };
+        check_exemplars(after.db(), must_have..=history.exemplars + 1);
+    }
     let mut may_be = history.states[must_have..].iter();
     assert!(
         may_be.any(|state| state.is(&found)),
@@ -75,6 +82,10 @@ pub(crate) fn check_left(history: &History, crash: Crash, left: &FaultyFs, optio
     ] {
         after.run(&step).unwrap();
         assert_eq!(content(after.db()), *after.content(), "{step:?}");
+        if history.keeps_exemplars {
+            let last = after.history().exemplars;
+            check_exemplars(after.db(), last..=last);
+        }
     }
 }
 

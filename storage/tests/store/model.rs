@@ -10,8 +10,8 @@ use proptest::{
 };
 
 use crate::support::{
-    SetClock, setting,
-    world::{RowStep, SERIES, Selector, Step, VALUES, World},
+    EXEMPLARS_MAX, SetClock, setting,
+    world::{RowStep, SERIES, Selector, Step, VALUES, World, check_exemplars},
 };
 
 const HOUR: i64 = 3_600_000;
@@ -73,12 +73,14 @@ fn run(window_ms: i64, steps: &[Step]) {
     let time: Arc<dyn Clock> = Arc::<SetClock>::clone(&clock);
     let mut options = DbOptions::new(folder.path(), Arc::new(RealFs), time);
     options.out_of_order_window_ms = window_ms;
+    options.exemplars_max = EXEMPLARS_MAX as usize;
     let mut world = World::new(options, &clock);
     world.open().unwrap();
     for step in steps {
         world.run(step).unwrap();
         world.check();
         let history = world.history();
+        check_exemplars(world.db(), history.exemplars..=history.exemplars);
         if let (Step::Snapshot { .. }, Some((name, states))) = (step, history.snapshots.last()) {
             history.check_snapshot(&world.options, name, states.clone());
         }

@@ -2,6 +2,7 @@
 //! store answers, and a world that does the same to a store and to a model.
 
 mod faulty;
+mod histogram;
 mod random;
 pub(crate) mod workload;
 pub(crate) mod world;
@@ -19,6 +20,7 @@ use narthex_storage::{
 };
 
 pub(crate) use faulty::{Crash, Fault, FaultyFs, Hook, ROOT};
+pub(crate) use histogram::histogram;
 pub(crate) use random::Random;
 
 /// Stands still until it is set.
@@ -40,6 +42,9 @@ impl Clock for SetClock {
     }
 }
 
+/// So many exemplars are kept.
+pub(crate) const EXEMPLARS_MAX: u64 = 5;
+
 /// Series and time to bits, or [`fingerprint`].
 pub(crate) type Content = BTreeMap<(String, Timestamp), u64>;
 
@@ -47,6 +52,7 @@ pub(crate) fn options(fs: &FaultyFs, clock: &Arc<SetClock>, wal_fsync: WalFsync)
     let clock: Arc<dyn Clock> = Arc::<SetClock>::clone(clock);
     let mut options = DbOptions::new(ROOT, Arc::new(fs.clone()), clock);
     options.wal_fsync = wal_fsync;
+    options.exemplars_max = EXEMPLARS_MAX as usize;
     options
 }
 

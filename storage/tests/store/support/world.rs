@@ -5,18 +5,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ops::Range,
+    ops::{Range, RangeInclusive},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use narthex_storage::{
-    Appendable, Budget, Column, Commit, Db, DbOptions, Labels, MatchOp, Matcher, OpenError,
-    OpenReport, OperationError, Querier, Queryable, Refusal, RowBuilder, STALE_MARKER_BITS, Sample,
-    Select, TargetAppender, TargetKey, TimeRange, Timestamp, Wants,
+    Appendable, Budget, Column, Commit, Db, DbOptions, Exemplar, Histogram, Labels, MatchOp,
+    Matcher, OpenError, OpenReport, OperationError, Querier, Queryable, Refusal, RowBuilder,
+    STALE_MARKER_BITS, Sample, Select, TargetAppender, TargetKey, TimeRange, Timestamp, Wants,
 };
 
-use super::{Content, SetClock, content, read};
+use super::{Content, EXEMPLARS_MAX, SetClock, content, fingerprint, histogram, read};
 
 /// Samples before it are out of bounds.
 const BOUND_MS: i64 = 3_600_000;
@@ -26,8 +26,20 @@ const TARGETS: usize = 2;
 /// Series are numbers below this.
 pub(crate) const SERIES: u8 = 8;
 
-/// A value by its number below [`VALUES`].
+/// Values below this number are numbers, the others are native histograms.
+const FLOATS: u8 = 12;
+pub(crate) const VALUES: u8 = FLOATS + 5;
+
+fn histogram_of(choice: u8) -> Option<Histogram> {
+    let kind = choice.checked_sub(FLOATS)?;
+    Some(histogram([0, 2, 3, 4, 5][usize::from(kind)], 9_000))
+}
+
+/// The bits of a value by its number below [`VALUES`], or what stands for them.
 fn bits(choice: u8) -> u64 {
+    if let Some(histogram) = histogram_of(choice) {
+        return fingerprint(&histogram);
+    }
     match choice {
         0 => 1f64.to_bits(),
         1 => 2f64.to_bits(),
@@ -41,7 +53,6 @@ fn bits(choice: u8) -> u64 {
         other => f64::from(other).sqrt().to_bits(),
     }
 }
-pub(crate) const VALUES: u8 = 12;
 
 fn labels(series: u8) -> Labels {
     let name = series.to_string();
@@ -130,8 +141,10 @@ struct Model {
     uncertain: BTreeSet<u8>,
     newest: Timestamp,
     window_ms: i64,
-    /// What each target's previous row had.
+    /// What each target's previous row had, …
     tracked: [BTreeMap<u8, u64>; TARGETS],
+    /// … and of which series it had histograms.
+    tracked_histograms: [BTreeSet<u8>; TARGETS],
     last_row: [Timestamp; TARGETS],
     /// Whether the store may have forgotten it: it was opened since.
     forgot_row: [bool; TARGETS],
@@ -158,6 +171,7 @@ impl Model {
             newest: Timestamp::MIN,
             window_ms,
             tracked: Default::default(),
+            tracked_histograms: Default::default(),
             last_row: [Timestamp::MIN; TARGETS],
             forgot_row: [false; TARGETS],
         }
@@ -240,6 +254,7 @@ impl Model {
     /// Everybody who appends is gone.
     fn forget_targets(&mut self) {
         self.tracked = Default::default();
+        self.tracked_histograms = Default::default();
         self.forgot_row = [true; TARGETS];
     }
 }
@@ -279,6 +294,12 @@ pub(crate) struct History {
     pub(crate) acknowledged: usize,
     /// … and this one sealed.
     pub(crate) sealed: usize,
+    /// The exemplars up to this number were acknowledged, …
+    pub(crate) exemplars: u64,
+    /// … and up to this one sealed.
+    pub(crate) sealed_exemplars: u64,
+    /// Whether the disk took them all.
+    pub(crate) keeps_exemplars: bool,
     /// The snapshots that were made, and of which states they may be.
     pub(crate) snapshots: Vec<(String, Range<usize>)>,
 }
@@ -292,6 +313,9 @@ impl History {
         };
         let (copy, report) = Db::open(&options).unwrap();
         assert_eq!((report.wal_damage, report.block_damage), (vec![], vec![]));
+        if self.keeps_exemplars {
+            check_exemplars(&copy, 0..=self.exemplars + 1);
+        }
         let found = content(&copy);
         let mut may_be = self.states[states].iter();
         assert!(may_be.any(|state| state.is(&found)), "{name}: {found:?}");
@@ -307,6 +331,35 @@ impl History {
     fn acknowledge(&mut self) {
         self.acknowledged = self.states.len() - 1;
     }
+}
+
+/// The numbers of the exemplars that a store has, ascending.
+pub(crate) fn exemplars(db: &Db) -> Vec<u64> {
+    let found = db.exemplars(&[Vec::new()], TimeRange::ALL).into_iter();
+    let mut numbers = Vec::new();
+    for (_, exemplars) in found {
+        for exemplar in exemplars {
+            let number = exemplar.time as u64;
+            let trace = exemplar.labels.get("trace_id").unwrap();
+            assert_eq!(
+                (trace, exemplar.value),
+                (&*number.to_string(), number as f64)
+            );
+            numbers.push(number);
+        }
+    }
+    numbers.sort_unstable();
+    numbers
+}
+
+/// A store has the newest exemplars up to one of these numbers.
+pub(crate) fn check_exemplars(db: &Db, mut up_to: RangeInclusive<u64>) {
+    let found = exemplars(db);
+    let newest = |last: u64| (last.saturating_sub(EXEMPLARS_MAX) + 1..=last).collect::<Vec<u64>>();
+    assert!(
+        up_to.any(|last| newest(last) == found),
+        "{found:?}, not those up to one of {up_to:?}"
+    );
 }
 
 /// See the module.
@@ -328,6 +381,9 @@ impl World {
             states: Vec::new(),
             acknowledged: 0,
             sealed: 0,
+            exemplars: 0,
+            sealed_exemplars: 0,
+            keeps_exemplars: true,
             snapshots: Vec::new(),
         };
         history.push(Content::new(), Timestamp::MIN);
@@ -354,6 +410,7 @@ impl World {
         let mut history = self.history();
         history.push(content.clone(), Timestamp::MIN);
         history.acknowledge();
+        history.exemplars = exemplars(self.db()).last().copied().unwrap_or(0);
         drop(history);
         self.model.content = content;
     }
@@ -397,6 +454,7 @@ impl World {
             Step::Renew(target) => {
                 self.appenders[*target] = None;
                 self.model.tracked[*target].clear();
+                self.model.tracked_histograms[*target].clear();
             }
             Step::Wait(minutes) => {
                 self.clock.advance(Duration::from_secs(60 * minutes));
@@ -424,6 +482,7 @@ impl World {
         if self.db().stats().pages == 0 {
             let mut history = self.history();
             history.sealed = history.acknowledged;
+            history.sealed_exemplars = history.exemplars;
         }
         Ok(())
     }
@@ -464,8 +523,12 @@ impl World {
                 continue;
             }
             let reference = appender.series(&labels(*series)).unwrap();
-            let value = f64::from_bits(bits);
-            appender.samples(reference, &[Sample { time, value }]);
+            if let Some(histogram) = histogram_of(*choice) {
+                appender.histograms(reference, &[(time, histogram)]);
+            } else {
+                let value = f64::from_bits(bits);
+                appender.samples(reference, &[Sample { time, value }]);
+            }
             match after.put(bounds, *series, time, bits) {
                 Ok(()) => expected.accepted += 1,
                 Err(refusal) => expected.refused.push((index, refusal)),
@@ -476,14 +539,25 @@ impl World {
             expected.accepted = 0;
             after = self.model.clone();
         }
+        let number = match samples.first() {
+            Some((series, ..)) if index > 0 && expected.refused.is_empty() => {
+                let (number, exemplar) = self.next_exemplar();
+                appender.exemplar(&labels(*series), exemplar);
+                Some(number)
+            }
+            _ => None,
+        };
         self.change(after, |_| {
             assert_eq!(appender.commit(all_or_nothing)?, expected);
             Ok(())
-        })
+        })?;
+        self.accepted_exemplar(number);
+        Ok(())
     }
 
     fn append_row(&mut self, step: &RowStep) -> Result<(), OperationError> {
         let target = step.target;
+        let next_exemplar = self.next_exemplar();
         if self.appenders[target].is_none() {
             let key = TargetKey(format!("target {target}"));
             self.appenders[target] = Some(self.db().target(&key)?);
@@ -495,15 +569,35 @@ impl World {
         if after.forgot_row[target] && time <= after.last_row[target] {
             return Ok(());
         }
+        let is_newer = time >= bounds.valid_from && time > after.last_row[target];
         let row = &mut self.row;
         row.begin(time);
         // Series and bits by their index in the row.
         let mut set = Vec::new();
         let mut same = Vec::new();
         let mut timed = Vec::new();
+        let mut histograms = Vec::new();
+        let mut exemplar_of = None;
+        let (floats, others) = (&after.tracked[target], &after.tracked_histograms[target]);
         for (series, choice) in &step.set {
-            if !after.is_in_doubt(*series, time) {
-                let column = appender.column(&labels(*series)).unwrap();
+            if after.is_in_doubt(*series, time) {
+                continue;
+            }
+            let histogram = histogram_of(*choice);
+            let is_other_kind = match histogram {
+                Some(_) => floats.contains_key(series),
+                None => others.contains(series),
+            };
+            // A row that is none leaves what the one before had.
+            if is_other_kind && !is_newer {
+                continue;
+            }
+            let column = appender.column(&labels(*series)).unwrap();
+            exemplar_of = Some(column);
+            if let Some(histogram) = histogram {
+                row.histogram(column, &histogram);
+                histograms.push((*series, time, bits(*choice)));
+            } else {
                 row.set(column, f64::from_bits(bits(*choice)));
                 set.push((*series, time, bits(*choice)));
             }
@@ -511,50 +605,70 @@ impl World {
         for (series, by, choice) in &step.timed {
             if !after.is_in_doubt(*series, now + by) {
                 let column = appender.column(&labels(*series)).unwrap();
-                row.at(column, now + by, f64::from_bits(bits(*choice)));
-                timed.push((*series, now + by, bits(*choice)));
+                let bits = bits(choice % FLOATS);
+                row.at(column, now + by, f64::from_bits(bits));
+                timed.push((*series, now + by, bits));
             }
         }
         for (series, bits) in &self.model.tracked[target] {
-            let is_set = set.iter().any(|(other, ..)| other == series);
+            let is_set = (set.iter().chain(&histograms)).any(|(other, ..)| other == series);
             if step.same.contains(series) && !is_set && !after.is_in_doubt(*series, time) {
                 let column = appender.column(&labels(*series)).unwrap();
                 row.same(column..Column(column.0 + 1));
                 same.push((*series, time, *bits));
             }
         }
-        let is_newer = time >= bounds.valid_from && time > after.last_row[target];
         let mut expected = Commit::default();
         let timed_from = set.len();
         let same_from = timed_from + timed.len();
+        let histograms_from = same_from + same.len();
         let mut has_row = false;
         let in_row = set.iter().zip(0..).chain(same.iter().zip(same_from..));
-        for ((series, time, bits), index) in in_row.chain(timed.iter().zip(timed_from..)) {
+        let others = timed.iter().zip(timed_from..);
+        let others = others.chain(histograms.iter().zip(histograms_from..));
+        for ((series, time, bits), index) in in_row.chain(others) {
             let before = after.last(*series).0;
             match after.put(bounds, *series, *time, *bits) {
                 Ok(()) => expected.accepted += 1,
                 Err(refusal) => expected.refused.push((index as u32, refusal)),
             }
             let is_timed = (timed_from..same_from).contains(&index);
-            has_row |= !is_timed && after.last(*series).0 > before;
+            let is_in_row = !is_timed && index < histograms_from;
+            has_row |= is_in_row && after.last(*series).0 > before;
         }
         let in_row = set.into_iter().chain(same);
         let in_row: BTreeMap<u8, u64> = in_row.map(|(series, _, bits)| (series, bits)).collect();
+        let histograms: BTreeSet<u8> = histograms.into_iter().map(|(series, ..)| series).collect();
         if is_newer {
+            for series in &self.model.tracked_histograms[target] {
+                let is_here = in_row.contains_key(series) || histograms.contains(series);
+                if !is_here && time > after.last(*series).0 {
+                    after.keep(*series, time, fingerprint(&Histogram::stale()));
+                }
+            }
             for series in self.model.tracked[target].keys() {
-                if !in_row.contains_key(series) && time > after.last(*series).0 {
+                let is_here = in_row.contains_key(series) || histograms.contains(series);
+                if !is_here && time > after.last(*series).0 {
                     after.keep(*series, time, STALE_MARKER_BITS);
                     has_row = true;
                 }
             }
             after.tracked[target] = in_row;
+            after.tracked_histograms[target] = histograms;
             if has_row {
                 after.last_row[target] = time;
                 after.forgot_row[target] = false;
             }
         } else {
             after.tracked[target].extend(in_row);
+            after.tracked_histograms[target].extend(histograms);
         }
+        let number = exemplar_of.filter(|_| expected.refused.is_empty());
+        let number = number.map(|column| {
+            let (number, exemplar) = next_exemplar;
+            self.row.exemplar(column, exemplar);
+            number
+        });
         expected.refused.sort_by_key(|(index, _)| *index);
         self.change(after, |world| {
             let appender = world.appenders[target].as_mut().unwrap();
@@ -562,7 +676,27 @@ impl World {
             commit.refused.sort_by_key(|(index, _)| *index);
             assert_eq!(commit, expected);
             Ok(())
-        })
+        })?;
+        self.accepted_exemplar(number);
+        Ok(())
+    }
+
+    /// The next exemplar and its number. Exemplars have rising numbers and times, whatever their series.
+    fn next_exemplar(&self) -> (u64, Exemplar) {
+        let number = self.history().exemplars + 1;
+        let exemplar = Exemplar {
+            labels: Labels::from_pairs([("trace_id", number.to_string())]),
+            value: number as f64,
+            time: number as Timestamp,
+            is_timed: true,
+        };
+        (number, exemplar)
+    }
+
+    /// Notes that an exemplar, if any, was acknowledged.
+    fn accepted_exemplar(&self, number: Option<u64>) {
+        let mut history = self.history();
+        history.exemplars = number.unwrap_or(history.exemplars);
     }
 
     /// The store's newest sample is left alone: what is judged by it would depend on the files.
