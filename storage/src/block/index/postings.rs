@@ -348,7 +348,7 @@ impl Postings<'_> {
             Content::Bitmap(bytes) => {
                 let view = BitmapView::parse(bytes)?;
                 match among {
-                    Some(among) => view.each_among(among.range(..self.end), each),
+                    Some(among) => view.each_among(among, self.end, each),
                     None => {
                         let mut all = RoaringBitmap::new();
                         view.add_to(self.end, &mut all)?;
