@@ -278,6 +278,7 @@ page good-wide: 2
 times bad-falling: expected strictly rising timestamps
 times bad-too-many: expected a time column of 1 to 65536 timestamps
 times bad-zero-steps: expected strictly rising timestamps
+times good-own-steps: 3
 times good-regular: 4
 ";
 
