@@ -126,7 +126,9 @@ pub(super) fn check_merge(bytes: &[u8]) -> bool {
     let (first, second) = rest.split_at(len);
     let mut files = [first.to_vec(), second.to_vec()];
     if *mode != 0 {
-        files.iter_mut().for_each(|file| correct_checksums(file));
+        for file in &mut files {
+            correct_checksums(file);
+        }
     }
     let Some(merged) = merge_blocks(&[&files[0], &files[1]]) else {
         return false;
