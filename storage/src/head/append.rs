@@ -4,8 +4,9 @@ use std::sync::{Arc, PoisonError, atomic::Ordering};
 
 use super::{
     Bounds, HashMap, Head, Known,
-    commit::{Outcome, Push, Work},
+    commit::{Outcome, Work},
     histograms::PushedHistogram,
+    pushes::Push,
     recent::Cursor,
     target::TargetWriter,
 };
@@ -36,7 +37,7 @@ impl HeadTargetAppender {
                 let is_new = state.free_targets.is_empty();
                 let next = state.targets.len() as u32;
                 let index = state.free_targets.pop().unwrap_or(next);
-                let writer = TargetWriter::new(index, key.clone());
+                let writer = TargetWriter::new(index, Some(key.clone()));
                 head.states.set_target(Arc::clone(&writer.target));
                 if is_new {
                     state.targets.push(writer);

@@ -30,10 +30,15 @@ impl Bits {
 
     /// Adds every column of the other set.
     pub(crate) fn union(&mut self, other: &Self) {
-        if self.0.len() < other.0.len() {
-            self.0.resize(other.0.len(), 0);
+        self.insert_words(&other.0);
+    }
+
+    /// Adds every column of a bitmap.
+    pub(crate) fn insert_words(&mut self, words: &[u64]) {
+        if self.0.len() < words.len() {
+            self.0.resize(words.len(), 0);
         }
-        for (word, other) in self.0.iter_mut().zip(&other.0) {
+        for (word, other) in self.0.iter_mut().zip(words) {
             *word |= other;
         }
     }

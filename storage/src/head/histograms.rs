@@ -11,7 +11,8 @@ use std::sync::{
 use super::{
     HashMap, Head,
     bits::{self, Bits},
-    commit::{Push, Undo, Verdict, judge},
+    judge::{Undo, Verdict, judge},
+    pushes::Push,
     target::TargetWriter,
 };
 use crate::{

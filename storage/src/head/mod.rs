@@ -1,4 +1,5 @@
-//! Everything that is in memory: series, rows by target, solo samples, and the commit protocol.
+//! Everything that is in memory: series, rows by target and by group of pushed series, solo samples, and
+//! the commit protocol.
 //!
 //! A series is a number here (`u32`); its labels are in the [`registry`], everything else in [`states`].
 //!
@@ -8,13 +9,18 @@
 
 mod append;
 mod bits;
+mod cells;
 mod commit;
+mod groups;
 mod histograms;
+mod judge;
 mod pages;
+mod pushes;
 mod recent;
 mod registry;
 mod replay;
 mod row;
+mod rows;
 mod seal;
 mod series;
 mod states;
@@ -125,6 +131,10 @@ pub(crate) struct State {
     /// The series that the log defines in the epoch.
     defined: RoaringBitmap,
     defined_epoch: u64,
+    /// Which batch of commits is staged: of each group of pushed series it has at most one row.
+    batch: u64,
+    /// The last number that was given to samples which came together; see [`groups`].
+    slice: u32,
     poisoned: bool,
     closed: bool,
 }
@@ -192,6 +202,8 @@ impl Head {
                 next_block: parts.next_block,
                 defined: RoaringBitmap::new(),
                 defined_epoch: 0,
+                batch: 0,
+                slice: 0,
                 poisoned: false,
                 closed: false,
             }),

@@ -9,14 +9,14 @@ use super::{
     HashMap, Known,
     bits::{self, Bits},
     histograms::Histograms,
-    row::Row,
+    row::{Row, Stored},
     states::States,
     target::TargetWriter,
 };
 use crate::{
     Labels, Sample, TargetKey, TimeRange, Timestamp,
     codec::PackedSample,
-    wal::{Record, RowRecord},
+    wal::{PushRow, Record, RowRecord},
 };
 
 /// Numbers of series in the log are below this one: numbers grow from zero, one a series, so a larger one
@@ -32,6 +32,8 @@ pub(crate) struct Replay {
     /// The log's numbers of series to ours, where they differ.
     renamed: HashMap<u32, u32>,
     targets: HashMap<u32, LoggedTarget>,
+    /// Where the rows of groups are, by their numbers in the log.
+    groups: HashMap<u32, u32>,
     /// Everything up to this commit is in a file.
     sealed: u64,
     /// Commits after which something ends, the next one last; see [`Replay::part_at`].
@@ -169,6 +171,7 @@ impl Replay {
             segment: 0,
             renamed: HashMap::default(),
             targets: HashMap::default(),
+            groups: HashMap::default(),
             sealed: 0,
             parted_at: Vec::new(),
             to_block: Vec::new(),
@@ -270,19 +273,76 @@ impl Replay {
                 ..
             } => self.solo(commit, samples, histograms),
             Record::Row(row) if row.commit <= self.sealed => {
-                if self.row(&row).is_err() {
+                if self.row(&row, None).is_err() {
                     self.targets.remove(&row.target);
                 }
                 Ok(())
             }
             Record::Row(row) => {
                 self.part_before(row.commit);
-                self.row(&row)
+                self.row(&row, None)
             }
+            Record::Push {
+                commit,
+                rows,
+                samples,
+                histograms,
+                ..
+            } => self.push(commit, rows, samples, histograms),
             // They have a place of their own.
             Record::Exemplars(_) => Ok(()),
             Record::End => Err("a record of a log segment"),
         }
+    }
+
+    /// Each group goes on by itself: what builds on a damaged row is left out, nothing else.
+    fn push(
+        &mut self,
+        commit: u64,
+        rows: &[PushRow],
+        samples: &[(u32, Sample)],
+        histograms: &[(u32, PackedSample)],
+    ) -> Result<(), &'static str> {
+        if commit > self.sealed {
+            self.part_before(commit);
+        }
+        let mut result = Ok(());
+        for row in rows {
+            let row = row.record(commit);
+            let placed = self.group(&row);
+            if let Err(expected) = placed.and_then(|group| self.row(&row, Some(group))) {
+                self.targets.remove(&row.target);
+                result = Err(expected);
+            }
+        }
+        // What is sealed may be of series that are forgotten since.
+        if commit <= self.sealed {
+            return Ok(());
+        }
+        result.and(self.solo(commit, samples, histograms))
+    }
+
+    /// Where the rows of a group go.
+    fn group(&mut self, row: &RowRecord<'_>) -> Result<u32, &'static str> {
+        let parts = &mut self.parts;
+        let is_later = |writer: &u32| row.time > parts.targets[*writer as usize].last_row_time;
+        if row.reset.is_none() {
+            let target = self.targets.get(&row.target).map(|target| target.writer);
+            return target
+                .filter(is_later)
+                .ok_or("a row that is later than the one before of its group");
+        }
+        // A number is given to another group once the rows of the one before it are sealed.
+        let known = self.groups.get(&row.target).copied().filter(is_later);
+        let writer = known.unwrap_or_else(|| {
+            let index = parts.targets.len() as u32;
+            let writer = TargetWriter::new_group(index);
+            parts.states.set_target(Arc::clone(&writer.target));
+            parts.targets.push(writer);
+            index
+        });
+        self.groups.insert(row.target, writer);
+        Ok(writer)
     }
 
     fn check_solo(
@@ -365,18 +425,21 @@ impl Replay {
         }
     }
 
-    fn row(&mut self, row: &RowRecord<'_>) -> Result<(), &'static str> {
-        // A record is applied whole or not at all.
+    /// `group` is where it goes when it is the row of a group.
+    fn row(&mut self, row: &RowRecord<'_>, group: Option<u32>) -> Result<(), &'static str> {
+        // A row is applied whole or not at all.
         let checked = self.check(row)?;
         let parts = &mut self.parts;
         if let Some(key) = row.reset {
-            let key = TargetKey(key.to_owned());
-            let writer = *parts.by_key.entry(key.clone()).or_insert_with(|| {
-                let index = parts.targets.len() as u32;
-                let writer = TargetWriter::new(index, key);
-                parts.states.set_target(Arc::clone(&writer.target));
-                parts.targets.push(writer);
-                index
+            let writer = group.unwrap_or_else(|| {
+                let key = TargetKey(key.to_owned());
+                *parts.by_key.entry(key.clone()).or_insert_with(|| {
+                    let index = parts.targets.len() as u32;
+                    let writer = TargetWriter::new(index, Some(key));
+                    parts.states.set_target(Arc::clone(&writer.target));
+                    parts.targets.push(writer);
+                    index
+                })
             });
             parts.targets[writer as usize].dissolve();
             self.targets.insert(
@@ -454,7 +517,11 @@ impl Replay {
             }
             let open = writer.open(&mut parts.next_block);
             let present = Arc::clone(&target.shared);
-            let to_rows = Row::new(row.commit, row.time, present, &self.to_block);
+            let mut stored = Stored::default();
+            for (place, bits) in &self.to_block {
+                stored.push(*place, *bits);
+            }
+            let to_rows = Row::new(row.commit, row.time, present, &stored);
             parts.rows_bytes += to_rows.bytes() as u64;
             open.push(to_rows);
             for (place, bits) in &self.to_block {

@@ -21,6 +21,8 @@ pub(super) type SharedColumns = Arc<Vec<u32>>;
 
 /// A block is full at so many rows …
 pub(crate) const ROWS_MAX: usize = 120;
+/// Room is made for so many rows at once: a block of few columns, or of few rows, is small.
+const ROWS_CHUNK: usize = 8;
 /// … or at so many bytes a column …
 const BYTES_PER_COLUMN_MAX: usize = 160;
 /// … but not before so many rows.
@@ -41,33 +43,67 @@ pub(crate) struct Row {
     words: u32,
 }
 
+/// The values that a row stores, ascending by column.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    columns: Vec<u64>,
+    values: Vec<u64>,
+}
+
+impl Stored {
+    /// Room for so many values of columns below `end`.
+    pub(crate) fn with_capacity(values: usize, end: u32) -> Self {
+        Self {
+            columns: Vec::with_capacity(end.div_ceil(64) as usize),
+            values: Vec::with_capacity(values),
+        }
+    }
+
+    /// Adds a column behind all that are there, with the bits of its value.
+    #[inline]
+    pub(crate) fn push(&mut self, column: u32, bits: u64) {
+        let word = column as usize / 64;
+        if word >= self.columns.len() {
+            self.columns.resize(word + 1, 0);
+        }
+        self.columns[word] |= 1 << (column % 64);
+        self.values.push(bits);
+    }
+
+    /// The columns as a bitmap.
+    pub(crate) fn columns(&self) -> &[u64] {
+        &self.columns
+    }
+
+    /// Columns and bits.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        bits::ones(&self.columns).zip(self.values.iter().copied())
+    }
+}
+
 impl Row {
-    /// Builds a row; `stored` are columns and bits, ascending by column.
-    pub(crate) fn new(
-        commit: u64,
-        time: Timestamp,
-        present: Arc<[u64]>,
-        stored: &[(u32, u64)],
-    ) -> Self {
-        let words = stored
-            .last()
-            .map_or(0, |(column, _)| *column as usize / 64 + 1);
-        let values_at = words + words.div_ceil(2);
-        let mut slab = vec![0u64; values_at + stored.len()].into_boxed_slice();
-        for (index, (column, bits)) in stored.iter().enumerate() {
-            slab[*column as usize / 64] |= 1 << (column % 64);
-            slab[values_at + index] = *bits;
-        }
+    /// Builds a row.
+    pub(crate) fn new(commit: u64, time: Timestamp, present: Arc<[u64]>, stored: &Stored) -> Self {
+        let Stored { columns, values } = stored;
+        let words = columns.len();
+        let mut slab = Vec::with_capacity(words + words.div_ceil(2) + values.len());
+        slab.extend_from_slice(columns);
         let mut before = 0u64;
-        for word in 0..words {
-            slab[words + word / 2] |= before << (word % 2 * 32);
-            before += u64::from(slab[word].count_ones());
+        for pair in columns.chunks(2) {
+            let mut counts = before;
+            before += u64::from(pair[0].count_ones());
+            if let [_, second] = pair {
+                counts |= before << 32;
+                before += u64::from(second.count_ones());
+            }
+            slab.push(counts);
         }
+        slab.extend_from_slice(values);
         Self {
             commit,
             time,
             present,
-            slab,
+            slab: slab.into_boxed_slice(),
             words: words as u32,
         }
     }
@@ -112,12 +148,15 @@ impl Row {
     }
 }
 
+/// The rows, each written once.
+type Slots = Box<[OnceLock<Box<[OnceLock<Row>; ROWS_CHUNK]>>]>;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct RowBlock {
     /// Unique within the process.
     pub(crate) id: u64,
-    slots: Box<[OnceLock<Row>]>,
+    slots: Slots,
     len: AtomicU32,
     bytes: AtomicU32,
     /// The series of each column; a column changes its series only between blocks. Shared with the
@@ -133,7 +172,9 @@ impl RowBlock {
     pub(crate) fn new(id: u64, columns: SharedColumns) -> Self {
         Self {
             id,
-            slots: (0..ROWS_MAX).map(|_| OnceLock::new()).collect(),
+            slots: (0..ROWS_MAX / ROWS_CHUNK)
+                .map(|_| OnceLock::new())
+                .collect(),
             len: AtomicU32::new(0),
             bytes: AtomicU32::new(0),
             columns: RwLock::new(columns),
@@ -145,7 +186,8 @@ impl RowBlock {
     pub(crate) fn push(&self, row: Row) {
         let len = self.len.load(Ordering::Relaxed);
         self.bytes.fetch_add(row.bytes() as u32, Ordering::Relaxed);
-        self.slots[len as usize]
+        let chunk = self.slots[len as usize / ROWS_CHUNK].get_or_init(Box::default);
+        chunk[len as usize % ROWS_CHUNK]
             .set(row)
             .expect("one writer, and each slot is written once");
         self.len.store(len + 1, Ordering::Release);
@@ -160,13 +202,15 @@ impl RowBlock {
         &self,
         rows: Range<usize>,
     ) -> impl DoubleEndedIterator<Item = &Row> + Clone {
-        self.slots[rows]
-            .iter()
-            .map(|slot| slot.get().expect("slots below len are written"))
+        rows.map(|row| self.row(row).expect("rows below len are written"))
+    }
+
+    fn row(&self, row: usize) -> Option<&Row> {
+        self.slots[row / ROWS_CHUNK].get()?[row % ROWS_CHUNK].get()
     }
 
     pub(crate) fn first(&self) -> Option<&Row> {
-        self.slots[0].get()
+        self.row(0)
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -261,7 +305,12 @@ mod tests {
             .into_iter()
             .map(|column| (column, u64::from(column) * 10 + 1))
             .collect();
-        let row = Row::new(1, 0, Arc::new([]), &stored);
+        let mut list = Stored::default();
+        for (column, bits) in &stored {
+            list.push(*column, *bits);
+        }
+        assert_eq!(list.iter().collect::<Vec<_>>(), stored);
+        let row = Row::new(1, 0, Arc::new([]), &list);
         for column in 0..300 {
             let expected = stored
                 .iter()

@@ -61,6 +61,7 @@ impl Head {
             state.wal.rotate(cut)?;
             for writer in &mut state.targets {
                 writer.roll();
+                writer.expire_members();
             }
             let oldest = self.unsealed_oldest.swap(Timestamp::MAX, Ordering::Relaxed);
             (cut, targets(&state), oldest)
@@ -92,7 +93,7 @@ impl Head {
         cut: Cut,
     ) -> Result<(), OpenError> {
         let (block, forgotten) = self.write_block(fs, folder, targets, cut)?;
-        let state = self.state();
+        let mut state = self.state();
         // What was taken up since goes on. An appender that knows one of the others by its number looks
         // it up once more when it commits.
         let (in_use, forgotten): (Vec<u32>, Vec<u32>) = forgotten
@@ -103,6 +104,11 @@ impl Head {
             catalog.known = catalog.known.advance(Arc::clone(&block), &in_use);
             catalog.blocks.push(Sealed::new(block));
         });
+        for id in &forgotten {
+            for place in self.states.places(*id).iter() {
+                state.targets[place.target as usize].leave(*id, place.column);
+            }
+        }
         self.states.forget(&forgotten);
         self.counters
             .series_removed
@@ -169,7 +175,7 @@ impl Head {
     fn is_held(&self, state: &State, id: u32) -> bool {
         let places = self.states.places(id);
         let mut places = places.iter();
-        places.any(|place| state.targets[place.target as usize].needs(id, place.column))
+        places.any(|place| state.targets[place.target as usize].holds(id, place.column))
             || self.states.has_solo(id)
             || self.histograms.contains(id)
     }
@@ -182,7 +188,7 @@ impl Head {
         }
         let mut guard = self.state();
         let state = &mut *guard;
-        for writer in &state.targets {
+        for writer in &mut state.targets {
             let target = &writer.target;
             let blocks = target.blocks();
             let (old, kept): (Vec<_>, Vec<_>) = blocks
@@ -194,12 +200,16 @@ impl Head {
                 let bytes: u64 = old.iter().map(|block| block.bytes()).sum();
                 self.rows_bytes.fetch_sub(bytes, Ordering::Relaxed);
             }
-            if !writer.live
+            if let Some(key) = &target.key
+                && !writer.live
                 && target.blocks().is_empty()
-                && state.by_key.get(&target.key) == Some(&target.index)
+                && state.by_key.get(key) == Some(&target.index)
             {
-                state.by_key.remove(&target.key);
+                state.by_key.remove(key);
                 state.free_targets.push(target.index);
+            }
+            if writer.becomes_free() {
+                state.free_targets.push(writer.target.index);
             }
         }
         self.histograms.prune(sealed);

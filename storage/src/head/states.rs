@@ -50,6 +50,18 @@ pub(super) struct Place {
     pub(super) column: u32,
 }
 
+/// How the samples of a pushed series came lately; see [`super::groups`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Standing {
+    /// By themselves.
+    #[default]
+    Alone,
+    /// With others, and this is the number of the time when they did.
+    Seen(u32),
+    /// With the members of a group: most likely it has the series in this column.
+    Member(Place),
+}
+
 /// The record of a series that a word does not tell of.
 #[derive(Debug)]
 pub(super) struct Side {
@@ -61,8 +73,9 @@ pub(super) struct Side {
     /// Time and bits of the newest sample that is known here.
     last: (Timestamp, u64),
     places: Places,
-    /// The log epoch in which a commit without a row defined the series.
+    /// The log epoch in which a push defined the series.
     logged: u64,
+    standing: Standing,
     solo: Solo,
 }
 
@@ -75,6 +88,7 @@ impl Side {
             last: (Timestamp::MIN, 0),
             places: Places::default(),
             logged: 0,
+            standing: Standing::Alone,
             solo: Solo::default(),
         }
     }
@@ -86,6 +100,14 @@ impl Side {
 
     pub(super) fn set_last(&mut self, last: (Timestamp, u64)) {
         self.last = last;
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    pub(super) fn set_standing(&mut self, standing: Standing) {
+        self.standing = standing;
     }
 
     /// Notes that the log defines the series in this epoch; answers whether that is new.
@@ -578,7 +600,7 @@ mod tests {
     fn states() -> States {
         let states = States::default();
         for index in 0..3 {
-            let writer = TargetWriter::new(index, TargetKey(index.to_string()));
+            let writer = TargetWriter::new(index, Some(TargetKey(index.to_string())));
             states.set_target(writer.target);
         }
         states
@@ -623,7 +645,7 @@ mod tests {
         assert_eq!(places(&states, 5_000), [(1, 8), (0, 2), (2, 3)]);
         assert_eq!(states.column_in(5_000, 2), Some(3));
         assert_eq!(states.shared_series(), [5_000]);
-        assert_eq!(size_of::<Side>(), 104);
+        assert_eq!(size_of::<Side>(), 120);
     }
 
     #[test]

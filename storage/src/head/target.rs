@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::{
     bits::{self, Bits},
+    groups::Group,
     row::{NO_SERIES, RowBlock, SharedColumns},
     states::{Place, States},
 };
@@ -15,7 +16,8 @@ type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) index: u32,
-    pub(crate) key: TargetKey,
+    /// A group of pushed series has none.
+    pub(crate) key: Option<TargetKey>,
     view: RwLock<Arc<[Arc<RowBlock>]>>,
 }
 
@@ -35,6 +37,8 @@ impl Target {
 #[derive(Debug)]
 pub(crate) struct TargetWriter {
     pub(crate) target: Arc<Target>,
+    /// What makes it a group; see [`super::groups`].
+    pub(super) group: Option<Box<Group>>,
     /// Whether an appender holds it.
     pub(crate) live: bool,
     /// The series of each column, [`NO_SERIES`] where it is free. Shared with the blocks.
@@ -71,7 +75,7 @@ pub(crate) struct TargetWriter {
 }
 
 impl TargetWriter {
-    pub(crate) fn new(index: u32, key: TargetKey) -> Self {
+    pub(crate) fn new(index: u32, key: Option<TargetKey>) -> Self {
         Self::over(Arc::new(Target {
             index,
             key,
@@ -82,6 +86,7 @@ impl TargetWriter {
     fn over(target: Arc<Target>) -> Self {
         Self {
             target,
+            group: None,
             live: false,
             columns: Arc::default(),
             free: Vec::new(),
@@ -104,7 +109,6 @@ impl TargetWriter {
     }
 
     /// How many columns there are, free ones too.
-    #[cfg(test)]
     pub(crate) fn columns_len(&self) -> usize {
         self.columns.len()
     }
@@ -230,10 +234,15 @@ impl TargetWriter {
             .collect();
         for column in released {
             self.retired.remove(column);
-            self.release(column);
-            let block = self.open.as_ref().map_or(0, |block| block.id);
-            self.free.push((column, block));
+            self.free(column);
         }
+    }
+
+    /// Frees a column for the blocks after the open one.
+    pub(super) fn free(&mut self, column: u32) {
+        self.release(column);
+        let block = self.open.as_ref().map_or(0, |block| block.id);
+        self.free.push((column, block));
     }
 
     fn release(&mut self, column: u32) {
@@ -257,11 +266,26 @@ impl TargetWriter {
                 .any(|block| block.column_of(id, column).is_some())
     }
 
+    /// Whether a series that is in the column, or in a block had it, is still of use. Membership of a group
+    /// alone does not make it so.
+    pub(crate) fn holds(&self, id: u32, column: u32) -> bool {
+        if self.group.is_none() {
+            return self.needs(id, column);
+        }
+        let blocks = self.target.blocks();
+        blocks.iter().any(|block| {
+            let column = block.column_of(id, column);
+            column.is_some_and(|column| block.rows().any(|row| row.has(column)))
+        })
+    }
+
     /// Forgets all columns; the series go on, the rows stay.
     pub(crate) fn dissolve(&mut self) {
         self.roll();
         let last_row_time = self.last_row_time;
+        let group = self.group.is_some().then(Box::default);
         *self = Self {
+            group,
             last_row_time,
             ..Self::over(Arc::clone(&self.target))
         };

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     Appendable, Budget, Clock, Column, Db, DbOptions, Labels, Matcher, MemoryFs, Queryable,
-    RowBuilder, Select, TargetAppender, TargetKey, TimeRange, Timestamp, Wants,
+    RowBuilder, Sample, Select, TargetAppender, TargetKey, TimeRange, Timestamp, Wants,
 };
 
 const MINUTE: i64 = 60_000;
@@ -155,4 +155,58 @@ fn series_and_targets_that_come_and_go_leave_nothing_in_memory() {
         }
     }
     assert_eq!(found, model);
+}
+
+/// Agents that each push a hundred series, of which one gives way to a new one at each push.
+#[test]
+fn groups_of_series_that_come_and_go_leave_nothing_in_memory() {
+    const AGENTS: u32 = 20;
+    const SERIES: u32 = 100;
+    const PUSHES: u32 = 240;
+    let clock = Arc::new(SetClock::default());
+    let dyn_clock: Arc<dyn Clock> = Arc::<SetClock>::clone(&clock);
+    let options = DbOptions::new("store", Arc::new(MemoryFs::default()), dyn_clock);
+    let (db, _) = Db::open(&options).unwrap();
+    let push = |time: Timestamp, agents: u32, first: u32| {
+        clock.0.store(time, Ordering::Relaxed);
+        for agent in 0..agents {
+            let mut appender = db.appender();
+            for number in first..first + SERIES {
+                let labels = [("agent", agent.to_string()), ("n", number.to_string())];
+                let series = appender.series(&Labels::from_pairs(labels)).unwrap();
+                let value = f64::from(number);
+                appender.samples(series, &[Sample { time, value }]);
+            }
+            assert_eq!(appender.commit(true).unwrap().refused, []);
+        }
+        db.maintain().unwrap();
+    };
+    for number in 0..PUSHES {
+        push(i64::from(number) * MINUTE, AGENTS, number);
+    }
+    let head = db.head();
+    {
+        let state = head.state();
+        let groups = state.targets.len();
+        assert!((AGENTS..2 * AGENTS).contains(&(groups as u32)), "{groups}");
+        for writer in &state.targets {
+            // Columns are used again once their series were silent for two seals.
+            assert!(writer.columns_len() < 160, "{}", writer.columns_len());
+        }
+    }
+    // A series comes by itself twice before it is a member.
+    let alone = head.states.solo_series_len();
+    assert!(alone < u64::from(AGENTS * 30), "{alone}");
+    // One agent is left, and the groups of the others go with their rows.
+    for number in PUSHES..PUSHES + 90 {
+        push(i64::from(number) * MINUTE, 1, number);
+    }
+    let live = {
+        let state = head.state();
+        state.targets.len() - state.free_targets.len()
+    };
+    assert_eq!(live, 1);
+    assert!(db.stats().series < u64::from(SERIES + 90 * 2));
+    let (words, records) = head.states.counts();
+    assert!(words < 300 && records < 300, "{words} {records}");
 }

@@ -16,7 +16,8 @@ pub(crate) use frame::RECORD_BYTES_MAX;
 pub use reader::Damage;
 pub(crate) use reader::{Covered, holds_commits, read_folder};
 pub(crate) use record::{
-    Record, RowRecord, encode_exemplars, encode_row, encode_series, encode_solo,
+    Changed, PUSH_ROWS_MAX, PushRow, Record, RowRecord, encode_exemplars, encode_push, encode_row,
+    encode_series, encode_solo,
 };
 pub(crate) use side::{SideFile, load_side_file, save_side_file};
 pub(crate) use writer::{ClosedSegment, Wal, WriteFailure};

@@ -21,6 +21,11 @@ const KIND_METADATA: u8 = 6;
 const KIND_HISTOGRAMS: u8 = 7;
 /// Reserved: as [`KIND_METADATA`], and with start timestamps.
 const KIND_START_TIMES: u8 = 8;
+/// As [`KIND_METADATA`], and with rows of groups.
+const KIND_PUSH: u8 = 9;
+
+/// Most rows of groups in one record.
+pub(crate) const PUSH_ROWS_MAX: usize = 256;
 
 const ROW_RESET: u8 = 1;
 const ROW_PRESENCE: u8 = 2;
@@ -53,6 +58,14 @@ pub(crate) enum Record<'a> {
         histograms: &'a [(u32, PackedSample)],
         metadata: &'a [LoggedMetadata],
     },
+    /// One commit of pushed samples of which some are rows of groups.
+    Push {
+        commit: u64,
+        rows: &'a [PushRow],
+        samples: &'a [(u32, Sample)],
+        histograms: &'a [(u32, PackedSample)],
+        metadata: &'a [LoggedMetadata],
+    },
     /// Exemplars that were accepted, each with the labels of its series.
     Exemplars(&'a [(Labels, Exemplar)]),
     /// Nothing follows; only in files beside the log.
@@ -66,18 +79,21 @@ impl<'a> Record<'a> {
             Self::Row(row) => Some((row.commit, row.metadata)),
             Self::Solo {
                 commit, metadata, ..
+            }
+            | Self::Push {
+                commit, metadata, ..
             } => Some((commit, metadata)),
             Self::Series(_) | Self::Exemplars(_) | Self::End => None,
         }
     }
 }
 
-/// One commit of a target.
+/// One commit of a target; what changed is a list where it was read, and bytes where it is written.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct RowRecord<'a> {
+pub(crate) struct RowRecord<'a, C = &'a [(u32, Change)]> {
     pub(crate) commit: u64,
     pub(crate) target: u32,
-    /// The target's key when the record does not build on earlier ones.
+    /// The target's key when the record does not build on earlier ones; groups have none.
     pub(crate) reset: Option<&'a str>,
     /// The commit of the target's row record on which this one builds. When that was not applied,
     /// this one must not be either. 0 with a reset and without a row.
@@ -90,7 +106,7 @@ pub(crate) struct RowRecord<'a> {
     /// before.
     pub(crate) present: Option<&'a [(u32, u32)]>,
     /// Ascending by column.
-    pub(crate) changed: &'a [(u32, Change)],
+    pub(crate) changed: C,
     /// Samples with times of their own, by the number of the series.
     pub(crate) solo: &'a [(u32, Sample)],
     /// Histograms, likewise.
@@ -99,6 +115,68 @@ pub(crate) struct RowRecord<'a> {
     pub(crate) metadata: &'a [LoggedMetadata],
     /// False when the commit has samples with times of their own, or metadata, only.
     pub(crate) has_row: bool,
+}
+
+/// The changed columns of a row and how each changed, in the bytes of the log.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    /// As a bitmap.
+    columns: Vec<u64>,
+    len: usize,
+    bytes: Vec<u8>,
+}
+
+impl Changed {
+    /// Adds a column behind all that are there.
+    #[inline]
+    pub(crate) fn push(&mut self, column: u32, change: Change) {
+        let word = column as usize / 64;
+        if word >= self.columns.len() {
+            self.columns.resize(word + 1, 0);
+        }
+        if let Some(word) = self.columns.get_mut(word) {
+            *word |= 1 << (column % 64);
+        }
+        self.len += 1;
+        change.encode(&mut self.bytes);
+    }
+
+    fn columns(&self) -> impl Iterator<Item = u32> + '_ {
+        ones(&self.columns)
+    }
+}
+
+/// A row of a group, as it was read.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct PushRow {
+    target: u32,
+    is_reset: bool,
+    previous: u64,
+    time: Timestamp,
+    bindings: Vec<(u32, u32)>,
+    has_presence: bool,
+    present: Vec<(u32, u32)>,
+    changed: Vec<(u32, Change)>,
+}
+
+impl PushRow {
+    /// The row, in its commit.
+    pub(crate) fn record(&self, commit: u64) -> RowRecord<'_> {
+        RowRecord {
+            commit,
+            target: self.target,
+            reset: self.is_reset.then_some(""),
+            previous: self.previous,
+            time: self.time,
+            bindings: &self.bindings,
+            present: self.has_presence.then_some(&*self.present),
+            changed: &self.changed,
+            solo: &[],
+            histograms: &[],
+            metadata: &[],
+            has_row: true,
+        }
+    }
 }
 
 pub(crate) fn encode_series(out: &mut Vec<u8>, series: &[(u32, &Labels)]) {
@@ -113,11 +191,7 @@ pub(crate) fn encode_series(out: &mut Vec<u8>, series: &[(u32, &Labels)]) {
     });
 }
 
-pub(crate) fn encode_row(out: &mut Vec<u8>, row: &RowRecord<'_>) {
-    assert!(
-        row.bindings.len() <= row.changed.len(),
-        "a column that is bound has a value"
-    );
+pub(crate) fn encode_row(out: &mut Vec<u8>, row: &RowRecord<'_, &Changed>) {
     put_record(out, KIND_ROW, |out| {
         put_varint(row.commit, out);
         put_varint(u64::from(row.target), out);
@@ -140,11 +214,7 @@ pub(crate) fn encode_row(out: &mut Vec<u8>, row: &RowRecord<'_>) {
             put_runs(out, present);
         }
         if row.has_row {
-            put_columns(out, row.changed);
-            for (_, change) in row.changed {
-                change.encode(out);
-            }
-            put_bindings(out, row.bindings);
+            put_cells(out, row);
         }
         if !row.solo.is_empty() {
             put_samples(out, row.solo);
@@ -155,6 +225,49 @@ pub(crate) fn encode_row(out: &mut Vec<u8>, row: &RowRecord<'_>) {
         if !row.metadata.is_empty() {
             put_metadata(out, row.metadata);
         }
+    });
+}
+
+/// Appends what changed and which columns are given to series.
+fn put_cells(out: &mut Vec<u8>, row: &RowRecord<'_, &Changed>) {
+    assert!(
+        row.bindings.len() <= row.changed.len,
+        "a column that is bound has a value"
+    );
+    put_columns(out, row.changed);
+    out.extend_from_slice(&row.changed.bytes);
+    put_bindings(out, row.bindings);
+}
+
+/// Appends a commit of at most [`PUSH_ROWS_MAX`] rows of groups, and of other samples.
+pub(crate) fn encode_push<'a>(
+    out: &mut Vec<u8>,
+    commit: u64,
+    rows: impl ExactSizeIterator<Item = RowRecord<'a, &'a Changed>>,
+    samples: &[(u32, Sample)],
+    histograms: &[(u32, PackedSample)],
+    metadata: &[LoggedMetadata],
+) {
+    put_record(out, KIND_PUSH, |out| {
+        put_varint(commit, out);
+        put_varint(rows.len() as u64, out);
+        for row in rows {
+            put_varint(u64::from(row.target), out);
+            let reset = u8::from(row.reset.is_some()) * ROW_RESET;
+            let presence = u8::from(row.present.is_some()) * ROW_PRESENCE;
+            out.push(reset | presence);
+            put_zigzag(row.time, out);
+            if row.reset.is_none() {
+                put_varint(commit - row.previous, out);
+            }
+            if let Some(present) = row.present {
+                put_runs(out, present);
+            }
+            put_cells(out, &row);
+        }
+        put_samples(out, samples);
+        put_histograms(out, histograms);
+        put_metadata(out, metadata);
     });
 }
 
@@ -213,52 +326,68 @@ fn put_runs(out: &mut Vec<u8>, runs: &[(u32, u32)]) {
 }
 
 /// Appends the columns in the shortest of three ways.
-fn put_columns(out: &mut Vec<u8>, changed: &[(u32, Change)]) {
-    let gap_bytes = |gap: u32| (u32::BITS - (gap | 1).leading_zeros()).div_ceil(7) as usize;
-    let (mut by_gaps, mut runs, mut next) = (0, 0, 0);
-    for (column, _) in changed {
-        let gap = column - next;
-        by_gaps += gap_bytes(gap);
-        runs += usize::from(gap > 0 || next == 0);
-        next = column + 1;
-    }
-    let (Some((first, _)), Some((last, _))) = (changed.first(), changed.last()) else {
+fn put_columns(out: &mut Vec<u8>, changed: &Changed) {
+    let words = &changed.columns;
+    let first = words.iter().position(|word| *word != 0);
+    let (Some(first), Some(last)) = (first, words.last()) else {
         out.push(COLUMNS_GAPS);
         put_varint(0, out);
         return;
     };
-    let bitmap = ((last - first) / 8) as usize + 1;
-    if runs * 2 <= bitmap.min(by_gaps) {
+    let first = words.get(first).map_or(0, |word| word.trailing_zeros()) + first as u32 * 64;
+    let end = words.len() as u32 * 64 - last.leading_zeros();
+    let bitmap = ((end - 1 - first) / 8) as usize + 1;
+    let (mut runs, mut before) = (0, 0);
+    for word in words {
+        runs += (word & !(word << 1 | before)).count_ones() as usize;
+        before = word >> 63;
+    }
+    if runs * 2 <= bitmap.min(changed.len) {
         out.push(COLUMNS_RUNS);
         let mut as_runs: Vec<(u32, u32)> = Vec::with_capacity(runs);
-        for (column, _) in changed {
+        for column in changed.columns() {
             match as_runs.last_mut() {
-                Some((first, count)) if *first + *count == *column => *count += 1,
-                _ => as_runs.push((*column, 1)),
+                Some((first, count)) if *first + *count == column => *count += 1,
+                _ => as_runs.push((column, 1)),
             }
         }
         put_runs(out, &as_runs);
-    } else if bitmap < by_gaps {
+    } else if bitmap < changed.len {
         out.push(COLUMNS_BITMAP);
-        put_varint(u64::from(*first), out);
+        put_varint(u64::from(first), out);
         put_varint(bitmap as u64, out);
-        let start = out.len();
-        out.resize(start + bitmap, 0);
-        for (column, _) in changed {
-            let at = column - first;
-            if let Some(byte) = out.get_mut(start + at as usize / 8) {
-                *byte |= 1 << (at % 8);
-            }
+        // The bytes that hold the bitmap when it begins with the first column.
+        let (skip, shift) = (first as usize / 64, first % 64);
+        let next = words.iter().skip(skip + 1).copied().chain([0]);
+        let begun = out.len();
+        for (word, next) in words.iter().skip(skip).zip(next) {
+            let upper = next.checked_shl(64 - shift).unwrap_or(0);
+            out.extend_from_slice(&(word >> shift | upper).to_le_bytes());
         }
+        out.truncate(begun + bitmap);
     } else {
         out.push(COLUMNS_GAPS);
-        put_varint(changed.len() as u64, out);
+        put_varint(changed.len as u64, out);
         let mut next = 0;
-        for (column, _) in changed {
+        for column in changed.columns() {
             put_varint(u64::from(column - next), out);
             next = column + 1;
         }
     }
+}
+
+/// The places of the set bits, ascending.
+fn ones(words: &[u64]) -> impl Iterator<Item = u32> + '_ {
+    (0..).zip(words).flat_map(|(index, word)| {
+        let mut rest = *word;
+        std::iter::from_fn(move || {
+            let bit = rest.trailing_zeros();
+            (rest != 0).then(|| {
+                rest &= rest - 1;
+                index * 64 + bit
+            })
+        })
+    })
 }
 
 /// Appends the bindings as runs in which column and series both rise by one.
@@ -363,6 +492,7 @@ pub(super) struct Buffers {
     exemplars: Vec<(Labels, Exemplar)>,
     histograms: Vec<(u32, PackedSample)>,
     metadata: Vec<LoggedMetadata>,
+    rows: Vec<PushRow>,
 }
 
 type Result<T> = std::result::Result<T, CodecError>;
@@ -378,9 +508,9 @@ const START_TIMES: CodecError = CodecError {
 pub(super) fn commit_of(record: &[u8]) -> Option<u64> {
     let mut input = Cursor::new(record);
     match input.u8(RECORD) {
-        Ok(KIND_ROW | KIND_SOLO | KIND_METADATA | KIND_HISTOGRAMS | KIND_START_TIMES) => {
-            input.varint(RECORD).ok()
-        }
+        Ok(
+            KIND_ROW | KIND_SOLO | KIND_METADATA | KIND_HISTOGRAMS | KIND_START_TIMES | KIND_PUSH,
+        ) => input.varint(RECORD).ok(),
         _ => None,
     }
 }
@@ -407,6 +537,20 @@ pub(super) fn decode<'a>(record: &'a [u8], buffers: &'a mut Buffers) -> Result<R
             }
             Record::Solo {
                 commit,
+                samples: &buffers.solo,
+                histograms: &buffers.histograms,
+                metadata: &buffers.metadata,
+            }
+        }
+        KIND_PUSH => {
+            let commit = input.varint(RECORD)?;
+            push_rows(&mut input, commit, buffers)?;
+            samples(&mut input, &mut buffers.solo)?;
+            histograms(&mut input, &mut buffers.histograms)?;
+            metadata(&mut input, &mut buffers.metadata)?;
+            Record::Push {
+                commit,
+                rows: &buffers.rows,
                 samples: &buffers.solo,
                 histograms: &buffers.histograms,
                 metadata: &buffers.metadata,
@@ -522,13 +666,13 @@ fn row<'a>(input: &mut Cursor<'a>, buffers: &'a mut Buffers) -> Result<RowRecord
     buffers.changed.clear();
     buffers.bindings.clear();
     if has_row {
-        buffers.columns.clear();
-        columns(input, &mut buffers.columns)?;
-        buffers.changed.reserve(buffers.columns.len());
-        for column in &buffers.columns {
-            buffers.changed.push((*column, Change::decode(input)?));
-        }
-        bindings(input, &mut buffers.bindings, buffers.changed.len())?;
+        let Buffers {
+            columns,
+            changed,
+            bindings,
+            ..
+        } = &mut *buffers;
+        cells(input, columns, changed, bindings)?;
     }
     buffers.solo.clear();
     if has(ROW_SOLO) {
@@ -556,6 +700,54 @@ fn row<'a>(input: &mut Cursor<'a>, buffers: &'a mut Buffers) -> Result<RowRecord
         metadata: &buffers.metadata,
         has_row,
     })
+}
+
+/// Reads what [`put_cells`] wrote.
+fn cells(
+    input: &mut Cursor<'_>,
+    scratch: &mut Vec<u32>,
+    changed: &mut Vec<(u32, Change)>,
+    bound: &mut Vec<(u32, u32)>,
+) -> Result<()> {
+    scratch.clear();
+    columns(input, scratch)?;
+    changed.reserve(scratch.len());
+    for column in scratch {
+        changed.push((*column, Change::decode(input)?));
+    }
+    bindings(input, bound, changed.len())
+}
+
+fn push_rows(input: &mut Cursor<'_>, commit: u64, buffers: &mut Buffers) -> Result<()> {
+    let count = count(input)?;
+    if count > PUSH_ROWS_MAX {
+        return Err(BAD);
+    }
+    buffers.rows.clear();
+    for _ in 0..count {
+        let target = small(input)?;
+        let flags = input.u8(RECORD)?;
+        if flags & !(ROW_RESET | ROW_PRESENCE) != 0 {
+            return Err(BAD);
+        }
+        let mut row = PushRow {
+            target,
+            is_reset: flags & ROW_RESET != 0,
+            time: input.zigzag(RECORD)?,
+            has_presence: flags & ROW_PRESENCE != 0,
+            ..PushRow::default()
+        };
+        if !row.is_reset {
+            row.previous = commit.checked_sub(input.varint(RECORD)?).ok_or(BAD)?;
+        }
+        if row.has_presence {
+            runs(input, &mut row.present)?;
+        }
+        let scratch = &mut buffers.columns;
+        cells(input, scratch, &mut row.changed, &mut row.bindings)?;
+        buffers.rows.push(row);
+    }
+    Ok(())
 }
 
 /// The next run, (first, count), behind column `next`; moves that behind it.

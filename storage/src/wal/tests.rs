@@ -10,6 +10,27 @@ use crate::{
     metadata::{LoggedMetadata, Origins},
 };
 
+/// The same row as it is written.
+fn written_row<'a>(row: &RowRecord<'a>, changed: &'a mut Changed) -> RowRecord<'a, &'a Changed> {
+    for (column, change) in row.changed {
+        changed.push(*column, *change);
+    }
+    RowRecord {
+        commit: row.commit,
+        target: row.target,
+        reset: row.reset,
+        previous: row.previous,
+        time: row.time,
+        bindings: row.bindings,
+        present: row.present,
+        changed,
+        solo: row.solo,
+        histograms: row.histograms,
+        metadata: row.metadata,
+        has_row: row.has_row,
+    }
+}
+
 /// A row of 80 columns, every third of them changed.
 fn row(commit: u64, previous: u64, reset: Option<&str>) -> Vec<u8> {
     let changed: Vec<(u32, Change)> = (0..80)
@@ -26,13 +47,13 @@ fn row(commit: u64, previous: u64, reset: Option<&str>) -> Vec<u8> {
         time: 1_700_000_000_000,
         bindings: if reset.is_some() { &bindings } else { &[] },
         present: reset.map(|_| &[(0, 80)][..]),
-        changed: &changed,
+        changed: &*changed,
         solo: &[],
         histograms: &[],
         metadata: &[],
         has_row: true,
     };
-    encode_row(&mut out, &row);
+    encode_row(&mut out, &written_row(&row, &mut Changed::default()));
     out
 }
 
@@ -91,6 +112,7 @@ fn word(record: &Record<'_>) -> String {
         Record::Series(series) => format!("{} series", series.len()),
         Record::Row(row) => format!("row {}", row.commit),
         Record::Solo { commit, .. } => format!("solo {commit}"),
+        Record::Push { commit, rows, .. } => format!("push {commit}, {} rows", rows.len()),
         Record::Exemplars(exemplars) => format!("{} exemplars", exemplars.len()),
         Record::End => "end".to_owned(),
     }
@@ -479,14 +501,14 @@ fn metadata_has_the_documented_bytes() {
         time: 1,
         bindings: &[],
         present: None,
-        changed: &[],
+        changed: &[][..],
         solo: &[],
         histograms: &[],
         metadata: &example_metadata()[1..],
         has_row: true,
     };
     let mut record = Vec::new();
-    encode_row(&mut record, &row);
+    encode_row(&mut record, &written_row(&row, &mut Changed::default()));
     let (record, _) = frame::split_record(&record).unwrap();
     assert_eq!(record, expected);
     // No type has this number, and it came from somewhere.
@@ -523,6 +545,84 @@ fn records_with_start_timestamps_are_refused_by_name() {
 }
 
 #[test]
+fn rows_of_groups_have_the_documented_bytes() {
+    let anew = RowRecord {
+        commit: 300,
+        target: 2,
+        reset: Some(""),
+        previous: 0,
+        time: 1_000,
+        bindings: &[(0, 7), (1, 8), (3, 4)],
+        present: Some(&[(0, 2), (3, 1)]),
+        changed: &[
+            (0, Change::between(0, 5f64.to_bits())),
+            (1, Change::between(0, 0.25f64.to_bits())),
+            (3, Change::between(0, STALE_MARKER_BITS)),
+        ][..],
+        solo: &[],
+        histograms: &[],
+        metadata: &[],
+        has_row: true,
+    };
+    let unchanged = RowRecord {
+        target: 9,
+        reset: None,
+        previous: 297,
+        time: 999,
+        bindings: &[],
+        present: None,
+        changed: &[][..],
+        ..anew
+    };
+    let samples = [(
+        7,
+        Sample {
+            time: -5,
+            value: 1.0,
+        },
+    )];
+    let mut expected = vec![9, 0xac, 2, 2];
+    // Target 2 begins anew with its presence: two columns from 0 on, one behind a gap of one.
+    expected.extend([2, 3, 0xd0, 0xf, 2, 0, 1, 1, 0]);
+    // The changed columns, a bitmap of one byte from column 0 on; 5, 25 with two decimals, a marker.
+    expected.extend([2, 0, 1, 0b1011, 10, 225, 50, 251]);
+    // Two columns from 0 on are given to series from 7 on, one behind a gap to series 4, five below 9.
+    expected.extend([2, 0, 14, 1, 1, 9, 0]);
+    // Target 9, three commits after its row before, at 999: nothing changed.
+    expected.extend([9, 0, 0xce, 0xf, 3, 0, 0, 0]);
+    // One sample, no histogram, no metadata.
+    expected.extend([1, 14, 9, 2, 0, 0]);
+    let mut changed = [Changed::default(), Changed::default()];
+    let [first, second] = &mut changed;
+    let rows = vec![written_row(&anew, first), written_row(&unchanged, second)];
+    let mut record = Vec::new();
+    encode_push(&mut record, 300, rows.into_iter(), &samples, &[], &[]);
+    let (record, _) = frame::split_record(&record).unwrap();
+    assert_eq!(record, expected);
+    let mut buffers = record::Buffers::default();
+    let Ok(Record::Push {
+        commit: 300,
+        rows,
+        samples: found,
+        histograms: [],
+        metadata: [],
+    }) = record::decode(record, &mut buffers)
+    else {
+        panic!("a push")
+    };
+    let rows: Vec<_> = rows.iter().map(|row| row.record(300)).collect();
+    assert_eq!((rows, found), (vec![anew, unchanged], &samples[..]));
+    for len in 0..record.len() {
+        let cut = record::decode(&record[..len], &mut buffers);
+        assert!(cut.is_err(), "cut at {len}");
+    }
+    let mut many = vec![9, 1];
+    many.extend([0x81, 2]);
+    many.extend([0; 10_000]);
+    assert!(record::decode(&many, &mut buffers).is_err());
+}
+
+#[test]
 fn records_come_back() {
     let labels = Labels::from_pairs([("__name__", "m"), ("a", "ü")]);
     let solo = [
@@ -549,11 +649,7 @@ fn records_come_back() {
         ),
     ];
     let change = |column: u32, value: f64| (column, Change::between(0, value.to_bits()));
-    let sparse = [
-        change(0, 5.0),
-        change(130, -0.0),
-        change(u32::MAX - 1, 0.25),
-    ];
+    let sparse = [change(0, 5.0), change(130, -0.0), change(100_000, 0.25)];
     let dense: Vec<(u32, Change)> = (40..400)
         .filter(|column| column % 7 < 3)
         .map(|column| change(column, f64::from(column) / 8.0))
@@ -574,7 +670,7 @@ fn records_come_back() {
         time: 1_700_000_000_000,
         bindings: &[],
         present: None,
-        changed: &sparse,
+        changed: &sparse[..],
         solo: &[],
         histograms: &[],
         metadata: &[],
@@ -588,18 +684,18 @@ fn records_come_back() {
             reset: Some("job/instance"),
             previous: 0,
             bindings: &[(0, 7), (130, 1)],
-            present: Some(&[(0, 1), (130, 2), (u32::MAX - 1, 1)]),
+            present: Some(&[(0, 1), (130, 2), (100_000, 1)]),
             solo: &solo,
             ..base
         },
         RowRecord {
-            changed: &dense,
+            changed: &*dense,
             present: Some(&[]),
             time: i64::MIN,
             ..base
         },
         RowRecord {
-            changed: &runs,
+            changed: &*runs,
             bindings: &bound,
             ..base
         },
@@ -677,13 +773,16 @@ fn records_come_back() {
                     series.iter().map(|(id, labels)| (*id, labels)).collect();
                 encode_series(&mut bytes, &series);
             }
-            Record::Row(row) => encode_row(&mut bytes, row),
+            Record::Row(row) => {
+                encode_row(&mut bytes, &written_row(row, &mut Changed::default()));
+            }
             Record::Solo {
                 commit,
                 samples,
                 histograms,
                 metadata,
             } => encode_solo(&mut bytes, *commit, samples, histograms, metadata),
+            Record::Push { .. } => unreachable!("its bytes have a test of their own"),
             Record::Exemplars(exemplars) => encode_exemplars(&mut bytes, exemplars),
             Record::End => record::encode_end(&mut bytes),
         }

@@ -220,9 +220,11 @@ enum Step {
         /// Seconds since the batch before; late ones come too.
         after: i64,
         /// A bit for each series that is in it.
-        members: u8,
-        /// Seconds that each series' clock is off, times its number.
+        members: u16,
+        /// Seconds that the clocks of some series are off.
         drift: i64,
+        /// A bit for each of them.
+        drifting: u16,
         /// Series with this remainder of three repeat what was sent last.
         again: Option<i64>,
     },
@@ -233,14 +235,21 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let batch = (
         prop_oneof![8 => Just(15_i64), 1 => Just(0), 1 => -40..4_000_i64],
-        prop_oneof![4 => Just(u8::MAX), 1 => any::<u8>()],
-        prop_oneof![6 => Just(0_i64), 1 => 1..5_i64],
+        prop_oneof![
+            6 => Just(u16::MAX),
+            1 => Just(0x0fff),
+            1 => Just(0xff00),
+            1 => any::<u16>(),
+        ],
+        prop_oneof![6 => Just(0_i64), 1 => -5..5_i64],
+        prop_oneof![Just(0x00ff), Just(1), any::<u16>()],
         prop_oneof![6 => Just(None), 1 => (0..3_i64).prop_map(Some)],
     );
-    let batch = batch.prop_map(|(after, members, drift, again)| Step::Batch {
+    let batch = batch.prop_map(|(after, members, drift, drifting, again)| Step::Batch {
         after,
         members,
         drift,
+        drifting,
         again,
     });
     let step = prop_oneof![20 => batch, 3 => Just(Step::Maintain), 1 => Just(Step::Reopen)];
@@ -330,11 +339,12 @@ proptest! {
         let mut sent: BTreeMap<u8, Sample> = BTreeMap::new();
         for (number, step) in steps.into_iter().enumerate() {
             match step {
-                Step::Batch { after, members, drift, again } => {
+                Step::Batch { after, members, drift, drifting, again } => {
                     now += after;
                     let mut samples = Vec::new();
-                    for series in (0..8_u8).filter(|series| members >> series & 1 == 1) {
-                        let time = (now + drift * i64::from(series)) * 1_000;
+                    for series in (0..16_u8).filter(|series| members >> series & 1 == 1) {
+                        let off = drift * i64::from(drifting >> series & 1);
+                        let time = (now + off) * 1_000;
                         let value = (number as u64 * u64::from(series % 4)) as f64;
                         let fresh = Sample { time, value };
                         let repeats = again == Some(i64::from(series) % 3);
@@ -357,4 +367,44 @@ proptest! {
         }
         prop_assert_eq!(content(&whole.db), content(&single.db));
     }
+}
+
+/// Bytes of the log that batches of a hundred series take, each sample's value and how late it is by step
+/// and series.
+fn logged(steps: u64, sample: impl Fn(u64, u64) -> (f64, i64)) -> u64 {
+    let (fs, clock) = (FaultyFs::default(), Arc::new(SetClock::default()));
+    let db = open(&fs, &clock);
+    let names: Vec<Labels> = (0..100)
+        .map(|name: u32| labels(&name.to_string()))
+        .collect();
+    let mut before = 0;
+    for step in 0..steps + 3 {
+        if step == 3 {
+            before = db.stats().wal_bytes;
+        }
+        let mut push = db.appender();
+        for (series, name) in (0..).zip(&names) {
+            let (value, late) = sample(step, series);
+            let time = step as i64 * 15_000 + late;
+            let series = push.series(name).unwrap();
+            push.samples(series, &[Sample { time, value }]);
+        }
+        assert_eq!(push.commit(true).unwrap().accepted, 100);
+    }
+    db.stats().wal_bytes - before
+}
+
+#[test]
+fn what_comes_together_takes_what_changed_in_the_log() {
+    let value = |series: u64| (series as f64).sqrt();
+    // A frame, and what is said of each row.
+    assert!(logged(100, |_, series| (value(series), 0)) < 100 * 40);
+    // Each tenth changes; a quarter of them has a time of its own, but the same one.
+    let changing =
+        |step: u64, series: u64| value(series + step * u64::from(series.is_multiple_of(10)));
+    let apart = |step, series| (changing(step, series), i64::from(series >= 75) * 500);
+    assert!(logged(100, apart) < 100 * (2 * 40 + 10 * 9));
+    // Every one has its own.
+    let alone = |_, series: u64| (value(series), series as i64);
+    assert!(logged(100, alone) > 100 * 100 * 8);
 }

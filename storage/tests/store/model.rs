@@ -41,6 +41,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         all_or_nothing,
         samples,
     });
+    // What an agent sends: all of its series, at one time.
+    let together = (
+        prop_oneof![9 => 1..20_000i64, 1 => Just(0)],
+        vec(proptest::option::weighted(0.97, 0..VALUES), SERIES as usize),
+    );
+    let together = together.prop_map(|(by, values)| {
+        let samples = (0..).zip(values);
+        let samples = samples.filter_map(|(series, value)| Some((series, by, value?)));
+        Step::Push {
+            all_or_nothing: false,
+            samples: samples.collect(),
+        }
+    });
     let selector = prop_oneof![
         4 => (0..SERIES).prop_map(Selector::One),
         1 => (0..SERIES, 0..SERIES).prop_map(|(one, other)| Selector::Two(one, other)),
@@ -54,6 +67,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         60 => row,
         20 => push,
+        20 => together,
         2 => (0..2usize).prop_map(Step::Renew),
         9 => (1..12u64).prop_map(Step::Wait),
         3 => Just(Step::Compact),

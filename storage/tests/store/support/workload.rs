@@ -32,6 +32,15 @@ pub(crate) fn push(samples: &[(u8, i64, u8)]) -> Step {
     }
 }
 
+/// All series at one time, so often as it takes to learn that they come so.
+fn push_together(after_ms: i64, value: u8) -> impl Iterator<Item = Step> {
+    (0..4).map(move |round| {
+        let value = |series: u8| (value + round as u8 * (series % 3)) % VALUES;
+        let samples = (0..SERIES).map(|series| (series, after_ms + round, value(series)));
+        push(&samples.collect::<Vec<_>>())
+    })
+}
+
 /// Everything once, by hand.
 fn everything() -> Vec<Step> {
     let mut steps = Vec::new();
@@ -45,6 +54,9 @@ fn everything() -> Vec<Step> {
             // New, and an hour late.
             steps.push(push(&[(2, MINUTE, 1), (6, 2 * MINUTE, round % VALUES)]));
             steps.push(push(&[(3, -HOUR, round % VALUES), (0, -HOUR + 1, 4)]));
+        }
+        if round % 5 == 1 {
+            steps.extend(push_together(MINUTE, round));
         }
         steps.push(Step::Wait(10));
         match round {
@@ -81,6 +93,10 @@ fn any(seed: u64) -> Vec<Step> {
     for _ in 0..60 {
         let series = |at: usize| (at % usize::from(SERIES)) as u8;
         let value = |at: usize| (at % usize::from(VALUES)) as u8;
+        if number(8) == 0 {
+            let after_ms = number(MINUTE as usize) as i64;
+            steps.extend(push_together(after_ms, value(number(99))));
+        }
         steps.push(match number(24) {
             0..8 => {
                 let mut set = BTreeMap::new();
