@@ -150,6 +150,9 @@ impl HeadAppender {
 impl HeadAppender {
     /// The number of a series in `known`, found or created.
     fn find(&mut self, labels: &Labels) -> Result<u32, Refusal> {
+        if let Some(id) = self.recent.follow(labels) {
+            return Ok(id);
+        }
         // Who would have to wait finds it by itself.
         let mut recent = self.head.recent.try_lock().ok();
         if let Some(recent) = &mut recent
@@ -162,7 +165,7 @@ impl HeadAppender {
             return self.create(labels);
         };
         if let Some(recent) = &mut recent {
-            recent.insert(&mut self.recent, labels, id, &self.known);
+            recent.insert(&mut self.recent, labels, id);
         }
         Ok(id)
     }
@@ -187,6 +190,7 @@ impl HeadAppender {
                 pushed.id = renamed.get(&pushed.id).copied().unwrap_or(pushed.id);
             }
             self.known = now;
+            self.recent.forget_list();
         }
         Ok(head.create(&self.known, labels, &mut next_id)?.0)
     }

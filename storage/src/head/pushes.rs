@@ -83,62 +83,76 @@ impl Head {
         let mut undefined: Vec<u32> = Vec::new();
         let epoch = state.wal.epoch;
         let push = self.renumbered(push);
-        self.isolate_all(state, push.pushed().map(|(id, _)| id));
-        let tables = self.states.tables();
-        let mut sides = tables.sides();
-        for (index, (id, pushed)) in push.pushed().enumerate() {
-            let index = index as u32;
-            let is_histogram = u32::from(matches!(pushed, Pushed::Histogram(_)));
-            let Some((time, bits)) = pushed.time_and_bits() else {
-                self.counters.refused(Refusal::InvalidHistogram);
-                commit.refused.push((index, Refusal::InvalidHistogram));
-                continue;
-            };
-            let known = sides.get(id).and_then(|side| Some((side.last()?, side)));
-            let Some((last, side)) = known else {
-                // Only a series that could not be had again is without a record.
-                self.counters.refused(Refusal::SeriesLimit);
-                commit.refused.push((index, Refusal::SeriesLimit));
-                continue;
-            };
-            let verdict = judge(push.bounds, last, time, bits);
-            let is_late = matches!(verdict, Verdict::Late);
-            match verdict {
-                Verdict::Keep => {
-                    undo.push((id, last));
-                    side.set_last((time, bits));
+        let mut rest = push.pushed().zip(0..).peekable();
+        let mut are_isolated = false;
+        while rest.peek().is_some() {
+            let tables = self.states.tables();
+            let mut sides = tables.sides();
+            while let Some(((id, pushed), index)) = rest.peek().copied() {
+                let side = sides.get(id);
+                let known = side.and_then(|side| Some((side.last()?, side)));
+                if known.is_none() && !are_isolated {
+                    break;
                 }
-                Verdict::Late => {
-                    self.counters.late.fetch_add(1, Ordering::Relaxed);
-                }
-                Verdict::Same => {
-                    commit.accepted += 1;
-                    histograms_accepted += is_histogram;
+                rest.next();
+                let is_histogram = u32::from(matches!(pushed, Pushed::Histogram(_)));
+                let Some((time, bits)) = pushed.time_and_bits() else {
+                    self.counters.refused(Refusal::InvalidHistogram);
+                    commit.refused.push((index, Refusal::InvalidHistogram));
                     continue;
-                }
-                Verdict::Refuse(refusal) => {
-                    self.counters.refused(refusal);
-                    commit.refused.push((index, refusal));
+                };
+                let Some((last, side)) = known else {
+                    // Only a series that could not be had again is without a record.
+                    self.counters.refused(Refusal::SeriesLimit);
+                    commit.refused.push((index, Refusal::SeriesLimit));
                     continue;
+                };
+                let verdict = judge(push.bounds, last, time, bits);
+                let is_late = matches!(verdict, Verdict::Late);
+                match verdict {
+                    Verdict::Keep => {
+                        undo.push((id, last));
+                        side.set_last((time, bits));
+                    }
+                    Verdict::Late => {
+                        self.counters.late.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Verdict::Same => {
+                        commit.accepted += 1;
+                        histograms_accepted += is_histogram;
+                        continue;
+                    }
+                    Verdict::Refuse(refusal) => {
+                        self.counters.refused(refusal);
+                        commit.refused.push((index, refusal));
+                        continue;
+                    }
+                }
+                commit.accepted += 1;
+                histograms_accepted += is_histogram;
+                if side.becomes_logged(epoch) {
+                    undefined.push(id);
+                }
+                match pushed {
+                    Pushed::Float(sample) => kept.push(Kept {
+                        id,
+                        sample: *sample,
+                        standing: side.standing(),
+                        is_late,
+                    }),
+                    Pushed::Histogram(sample) => {
+                        histograms.extend(sample.clone().map(|s| (id, s)));
+                    }
                 }
             }
-            commit.accepted += 1;
-            histograms_accepted += is_histogram;
-            if side.becomes_logged(epoch) {
-                undefined.push(id);
-            }
-            match pushed {
-                Pushed::Float(sample) => kept.push(Kept {
-                    id,
-                    sample: *sample,
-                    standing: side.standing(),
-                    is_late,
-                }),
-                Pushed::Histogram(sample) => histograms.extend(sample.clone().map(|s| (id, s))),
+            drop(sides);
+            drop(tables);
+            if rest.peek().is_some() {
+                // Most of what comes has come before, and judges itself already.
+                self.isolate_all(state, push.pushed().map(|(id, _)| id));
+                are_isolated = true;
             }
         }
-        drop(sides);
-        drop(tables);
         let (mut metadata, refused) = self.metadata.judge(&push.metadata, Origins::PUSH);
         commit.metadata_refused = refused;
         if push.all_or_nothing && !commit.refused.is_empty() {
