@@ -2,6 +2,7 @@
 //!
 //! It knows bytes and files, not what a commit means. What survives which crash is in `docs/wal.md`.
 
+mod cells;
 mod change;
 mod frame;
 mod reader;
@@ -11,12 +12,13 @@ mod side;
 mod tests;
 mod writer;
 
+pub(crate) use cells::Changed;
 pub(crate) use change::Change;
 pub(crate) use frame::RECORD_BYTES_MAX;
 pub use reader::Damage;
 pub(crate) use reader::{Covered, holds_commits, read_folder};
 pub(crate) use record::{
-    Changed, PUSH_ROWS_MAX, PushRow, Record, RowRecord, encode_exemplars, encode_push, encode_row,
+    PUSH_ROWS_MAX, PushRow, Record, RowRecord, encode_exemplars, encode_push, encode_row,
     encode_series, encode_solo,
 };
 pub(crate) use side::{SideFile, load_side_file, save_side_file};
