@@ -364,6 +364,13 @@ pub(super) fn register(registry: &Registry, store: &Arc<Db>, opened_in: Duration
         &["reason"],
     );
     let (over_limit, invalid) = (refused.with(&["limit"]), refused.with(&["labels"]));
+    let metadata = registry.counter_gauges(
+        "narthex_storage_refused_metadata_total",
+        "Metadata of metric families refused, because as much is kept as may be, or because it is too long or names no family.",
+        &["reason"],
+    );
+    let (metadata_over_limit, metadata_invalid) =
+        (metadata.with(&["limit"]), metadata.with(&["invalid"]));
     let store = Arc::clone(store);
     registry.collect_with(move || {
         let stats = store.stats();
@@ -378,6 +385,8 @@ pub(super) fn register(registry: &Registry, store: &Arc<Db>, opened_in: Duration
         too_old.set(stats.refused_too_old as f64);
         over_limit.set(stats.refused_series_limit as f64);
         invalid.set(stats.refused_invalid_labels as f64);
+        metadata_over_limit.set(stats.metadata.refused_full as f64);
+        metadata_invalid.set(stats.metadata.refused_invalid as f64);
     });
 }
 

@@ -309,6 +309,37 @@ fn a_damaged_file_is_reported_and_costs_no_sample() {
 }
 
 #[test]
+fn damage_of_the_log_costs_samples_and_metadata_together() {
+    let fs = FaultyFs::default();
+    let clock = Arc::new(SetClock::default());
+    let options = options(&fs, &clock, WalFsync::Segment);
+    let (db, _) = Db::open(&options).unwrap();
+    let mut target = db.target(&TargetKey("t".to_owned())).unwrap();
+    let column = target.column(&labels("s")).unwrap();
+    let mut row = RowBuilder::default();
+    for at in 1..8 {
+        row.begin(at as i64);
+        row.set(column, at as f64);
+        row.metadata("m", metadata(at));
+        target.commit(&mut row).unwrap();
+    }
+    assert_eq!(last_of_both(&db), 7);
+    let path = Path::new(ROOT).join("narthex/wal/00000001");
+    let whole = fs.file(&path).unwrap().lock().unwrap().0.clone();
+    let mut ends = Vec::new();
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x55;
+        let left = fs.after(Crash::Kill);
+        left.put(&path, flipped);
+        // A row that builds on a lost one is not applied, nor is what it says.
+        ends.push(last_of_both(&reopened(&left, &options).0));
+    }
+    ends.dedup();
+    assert_eq!(ends, [7, 0, 1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
 fn what_is_repeated_is_not_logged_and_a_refusal_costs_nothing_else() {
     let fs = FaultyFs::default();
     let clock = Arc::new(SetClock::default());

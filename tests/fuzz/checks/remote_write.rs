@@ -3,7 +3,7 @@
 //! The first byte says whether the body follows, or the message that is compressed to a body here.
 
 use narthex::ingest::Batch;
-use narthex_storage::Labels;
+use narthex_storage::{Labels, MetricType};
 
 pub(super) fn check(bytes: &[u8]) -> bool {
     let batch = match bytes.split_first() {
@@ -28,6 +28,7 @@ pub(super) fn check(bytes: &[u8]) -> bool {
         series.map(bits).collect()
     };
     assert_eq!(bits(&again), bits(&batch));
+    assert_eq!(again.metadata, batch.metadata);
     true
 }
 
@@ -55,6 +56,15 @@ fn encode(batch: &Batch) -> Vec<u8> {
             field(&mut series, 2, &wire);
         }
         field(&mut request, 1, &series);
+    }
+    for (family, metadata) in &batch.metadata {
+        let mut numbers = 0..8;
+        let is_its = |number: &u8| MetricType::from_number(*number) == Some(metadata.kind);
+        let mut wire = vec![1 << 3, numbers.find(is_its).expect("a type has a number")];
+        field(&mut wire, 2, family.as_bytes());
+        field(&mut wire, 4, metadata.help.as_bytes());
+        field(&mut wire, 5, metadata.unit.as_bytes());
+        field(&mut request, 3, &wire);
     }
     request
 }
