@@ -56,6 +56,11 @@ pub enum OpenError {
     /// A file is damaged in a way that opening cannot repair without losing data.
     #[error("the store is damaged")]
     Corruption(#[from] Corruption),
+    /// The file that says what is deleted is damaged; without it deleted samples would come back.
+    #[error(
+        "the list of deletions is damaged: put the file back from a copy, or remove it, and what was deleted and is still in blocks comes back"
+    )]
+    Deletions(#[source] Corruption),
     /// The file system refused.
     #[error("the file system refused")]
     Io(#[from] IoError),
@@ -132,7 +137,7 @@ pub enum OperationError {
 impl From<OpenError> for OperationError {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Corruption(at) => Self::Corruption(at),
+            OpenError::Corruption(at) | OpenError::Deletions(at) => Self::Corruption(at),
             OpenError::Io(error) => Self::Io(error),
             OpenError::Locked { .. } | OpenError::Version { .. } => {
                 unreachable!("one file has neither a lock nor the version of the store")

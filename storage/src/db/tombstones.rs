@@ -42,7 +42,7 @@ pub(crate) fn load(fs: &dyn Fs, folder: &Path) -> Result<Vec<Tombstone>, OpenErr
         return Ok(Vec::new());
     }
     let path = folder.join(FILE);
-    Ok(decode(&fs.read(&path)?, &path)?)
+    decode(&fs.read(&path)?, &path).map_err(OpenError::Deletions)
 }
 
 /// Replaces the list, durably.

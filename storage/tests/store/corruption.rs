@@ -338,7 +338,9 @@ fn small_store() -> (FaultyFs, DbOptions, Content) {
 fn read_damaged(options: &DbOptions) -> (Content, Vec<Corruption>) {
     let (db, report) = match Db::open(options) {
         Ok(opened) => opened,
-        Err(OpenError::Corruption(at)) => return (Content::new(), vec![at]),
+        Err(OpenError::Corruption(at) | OpenError::Deletions(at)) => {
+            return (Content::new(), vec![at]);
+        }
         Err(OpenError::Version { path, .. }) => {
             let at = Corruption {
                 file: path,
@@ -366,6 +368,72 @@ fn read_damaged(options: &DbOptions) -> (Content, Vec<Corruption>) {
         }
         Err(other) => panic!("{other}"),
     }
+}
+
+/// An error with its causes.
+fn text(error: &dyn std::error::Error) -> String {
+    let cause = error.source();
+    cause.map_or_else(
+        || error.to_string(),
+        |cause| format!("{error}: {}", text(cause)),
+    )
+}
+
+#[test]
+fn a_file_that_the_store_cannot_go_by_is_told_with_what_to_do() {
+    const FORMAT: &str = "this build reads version 2: use the version that wrote it";
+    const DELETIONS: &str = "the list of deletions is damaged: put the file back from a copy, or remove it, and what was deleted and is still in blocks comes back: /data/narthex/tombstones at offset ";
+    let (fs, options, content) = small_store();
+    for (file, bytes, expected) in [
+        ("format", &b""[..], Err(FORMAT)),
+        ("format", b"3\n", Err(FORMAT)),
+        ("format", b"2\n2\n", Err(FORMAT)),
+        ("format", b"\xff\0", Err(FORMAT)),
+        ("format", b"2", Ok(0)),
+        ("tombstones", b"", Err(DELETIONS)),
+        ("tombstones", b"NXTOMB1\n\0\0\0\0\0", Err(DELETIONS)),
+        ("tombstones", &[0; 40], Err(DELETIONS)),
+        // Of exemplars what can be read is taken; samples do not wait for them.
+        ("exemplars", b"", Ok(1)),
+        ("exemplars", &[0; 40], Ok(1)),
+        ("exemplars", b"exemplars", Ok(1)),
+        // Left by a process that was killed.
+        ("format.tmp", b"", Ok(0)),
+        ("tombstones.tmp", b"?", Ok(0)),
+        ("exemplars.tmp", b"?", Ok(0)),
+    ] {
+        let left = fs.after(Crash::Kill);
+        let path = Path::new("/data/narthex").join(file);
+        left.put(&path, bytes.to_vec());
+        let options = DbOptions {
+            fs: Arc::new(left.clone()),
+            ..options.clone()
+        };
+        match (Db::open(&options), expected) {
+            (Ok((db, report)), Ok(damaged)) => {
+                assert_eq!(support::content(&db), content, "{file} {bytes:?}");
+                let named = report
+                    .wal_damage
+                    .iter()
+                    .filter(|damage| damage.at.file == path);
+                assert_eq!(named.count(), damaged, "{file} {bytes:?}: {report:?}");
+            }
+            (Err(error), Err(expected)) => {
+                let found = text(&error);
+                assert!(found.contains(expected), "{file} {bytes:?}: {found}");
+                assert!(found.contains(path.to_str().unwrap()), "{found}");
+                assert_eq!(left.read(&path).unwrap(), bytes, "{file}: not touched");
+            }
+            (found, expected) => panic!("{file} {bytes:?}: {found:?}, not {expected:?}"),
+        }
+    }
+    // A lock that is no file.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("lock")).unwrap();
+    let error = try_open(folder.path(), &Arc::default()).unwrap_err();
+    let lock = folder.path().join("lock");
+    assert!(text(&error).contains(&*lock.to_string_lossy()), "{error}");
+    assert!(!folder.path().join("narthex").exists(), "nothing is begun");
 }
 
 /// Flipped, zeroed and cut: the same samples, or fewer and an error that names file and offset. Only a log

@@ -183,7 +183,7 @@ pub(super) fn check_tombstones_file(bytes: &[u8]) -> bool {
     drop(file);
     match Db::open(&options) {
         Ok(_) => {}
-        Err(OpenError::Corruption(at)) => {
+        Err(OpenError::Deletions(at)) => {
             assert_eq!(at.file, path);
             assert!(at.offset <= list.len() as u64, "{at}");
             assert_eq!(fs.read(path).expect("it is there"), list, "it stays");
