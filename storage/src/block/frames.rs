@@ -199,8 +199,8 @@ impl FramesWriter {
             self.compressed
                 .reserve(zstd::zstd_safe::compress_bound(raw.len()));
             let done = compressor.compress_to_buffer(raw, &mut self.compressed);
-            // It has to save a fifth to be worth the time of every reader.
-            is_compressed = done.is_ok() && self.compressed.len() * 5 <= raw.len() * 4;
+            // It has to save three tenths to be worth the time of every reader.
+            is_compressed = done.is_ok() && self.compressed.len() * 10 <= raw.len() * 7;
         }
         let stored = if is_compressed { &self.compressed } else { raw };
         let flag = if is_compressed { COMPRESSED } else { 0 };
