@@ -1,8 +1,8 @@
 //! Remote read, `POST /api/v1/read`: other servers, Thanos's sidecar among them, read raw samples of us.
 //!
 //! A request is a snappy block around a protobuf message with queries: matchers and a range of time. The
-//! answer is one snappy block around all samples ([`samples`]), or a stream of frames with Prometheus's
-//! chunks ([`stream`]), whichever of the two the request names first. External labels are added to every
+//! answer is one snappy block around all samples (`samples.rs`), or a stream of frames with Prometheus's
+//! chunks (`stream.rs`), whichever of the two the request names first. External labels are added to every
 //! series that has none of the name, and a matcher that asks for one of them asks for series without it.
 //!
 //! It evaluates nothing: staleness markers are samples like others, and of the hints of a query only the
