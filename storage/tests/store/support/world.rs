@@ -146,7 +146,7 @@ struct Model {
     /// … and of which series it had histograms.
     tracked_histograms: [BTreeSet<u8>; TARGETS],
     last_row: [Timestamp; TARGETS],
-    /// Whether the store may have forgotten it: it was opened since.
+    /// Whether the store may have forgotten it: it was opened since, or nobody held the target.
     forgot_row: [bool; TARGETS],
 }
 
@@ -455,6 +455,7 @@ impl World {
                 self.appenders[*target] = None;
                 self.model.tracked[*target].clear();
                 self.model.tracked_histograms[*target].clear();
+                self.model.forgot_row[*target] = true;
             }
             Step::Wait(minutes) => {
                 self.clock.advance(Duration::from_secs(60 * minutes));
