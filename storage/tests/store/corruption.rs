@@ -15,7 +15,7 @@ use narthex_storage::{
 
 use crate::support::{
     self, Content, Crash, FaultyFs, SetClock,
-    workload::WINDOW_MS,
+    workload::{WINDOW_MS, push, row},
     world::{Selector, Step, World},
 };
 
@@ -311,10 +311,6 @@ fn small_store() -> (FaultyFs, DbOptions, Content) {
     };
     let mut world = World::new(options.clone(), &clock);
     world.open().unwrap();
-    let push = |samples: &[(u8, i64, u8)]| Step::Push {
-        all_or_nothing: true,
-        samples: samples.to_vec(),
-    };
     let hour = 3_600_000;
     for step in [
         push(&[(0, 0, 1), (1, 5, 4), (1, 9, 10)]),
@@ -327,6 +323,12 @@ fn small_store() -> (FaultyFs, DbOptions, Content) {
         Step::Compact,
         push(&[(0, hour, 5), (1, hour, 8)]),
         push(&[(0, 1, 9), (1, 2, 11), (2, 2, 11)]),
+        // Each builds on the one before.
+        row(0, 10, &[(3, 0), (4, 1), (5, 9)]),
+        row(0, 10, &[(3, 9)]),
+        row(0, 10, &[(4, 10)]),
+        row(0, 10, &[(5, 11)]),
+        row(0, 10, &[]),
     ] {
         world.run(&step).unwrap();
     }
