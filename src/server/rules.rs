@@ -179,11 +179,13 @@ impl Rules {
 
     fn run(&self, group: Arc<Group>) -> RunningGroup {
         let (stop, stopped) = watch::channel(false);
+        let now = self.clock.now();
         let schedule = Schedule {
             group: Arc::clone(&group),
             clock: Arc::clone(&self.clock),
             places: Arc::clone(&self.places),
             stopped,
+            next: group.slot(now).saturating_add(interval_ms(&group)),
         };
         RunningGroup {
             group,
@@ -244,20 +246,29 @@ struct Schedule {
     clock: Arc<dyn AsyncClock>,
     places: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
+    /// The first time.
+    next: Timestamp,
+}
+
+/// At least 1.
+fn interval_ms(group: &Group) -> i64 {
+    i64::try_from(group.interval().as_millis())
+        .unwrap_or(i64::MAX)
+        .max(1)
 }
 
 impl Schedule {
     async fn run(mut self) {
-        let interval_ms = i64::try_from(self.group.interval().as_millis())
-            .unwrap_or(i64::MAX)
-            .max(1);
+        let interval_ms = interval_ms(&self.group);
         let after = |time: Timestamp| time.saturating_add(interval_ms);
-        let mut next = after(self.group.slot(self.clock.now()));
+        let mut next = self.next;
         loop {
+            // Read first: time that goes by between the two makes the wait no longer.
+            let monotonic = self.clock.monotonic();
             let wait_ms = next.saturating_sub(self.clock.now()).max(0);
             let wait = Duration::from_millis(wait_ms.unsigned_abs());
             tokio::select! {
-                () = self.clock.sleep_until(self.clock.monotonic() + wait) => {}
+                () = self.clock.sleep_until(monotonic + wait) => {}
                 _ = self.stopped.wait_for(|stop| *stop) => return,
             }
             let place = tokio::select! {
