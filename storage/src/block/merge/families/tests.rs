@@ -215,7 +215,7 @@ fn buckets_are_stored_above_one_another_from_level_1() {
     assert_eq!(dump(&output).unwrap(), union(&[&one, &two]));
     assert_eq!(
         are_above(&output),
-        [false, true, true, true, false, true, true, true]
+        [false, true, true, false, true, true, false, true]
     );
     assert_eq!(are_above(&one), [false; 8]);
     // As much as the count between two bounds takes, not what is below.
