@@ -116,7 +116,13 @@ impl Head {
                 && !kept.is_late
                 && let Standing::Member(place) = kept.standing
             {
-                state.targets[place.target as usize].leave(kept.id, place.column);
+                let writer = &mut state.targets[place.target as usize];
+                // Whoever is in a row that is not published yet needs the column.
+                let has_row = writer.group.as_ref();
+                if has_row.is_some_and(|group| group.batch == state.batch) {
+                    continue;
+                }
+                writer.leave(kept.id, place.column);
                 standings.push((kept.id, Standing::Alone));
             }
         }

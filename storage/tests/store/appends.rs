@@ -408,3 +408,39 @@ fn what_comes_together_takes_what_changed_in_the_log() {
     let alone = |_, series: u64| (value(series), series as i64);
     assert!(logged(100, alone) > 100 * 100 * 8);
 }
+
+/// A commit whose first time is one of a row, and whose second has one of its series alone.
+#[test]
+fn a_series_that_leaves_its_group_is_in_the_rows_that_it_came_in() {
+    let (fs, clock) = (FaultyFs::default(), Arc::new(SetClock::default()));
+    let db = open(&fs, &clock);
+    let names: Vec<String> = (0..12).map(|number| format!("s{number}")).collect();
+    let mut expected: BTreeMap<String, Samples> = BTreeMap::new();
+    let mut time = 0;
+    for round in 0..130 {
+        let mut appender = db.appender();
+        for (number, name) in names.iter().enumerate() {
+            let series = appender.series(&labels(name)).unwrap();
+            let mut samples = vec![Sample {
+                time,
+                value: f64::from(round),
+            }];
+            if number == 0 && round % 5 == 4 {
+                samples.push(Sample {
+                    time: time + 1,
+                    value: 0.5,
+                });
+            }
+            appender.samples(series, &samples);
+            let samples = samples.iter().map(|sample| (sample.time, sample.value));
+            let into = expected.entry(name.clone()).or_default();
+            into.extend(samples);
+        }
+        assert_eq!(appender.commit(true).unwrap().refused, []);
+        time += 15;
+        assert_eq!(content(&db), expected, "round {round}");
+    }
+    db.close().unwrap();
+    drop(db);
+    assert_eq!(content(&open(&fs, &clock)), expected);
+}
