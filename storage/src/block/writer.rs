@@ -27,6 +27,16 @@ const RECENT_PAGES_BYTES: usize = 8 << 20;
 const CHAIN: usize = 3;
 const _: () = assert!(CHAIN <= CHAIN_MAX);
 
+/// Puts a page of values into `page`, nothing if they are all the same, and answers what its entry says of them.
+pub(super) fn encode_page(values: &[f64], page: &mut Vec<u8>) -> PageSummary {
+    let summary = PageSummary::of(values);
+    page.clear();
+    if summary.constant.is_none() {
+        encode_values(values, page);
+    }
+    summary
+}
+
 /// At which timestamps of a time column the values of a page are.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Positions<'a> {
@@ -186,12 +196,8 @@ impl<'a> BlockWriter<'a> {
         positions: Positions<'_>,
         values: &[f64],
     ) -> Result<(), IoError> {
-        let summary = PageSummary::of(values);
         let mut page = std::mem::take(&mut self.scratch);
-        page.clear();
-        if summary.constant.is_none() {
-            encode_values(values, &mut page);
-        }
+        let summary = encode_page(values, &mut page);
         let added = self.encoded(series, times, positions, &page, &summary);
         self.scratch = page;
         added

@@ -9,14 +9,13 @@ use std::{
 
 use narthex_storage::{
     AppendError, Appendable, Budget, Clock, Corruption, Db, DbOptions, Fs, Labels, OpenError,
-    OpenReport, Queryable, ReadError, RealFs, RowBuilder, Select, TargetKey, TimeRange, WalFsync,
-    Wants,
+    OpenReport, Queryable, ReadError, RealFs, RowBuilder, Select, TargetKey, TimeRange, Wants,
 };
 
 use crate::support::{
     self, Content, Crash, FaultyFs, SetClock,
-    workload::{WINDOW_MS, push, row},
-    world::{Selector, Step, World},
+    workload::{opened, push, row},
+    world::{Selector, Step},
 };
 
 const COLUMNS: usize = 5;
@@ -303,14 +302,7 @@ fn a_target_has_one_appender_at_a_time() {
 /// A store that has a file of every kind: merged and sealed blocks, log segments, tombstones, and
 /// whatever else lies there.
 fn small_store() -> (FaultyFs, DbOptions, Content) {
-    let fs = FaultyFs::default();
-    let clock = Arc::new(SetClock::default());
-    let options = DbOptions {
-        out_of_order_window_ms: WINDOW_MS,
-        ..support::options(&fs, &clock, WalFsync::Segment)
-    };
-    let mut world = World::new(options.clone(), &clock);
-    world.open().unwrap();
+    let (fs, _, options, mut world) = opened();
     let hour = 3_600_000;
     for step in [
         push(&[(0, 0, 1), (1, 5, 4), (1, 9, 10)]),

@@ -3,27 +3,20 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use narthex_storage::{
-    Db, DbOptions, Fs, OpenReport, OperationError, Queryable, ReadError, TimeRange, WalFsync,
+    Db, DbOptions, Fs, OpenReport, OperationError, Queryable, ReadError, TimeRange,
 };
 
 use crate::support::{
     self, Content, Crash, FaultyFs, SetClock,
-    workload::{WINDOW_MS, push, row},
-    world::{Selector, Step, World},
+    workload::{opened, push, row},
+    world::{Selector, Step},
 };
 
 const HOUR: i64 = 3_600_000;
 
 /// A store of merged and sealed blocks, of which some hold deleted samples and some are to be merged.
 fn filled() -> (FaultyFs, DbOptions, Content) {
-    let fs = FaultyFs::default();
-    let clock = Arc::new(SetClock::default());
-    let options = DbOptions {
-        out_of_order_window_ms: WINDOW_MS,
-        ..support::options(&fs, &clock, WalFsync::Segment)
-    };
-    let mut world = World::new(options.clone(), &clock);
-    world.open().unwrap();
+    let (fs, _, options, mut world) = opened();
     for round in 0..9u8 {
         for step in [
             row(0, HOUR / 2, &[(0, round), (1, 4), (2, round + 1)]),

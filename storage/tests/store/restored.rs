@@ -5,11 +5,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use narthex_storage::{Db, DbOptions, Fs, WalFsync};
+use narthex_storage::{Db, DbOptions, Fs};
 
 use crate::support::{
-    self, Content, Crash, FaultyFs, ROOT, SetClock, content,
-    workload::{WINDOW_MS, push, row},
+    Content, Crash, FaultyFs, ROOT, content,
+    workload::{opened, push, row},
     world::{Selector, Step, World},
 };
 
@@ -18,14 +18,7 @@ const MINUTE: i64 = 60_000;
 /// A store of four deletions with samples before, between and behind them, in rows and without, all
 /// within ten minutes, so that the log has everything.
 fn deleted() -> (FaultyFs, DbOptions, Content) {
-    let fs = FaultyFs::default();
-    let clock = Arc::new(SetClock::default());
-    let options = DbOptions {
-        out_of_order_window_ms: WINDOW_MS,
-        ..support::options(&fs, &clock, WalFsync::Segment)
-    };
-    let mut world = World::new(options.clone(), &clock);
-    world.open().unwrap();
+    let (fs, _, options, mut world) = opened();
     let recent = -15 * MINUTE..0;
     for step in [
         row(0, MINUTE, &[(0, 1), (1, 4)]),
@@ -93,14 +86,7 @@ fn deletions_count_for_what_comes_back_from_the_log_and_was_there_before_them() 
 /// As in a copy whose log and blocks are older than its list of deletions.
 #[test]
 fn a_deletion_behind_the_end_of_the_log_counts_for_nothing_that_comes_later() {
-    let fs = FaultyFs::default();
-    let clock = Arc::new(SetClock::default());
-    let options = DbOptions {
-        out_of_order_window_ms: WINDOW_MS,
-        ..support::options(&fs, &clock, WalFsync::Segment)
-    };
-    let mut world = World::new(options.clone(), &clock);
-    world.open().unwrap();
+    let (fs, clock, options, mut world) = opened();
     world.run(&push(&[(0, 0, 1), (1, 0, 2)])).unwrap();
     let copy = fs.after(Crash::Kill);
     for minute in 1..5 {

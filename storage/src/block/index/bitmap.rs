@@ -144,6 +144,20 @@ impl<'a> BitmapView<'a> {
         Some((key, container))
     }
 
+    /// Key and content of the container behind those before `index`, which end at `at`; moves `at` behind it.
+    fn next_container(
+        &self,
+        index: usize,
+        at: &mut usize,
+    ) -> Result<(u16, Container<'a>), CodecError> {
+        if !self.places.is_empty() {
+            return self.container(index).ok_or(DAMAGED);
+        }
+        let (key, container, bytes) = self.container_at(index, *at).ok_or(DAMAGED)?;
+        *at += bytes;
+        Ok((key, container))
+    }
+
     /// Key, content and bytes of the container that begins at `at`.
     fn container_at(&self, index: usize, at: usize) -> Option<(u16, Container<'a>, usize)> {
         let (key, more) = halves(*self.descriptions.get(index)?);
@@ -180,13 +194,7 @@ impl<'a> BitmapView<'a> {
         };
         let mut at = self.start;
         for index in 0..self.descriptions.len() {
-            let (key, container) = if self.places.is_empty() {
-                let (key, container, bytes) = self.container_at(index, at).ok_or(DAMAGED)?;
-                at += bytes;
-                (key, container)
-            } else {
-                self.container(index).ok_or(DAMAGED)?
-            };
+            let (key, container) = self.next_container(index, &mut at)?;
             let base = u32::from(key) << 16;
             // Empty where the container is damaged or behind the end.
             let (from, to) = container.ends();
@@ -227,13 +235,7 @@ impl<'a> BitmapView<'a> {
         let mut before = None;
         let mut at = self.start;
         for index in 0..self.descriptions.len() {
-            let (key, container) = if self.places.is_empty() {
-                let (key, container, bytes) = self.container_at(index, at).ok_or(DAMAGED)?;
-                at += bytes;
-                (key, container)
-            } else {
-                self.container(index).ok_or(DAMAGED)?
-            };
+            let (key, container) = self.next_container(index, &mut at)?;
             if before.is_some_and(|before| before >= key) {
                 return Err(DAMAGED);
             }

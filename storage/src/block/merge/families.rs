@@ -16,9 +16,8 @@ use crate::{
     block::{
         BlockWriter, Positions, TimesRef,
         directory::PageSummary,
-        writer::{Bucket, Lower},
+        writer::{Bucket, Lower, encode_page},
     },
-    codec::encode_values,
     error::IoError,
 };
 
@@ -149,12 +148,8 @@ impl<'a> Output<'a> {
         positions: Positions<'_>,
         values: &[f64],
     ) -> Result<(), IoError> {
-        let summary = PageSummary::of(values);
         let mut page = std::mem::take(&mut self.page);
-        page.clear();
-        if summary.constant.is_none() {
-            encode_values(values, &mut page);
-        }
+        let summary = encode_page(values, &mut page);
         let added = self.encoded(series, times, positions, &page, &summary);
         self.page = page;
         added

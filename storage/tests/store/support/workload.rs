@@ -1,11 +1,13 @@
 //! Steps that go through all of the store: rows, pushed and late samples, seals, merges, deletions,
 //! clean-ups, snapshots, retention, reopening.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+use narthex_storage::{DbOptions, WalFsync};
 
 use super::{
-    Random, setting,
-    world::{RowStep, SERIES, Selector, Step, VALUES},
+    FaultyFs, Random, SetClock, options, setting,
+    world::{RowStep, SERIES, Selector, Step, VALUES, World},
 };
 
 const MINUTE: i64 = 60_000;
@@ -14,6 +16,19 @@ const HOUR: i64 = 60 * MINUTE;
 pub(crate) const WINDOW_MS: i64 = 5 * HOUR;
 /// Everything up to now.
 const ALWAYS: Range<i64> = -10_000 * HOUR..HOUR;
+
+/// An open store with nothing in it, which takes late samples; before it where it lies, its clock and options.
+pub(crate) fn opened() -> (FaultyFs, Arc<SetClock>, DbOptions, World) {
+    let fs = FaultyFs::default();
+    let clock = Arc::new(SetClock::default());
+    let options = DbOptions {
+        out_of_order_window_ms: WINDOW_MS,
+        ..options(&fs, &clock, WalFsync::Segment)
+    };
+    let mut world = World::new(options.clone(), &clock);
+    world.open().unwrap();
+    (fs, clock, options, world)
+}
 
 pub(crate) fn row(target: usize, after_ms: i64, set: &[(u8, u8)]) -> Step {
     Step::Row(RowStep {
