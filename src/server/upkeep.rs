@@ -1,13 +1,14 @@
 //! The store's upkeep: a short turn every few seconds, and compaction beside it.
 //!
 //! Turns run on the blocking pool, one after the other. Compaction has a thread of its own with the
-//! lowest priority, so that scrapes, queries and turns come first; it is not waited for at a stop, for
-//! what a merge has not finished is removed at the next start.
+//! lowest priority, so that scrapes, queries and turns come first, and gives way while there are queries.
+//! A stop ends a merge within milliseconds; it is not waited for, and what it leaves is removed at the next
+//! start.
 
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
-use narthex_storage::{AppendError, Db, OperationError};
+use narthex_storage::{AppendError, Db, OperationError, Pace};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -143,17 +144,27 @@ async fn compact(
 
 type Answer = oneshot::Sender<Result<(), OperationError>>;
 
+/// A merge goes on while somebody waits for its answer.
+struct WhileAwaited<'a>(&'a Answer);
+
+impl Pace for WhileAwaited<'_> {
+    fn is_stopped(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    fn wait(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+}
+
 /// Merges what is due until there is nothing, or nobody waits for the answer any more.
 fn merge_all(store: &Db, clock: &dyn AsyncClock, merges: &Histogram, answer: Answer) {
     let outcome = loop {
         let began = clock.monotonic();
-        match store.compact() {
+        match store.compact_beside_queries(&WhileAwaited(&answer)) {
             Ok(true) => {
                 let took = clock.monotonic().saturating_sub(began);
                 merges.observe(took.as_secs_f64());
-                if answer.is_closed() {
-                    break Ok(());
-                }
             }
             Ok(false) => break Ok(()),
             Err(problem) => break Err(problem),

@@ -41,7 +41,7 @@ pub use appender::{
 };
 pub use clock::{Clock, SystemClock};
 pub use codec::{PageStats, StatFlags};
-pub use db::{Db, DbOptions, DbStats, OpenReport, WalFsync};
+pub use db::{Db, DbOptions, DbStats, OpenReport, Pace, WalFsync};
 pub use error::{AppendError, Corruption, IoError, OpenError, OperationError, ReadError, Refusal};
 pub use exemplars::{Exemplar, ExemplarStats};
 pub use index::{Cardinality, CardinalityLists};

@@ -2,7 +2,8 @@
 //!
 //! Both write beside what is in force, and hold no lock meanwhile: commits, seals and queries go on. Only
 //! the exchange of the blocks is under the maintenance lock, and only when everything that was read is
-//! still in force. What was read stays on disk for ten minutes under its name.
+//! still in force. What was read stays on disk for ten minutes under its name. A merge in the background
+//! gives way to queries, see [`pace`](super::pace).
 
 use std::{
     path::Path,
@@ -11,6 +12,7 @@ use std::{
 
 use super::{
     Db, delete,
+    pace::{Pace, Throttle},
     plan::{Plan, Planned, plan},
 };
 use crate::{
@@ -29,13 +31,28 @@ pub(super) struct Compacting {
 
 impl Db {
     /// Merges the blocks that are due, one merge a call, in memory that does not grow with their samples;
-    /// answers whether there was one. Meant for a thread of its own, which calls it until there is none,
-    /// and again every few seconds.
+    /// answers whether there was one. It gives way to nobody: see [`Db::compact_beside_queries`].
     ///
     /// # Errors
     /// [`OperationError`]; everything stays as it was then. Blocks that turned out damaged are not merged
     /// again until the store is opened anew.
     pub fn compact(&self) -> Result<bool, OperationError> {
+        self.compact_with(&mut || true)
+    }
+
+    /// As [`Db::compact`], but while there are queriers it rests for nine tenths of the time, as `pace` lets it
+    /// wait, in turns of 20 ms; with none it works all the time. Answers also no when `pace` stopped it. Meant
+    /// for a thread of its own, which calls it until there is no merge, and again every few seconds.
+    ///
+    /// # Errors
+    /// As [`Db::compact`].
+    pub fn compact_beside_queries(&self, pace: &dyn Pace) -> Result<bool, OperationError> {
+        let is_busy = || self.head.queriers_len() > 0;
+        let mut throttle = Throttle::new(&*self.clock, pace, &is_busy);
+        self.compact_with(&mut || throttle.go_on())
+    }
+
+    fn compact_with(&self, go_on: &mut dyn FnMut() -> bool) -> Result<bool, OperationError> {
         let mut compacting = self.compacting();
         let (inputs, level) = {
             let retention_ms = self.retention().time_ms;
@@ -50,8 +67,7 @@ impl Db {
             let inputs: Vec<Sealed> = blocks.into_iter().filter(is_input).collect();
             (inputs, level)
         };
-        self.rewrite(&mut compacting, &inputs, level)?;
-        Ok(true)
+        self.rewrite(&mut compacting, &inputs, level, go_on)
     }
 
     /// Writes anew the blocks that hold deleted samples, without them. The newest seal is left to
@@ -72,7 +88,8 @@ impl Db {
                 has_deleted = has_deleted || delete::has_deleted(block, deletion)?;
             }
             if has_deleted {
-                self.rewrite(&mut compacting, std::slice::from_ref(block), block.level())?;
+                let inputs = std::slice::from_ref(block);
+                self.rewrite(&mut compacting, inputs, block.level(), &mut || true)?;
             }
         }
         Ok(())
@@ -83,16 +100,17 @@ impl Db {
         compacting.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces `inputs`, adjacent blocks, by one of `level`.
+    /// Replaces `inputs`, adjacent blocks, by one of `level`; `false`: it was stopped.
     fn rewrite(
         &self,
         compacting: &mut Compacting,
         inputs: &[Sealed],
         level: u8,
-    ) -> Result<(), OperationError> {
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, OperationError> {
         let counters = &self.counters;
         counters.compactions.fetch_add(1, Ordering::Relaxed);
-        let outcome = self.try_rewrite(inputs, level);
+        let outcome = self.try_rewrite(inputs, level, go_on);
         if let Err(problem) = &outcome {
             counters.compactions_failed.fetch_add(1, Ordering::Relaxed);
             if let OperationError::Corruption(at) = problem {
@@ -108,9 +126,14 @@ impl Db {
         outcome
     }
 
-    fn try_rewrite(&self, inputs: &[Sealed], level: u8) -> Result<(), OperationError> {
+    fn try_rewrite(
+        &self,
+        inputs: &[Sealed],
+        level: u8,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, OperationError> {
         let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else {
-            return Ok(());
+            return Ok(false);
         };
         let fs = &*self.fs;
         let folder = &self.layout.blocks;
@@ -130,12 +153,12 @@ impl Db {
                     .collect(),
             })
             .collect();
-        let written = merge(fs, folder, name, level, &sources, &mut || true);
-        let written = written.map_err(|problem| match problem {
-            MergeError::Corruption(at) => OperationError::Corruption(at),
-            MergeError::Io(error) => OperationError::Io(error),
-            MergeError::Stopped => unreachable!("nothing stops a merge"),
-        })?;
+        let written = match merge(fs, folder, name, level, &sources, go_on) {
+            Ok(written) => written,
+            Err(MergeError::Corruption(at)) => return Err(at.into()),
+            Err(MergeError::Io(error)) => return Err(error.into()),
+            Err(MergeError::Stopped) => return Ok(false),
+        };
         let output = match Block::open(fs, &written.path, written.bytes) {
             Ok(block) => Sealed::new(Arc::new(block)),
             Err(problem) => {
@@ -155,7 +178,7 @@ impl Db {
             // Retention was faster.
             drop(maintenance);
             fs.remove_file(&written.path)?;
-            return Ok(());
+            return Ok(true);
         };
         // Also what was deleted while this ran.
         let output = output.with_deleted(maintenance.deletions.of(&output)?);
@@ -170,7 +193,7 @@ impl Db {
             };
             maintenance.superseded.add(now, file);
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod compact;
 mod delete;
+mod pace;
 mod plan;
 mod retention;
 mod snapshot;
@@ -37,6 +38,7 @@ use crate::{
 
 use compact::Compacting;
 use delete::Deletions;
+pub use pace::Pace;
 use retention::SupersededFiles;
 
 /// A log segment is closed at this size, in bytes.

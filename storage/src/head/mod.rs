@@ -360,6 +360,12 @@ impl Head {
     }
 
     /// Says that a querier has ended.
+    /// How many queriers there are.
+    pub(crate) fn queriers_len(&self) -> usize {
+        let queriers = self.queriers.lock().unwrap_or_else(PoisonError::into_inner);
+        queriers.live.len()
+    }
+
     pub(crate) fn forget_querier(&self, serial: u64) {
         let mut queriers = self.queriers.lock().unwrap_or_else(PoisonError::into_inner);
         queriers.live.remove(&serial);

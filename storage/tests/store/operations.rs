@@ -1,10 +1,10 @@
 //! Deletes, snapshots, compaction, clean-up and retention: what is left in every answer.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{cell::Cell, path::PathBuf, sync::Arc, time::Duration};
 
 use narthex_storage::{
-    Appendable, Budget, Db, DbOptions, Fs, Matcher, OperationError, Queryable, Sample, TimeRange,
-    WalFsync,
+    Appendable, Budget, Db, DbOptions, Fs, Matcher, OperationError, Pace, Queryable, Sample,
+    TimeRange, WalFsync,
 };
 
 use crate::support::{Content, FaultyFs, Hook, SetClock, content, labels, options};
@@ -301,6 +301,56 @@ fn while_it_merges(scene: &Scene, db: &Arc<Db>, work: impl FnOnce(&Db) + Send + 
     let inside = Arc::clone(db);
     scene.fs.hook(Hook::new(".nx.tmp", move || work(&inside)));
     assert!(db.compact().unwrap());
+}
+
+/// Each look at it takes two milliseconds; so many waits, and it wants no more.
+struct SlowPace<'a> {
+    scene: &'a Scene,
+    waits: Cell<usize>,
+    waits_max: usize,
+}
+
+impl Pace for SlowPace<'_> {
+    fn is_stopped(&self) -> bool {
+        self.scene.clock.advance(Duration::from_millis(2));
+        self.waits.get() > self.waits_max
+    }
+
+    fn wait(&self, time: Duration) {
+        self.waits.set(self.waits.get() + 1);
+        self.scene.clock.advance(time);
+    }
+}
+
+#[test]
+fn a_merge_rests_while_there_are_queriers_and_ends_when_it_is_told() {
+    for (has_querier, waits) in [(true, 6), (false, 0)] {
+        let mut scene = Scene::new();
+        let db = scene.open();
+        with_two_hours(&mut scene, &db);
+        let pace = |waits_max| SlowPace {
+            scene: &scene,
+            waits: Cell::new(0),
+            waits_max,
+        };
+        let querier = db.querier(TimeRange::new(0, 1)).unwrap();
+        let blocks = scene.blocks();
+        let ended = pace(4);
+        assert!(!db.compact_beside_queries(&ended).unwrap());
+        assert_eq!(ended.waits.get(), 5);
+        let stats = db.stats();
+        assert_eq!((stats.compactions_failed, stats.blocks), (0, 3));
+        assert_eq!(scene.blocks(), blocks, "nothing is left of it");
+        let querier = has_querier.then_some(querier);
+        // There is so little to do that it asks once, when it has worked for a slice. A nap takes three
+        // milliseconds.
+        let whole = pace(usize::MAX);
+        assert!(db.compact_beside_queries(&whole).unwrap());
+        assert_eq!(whole.waits.get(), waits);
+        drop(querier);
+        assert_eq!(db.stats().blocks, 2);
+        assert_eq!(content(&db), scene.model);
+    }
 }
 
 #[test]

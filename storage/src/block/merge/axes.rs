@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use super::{MergeError, turns::Turns};
 use crate::{
     Corruption, TimeRange, Timestamp,
     block::{Block, FrameBuffer, MergeInput, TimesRef},
@@ -47,8 +48,11 @@ impl Axes {
     /// Strings the columns of the inputs together by the series that use them.
     ///
     /// # Errors
-    /// [`Corruption`] of a directory or a table of time columns.
-    pub(super) fn build(inputs: &[MergeInput<'_>]) -> Result<Self, Corruption> {
+    /// [`MergeError`]: a directory or a table of time columns is damaged, or the merge is to stop.
+    pub(super) fn build(
+        inputs: &[MergeInput<'_>],
+        turns: &mut Turns<'_>,
+    ) -> Result<Self, MergeError> {
         let mut bases = Vec::with_capacity(inputs.len());
         let mut ranges: Vec<(TimeRange, u32)> = Vec::new();
         for input in inputs {
@@ -57,7 +61,7 @@ impl Axes {
                 ranges.push(input.block.times_range(column)?);
             }
         }
-        let before = predecessors(inputs, &bases, &ranges)?;
+        let before = predecessors(inputs, &bases, &ranges, turns)?;
         let (axis_of, axes) = assign(&before, &ranges);
         drop(before);
 
@@ -169,7 +173,8 @@ fn predecessors(
     inputs: &[MergeInput<'_>],
     bases: &[u32],
     ranges: &[(TimeRange, u32)],
-) -> Result<Vec<u32>, Corruption> {
+    turns: &mut Turns<'_>,
+) -> Result<Vec<u32>, MergeError> {
     let range = |column: u32| ranges.get(column as usize).map(|(range, _)| *range);
     let mut before = vec![NONE; ranges.len()];
     let mut last: HashMap<u32, u32, foldhash::fast::RandomState> = HashMap::default();
@@ -182,6 +187,7 @@ fn predecessors(
             }
             let last = last.entry(block.index().id(ordinal)).or_insert(NONE);
             for page in pages {
+                turns.entry()?;
                 let column = base + page?.times;
                 let previous = std::mem::replace(last, column);
                 let (Some(is), Some(was)) = (range(column), range(previous)) else {

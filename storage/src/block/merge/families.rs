@@ -18,8 +18,9 @@ use crate::{
         directory::PageSummary,
         writer::{Bucket, Lower, encode_page},
     },
-    error::IoError,
 };
+
+use super::{MergeError, turns::Turns};
 
 /// Label texts of a group: one that has more is taken in parts.
 pub(super) const GROUP_BYTES_MAX: usize = 8 << 20;
@@ -98,6 +99,8 @@ pub(super) struct Output<'a> {
     kept: Option<Vec<KeptPage>>,
     kept_bytes: usize,
     page: Vec<u8>,
+    /// Between pages the merge gives way.
+    pub(super) turns: Turns<'a>,
 }
 
 #[derive(Debug)]
@@ -120,12 +123,13 @@ impl KeptPage {
 }
 
 impl<'a> Output<'a> {
-    pub(super) fn new(writer: BlockWriter<'a>) -> Self {
+    pub(super) fn new(writer: BlockWriter<'a>, turns: Turns<'a>) -> Self {
         Self {
             writer,
             kept: None,
             kept_bytes: 0,
             page: Vec::new(),
+            turns,
         }
     }
 
@@ -135,7 +139,7 @@ impl<'a> Output<'a> {
     }
 
     /// Writes what was kept, and keeps nothing more.
-    pub(super) fn end_family(&mut self) -> Result<(), IoError> {
+    pub(super) fn end_family(&mut self) -> Result<(), MergeError> {
         let kept = self.kept.take().unwrap_or_default();
         self.write_kept(kept)
     }
@@ -147,7 +151,7 @@ impl<'a> Output<'a> {
         times: TimesRef,
         positions: Positions<'_>,
         values: &[f64],
-    ) -> Result<(), IoError> {
+    ) -> Result<(), MergeError> {
         let mut page = std::mem::take(&mut self.page);
         let summary = encode_page(values, &mut page);
         let added = self.encoded(series, times, positions, &page, &summary);
@@ -163,9 +167,11 @@ impl<'a> Output<'a> {
         positions: Positions<'_>,
         page: &[u8],
         summary: &PageSummary,
-    ) -> Result<(), IoError> {
+    ) -> Result<(), MergeError> {
         let Some(kept) = &mut self.kept else {
-            return self.writer.encoded(series, times, positions, page, summary);
+            return Ok(self
+                .writer
+                .encoded(series, times, positions, page, summary)?);
         };
         let page = KeptPage {
             series,
@@ -186,7 +192,7 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    fn write_kept(&mut self, mut kept: Vec<KeptPage>) -> Result<(), IoError> {
+    fn write_kept(&mut self, mut kept: Vec<KeptPage>) -> Result<(), MergeError> {
         self.kept_bytes = 0;
         // Stable: over the same timestamps by their bounds.
         let over = |page: &KeptPage| (page.times, page.summary.len);
@@ -197,6 +203,7 @@ impl<'a> Output<'a> {
         let mut lower: Option<Lower> = None;
         let mut latest: Option<&KeptPage> = None;
         for page in &kept {
+            self.turns.values(page.summary.len)?;
             let (series, times) = (page.series, page.times);
             if page.summary.constant.is_some() {
                 let positions = page.positions();

@@ -6,7 +6,7 @@ mod tests;
 
 use super::{MergeError, Merger, Source};
 use crate::{
-    Corruption, Kind, Timestamp,
+    Kind, Timestamp,
     block::{MixedValue, Positions},
     codec::{PackedHistogram, rows_of_page},
 };
@@ -38,10 +38,11 @@ impl Merger<'_> {
     }
 
     /// Whether a page has more than half of the histograms that fit into one, and all are kept.
-    fn is_full(&mut self, source: &Source) -> Result<bool, Corruption> {
+    fn is_full(&mut self, source: &Source) -> Result<bool, MergeError> {
         if source.page.kind != Kind::Histogram || !source.deleted.is_empty() {
             return Ok(false);
         }
+        self.output.turns.page(&source.page)?;
         let (block, buffer) = self.input(source.input);
         // What is damaged is not passed on.
         let columns = block.histograms(&source.page, buffer)?;
@@ -78,7 +79,8 @@ impl Merger<'_> {
         &mut self,
         source: &Source,
         samples: &mut Vec<(Timestamp, MixedValue)>,
-    ) -> Result<(), Corruption> {
+    ) -> Result<(), MergeError> {
+        self.output.turns.page(&source.page)?;
         let (mut times, mut positions) = (Vec::new(), Vec::new());
         let (block, buffer) = self.input(source.input);
         block.times(source.page.times, buffer, &mut times)?;

@@ -19,6 +19,7 @@ mod families;
 mod mixed;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::{cmp::Reverse, collections::BinaryHeap, path::Path};
 
@@ -27,6 +28,7 @@ use roaring::RoaringBitmap;
 use self::{
     axes::{Axes, PIECE},
     families::{GROUP_BYTES_MAX, Member, Output, families},
+    turns::Turns,
 };
 use super::{
     Block, BlockName, BlockWriter, FrameBuffer, IndexBuilder, LabelsReader, PageRef, Positions,
@@ -64,8 +66,8 @@ pub(crate) enum MergeError {
 }
 
 /// Writes the samples of `inputs`, which are in the order of their commits, into one block; `go_on`
-/// is asked before each series and may take its time, or stop the merge by `false`. A failed merge
-/// leaves nothing behind.
+/// is asked after every few pages, see [`turns`], and may take its time, or stop the merge by `false`. A
+/// failed merge leaves nothing behind.
 ///
 /// # Errors
 /// [`MergeError`].
@@ -78,11 +80,12 @@ pub(crate) fn merge(
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<WrittenBlock, MergeError> {
     let writer = BlockWriter::create(fs, folder, name, level)?;
+    let mut turns = Turns::new(go_on);
     let mut merger = Merger {
         inputs,
         buffers: inputs.iter().map(|_| FrameBuffer::default()).collect(),
-        axes: Axes::build(inputs)?,
-        output: Output::new(writer),
+        axes: Axes::build(inputs, &mut turns)?,
+        output: Output::new(writer, turns),
         index: IndexBuilder::new(level == 0),
         ids: RoaringBitmap::new(),
         id: 0,
@@ -102,9 +105,7 @@ pub(crate) fn merge(
     let mut group_bytes = 0;
     loop {
         let labels = series.next(&mut sources)?;
-        if labels.is_some() && !go_on() {
-            return Err(MergeError::Stopped);
-        }
+        merger.output.turns.series()?;
         let member = labels.as_ref().filter(|_| level > 0);
         let member = member.and_then(|labels| Member::of(labels, &sources));
         let is_next = |group: &Member| {
@@ -306,7 +307,7 @@ impl Merger<'_> {
         input: usize,
         ordinal: u32,
         pages: &mut Vec<Source>,
-    ) -> Result<(), Corruption> {
+    ) -> Result<(), MergeError> {
         let Some(source) = self.inputs.get(input) else {
             return Ok(());
         };
@@ -315,6 +316,7 @@ impl Merger<'_> {
         let deleted: Vec<TimeRange> = deleted.map(|(_, range)| *range).collect();
         for page in source.block.pages(ordinal)? {
             let page = page?;
+            self.output.turns.entry()?;
             let (range, _) = source.block.times_range(page.times)?;
             let of_page = deleted.iter().filter(|deleted| deleted.overlaps(&range));
             let deleted: Vec<TimeRange> = of_page.copied().collect();
@@ -372,7 +374,8 @@ impl Merger<'_> {
     }
 
     /// Reads positions in the column and values of a page, without those that are deleted.
-    fn read(&mut self, source: &Source) -> Result<(), Corruption> {
+    fn read(&mut self, source: &Source) -> Result<(), MergeError> {
+        self.output.turns.page(&source.page)?;
         let mut positions = std::mem::take(&mut self.page_positions);
         let mut values = std::mem::take(&mut self.page_values);
         positions.clear();
@@ -473,6 +476,7 @@ impl Merger<'_> {
             return Ok(true);
         };
         let page = source.page;
+        self.output.turns.page(&page)?;
         // Counted from the start of the piece; the piece may begin within the column.
         let start = self.axes.place(source.input, page.times).start;
         let moved = |position: u32| start + position - piece * PIECE;

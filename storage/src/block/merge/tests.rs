@@ -203,31 +203,60 @@ fn labels_with_two_ids_are_one_series_of_the_newer() {
 }
 
 #[test]
-fn a_stopped_merge_leaves_nothing() {
+fn a_merge_asks_often_and_one_that_is_stopped_leaves_nothing() {
     let fs = memory();
-    let blocks = [block(
-        &fs,
-        1,
-        0,
-        &[(1, &[10], &[0], &[1.0]), (2, &[10], &[0], &[1.0])],
-    )];
-    let inputs = [MergeInput {
-        block: &blocks[0],
+    // One family of 50 buckets and one series more, over 20 full pages; nothing is constant.
+    let rows = 20 * 1024;
+    let series = |bucket: u32| match bucket {
+        50 => Labels::from_pairs([("__name__", "other".to_owned())]),
+        _ => Labels::from_pairs([
+            ("__name__", "bucket".to_owned()),
+            ("le", bucket.to_string()),
+        ]),
+    };
+    let mut ids: Vec<u32> = (0..=50).collect();
+    ids.sort_by_key(|id| series(*id));
+    let mut writer = BlockWriter::create(&fs, Path::new(FOLDER), name(1, 1), 0).unwrap();
+    let mut labels = IndexBuilder::new(true);
+    for id in ids {
+        for start in (0..rows).step_by(1024) {
+            let times: Vec<Timestamp> = (start..start + 1024).map(|row| row * 15_000).collect();
+            let times = writer.times(&times).unwrap();
+            let values: Vec<f64> = (start..start + 1024)
+                .map(|row| (row * i64::from(id + 1)) as f64)
+                .collect();
+            writer.page(id, times, Positions::From(0), &values).unwrap();
+        }
+        labels.add(id, &series(id));
+    }
+    let input = open(&fs, &writer.finish(labels).unwrap());
+    let input = [MergeInput {
+        block: &input,
         deleted: Vec::new(),
     }];
-    let mut left = 1;
-    let mut go_on = || {
-        left -= 1;
-        left >= 0
-    };
-    let name = name(1, 1);
     let name = BlockName {
         generation: 1,
-        ..name
+        ..name(1, 1)
     };
-    let stopped = merge(&fs, Path::new(FOLDER), name, 1, &inputs, &mut go_on);
-    assert!(matches!(stopped, Err(MergeError::Stopped)), "{stopped:?}");
-    assert_eq!(fs.list(Path::new(FOLDER)).unwrap().len(), 1);
+    let mut asked = 0;
+    let mut run = |stop_at: u32| {
+        asked = 0;
+        let mut go_on = || {
+            asked += 1;
+            asked != stop_at
+        };
+        let outcome = merge(&fs, Path::new(FOLDER), name, 1, &input, &mut go_on);
+        (asked, outcome)
+    };
+    let (asked, written) = run(u32::MAX);
+    // Each of the 1020 pages is read, and all but 20 are written by their family.
+    assert!((200..=300).contains(&asked), "{asked} times");
+    fs.remove_file(&written.unwrap().path).unwrap();
+    for stop_at in 1..=asked {
+        let (_, outcome) = run(stop_at);
+        assert!(matches!(outcome, Err(MergeError::Stopped)), "{outcome:?}");
+        assert_eq!(fs.list(Path::new(FOLDER)).unwrap().len(), 1);
+    }
 }
 
 /// What a series does in a block.
