@@ -16,6 +16,8 @@
 //! | statistics | 3 to 15 | neither `CONSTANT` nor `HISTOGRAMS` |
 #![deny(clippy::indexing_slicing)]
 
+use std::collections::HashMap;
+
 use super::{
     frames::Place,
     times::{TimesEntry, TimesRef},
@@ -422,10 +424,21 @@ impl DirectoryWriter {
             let entry = TimesEntry::read(times_table, record.times.0);
             entry.map_or(0, |entry| entry.range.min)
         };
-        self.records.sort_unstable_by_key(|record| {
-            (record.series, start(record), record.first, record.offset)
+        // Most series have one page.
+        let among = |record: &Record| (start(record), record.first, record.offset);
+        self.records.sort_unstable_by(|a, b| {
+            let series = a.series.cmp(&b.series);
+            series.then_with(|| among(a).cmp(&among(b)))
         });
         let series = ids.len();
+        let mut of_series: HashMap<u32, (usize, usize), foldhash::fast::RandomState> =
+            HashMap::with_capacity_and_hasher(series, foldhash::fast::RandomState::default());
+        let mut start = 0;
+        for records in self.records.chunk_by(|a, b| a.series == b.series) {
+            let end = start + records.len();
+            of_series.extend(records.first().map(|first| (first.series, (start, end))));
+            start = end;
+        }
         let mut out = vec![0; series.div_ceil(GROUP as usize) * OFFSET_BYTES];
         let data = out.len();
         let mut state = State::default();
@@ -439,11 +452,10 @@ impl DirectoryWriter {
                     to.copy_from_slice(&offset.to_le_bytes());
                 }
             }
-            let from = self.records.partition_point(|record| record.series < id);
-            let rest = self.records.get(from..).unwrap_or_default();
-            let count = rest.partition_point(|record| record.series == id);
+            let (from, to) = of_series.get(&id).copied().unwrap_or_default();
+            let count = to - from;
             put_varint(count as u64, &mut out);
-            for record in rest.iter().take(count) {
+            for record in self.records.get(from..to).unwrap_or_default() {
                 let bytes = self.pages.get(record.offset as usize..);
                 let mut cursor = Cursor::new(bytes.unwrap_or_default());
                 let mut page = PageRef::EMPTY;

@@ -13,6 +13,8 @@
 //! All arithmetic wraps at 64 bits, so every column of `i64` comes back; a divisor above one is
 //! only used where `x - first` does not overflow.
 
+use std::cell::RefCell;
+
 use super::{
     bitpack::{self, BLOCK, Block, Place},
     bytes::{CodecError, Cursor, put_varint, put_zigzag, unzigzag, zigzag},
@@ -49,33 +51,32 @@ impl Mode {
 
 /// Encodes a non-empty column and says in which mode.
 pub(super) fn encode(integers: &[i64], out: &mut Vec<u8>) -> Mode {
-    let (&first, rest) = integers
-        .split_first()
-        .expect("a column has at least one integer");
-    let divisor = divisor(first, rest);
-    let mut scaled: Vec<i64> = rest.iter().map(|x| x.wrapping_sub(first)).collect();
-    if divisor != 1 {
-        divide_exactly(&mut scaled, divisor);
-    }
-    let Plan {
-        mode,
-        base,
-        numbers,
-        widths,
-        ..
-    } = smallest(&scaled);
-    put_zigzag(first, out);
-    put_varint(divisor, out);
-    if mode.has_base() {
-        put_zigzag(base, out);
-    }
-    for (block, width) in numbers.chunks(BLOCK).zip(widths) {
-        bitpack::write(block, width, out);
-    }
-    mode
+    ROOM.with_borrow_mut(|room| {
+        let mode = room.encode(integers, out);
+        if integers.len() > ROOM_MAX {
+            *room = Room::default();
+        }
+        mode
+    })
 }
 
+/// Room for the numbers of a column, which the next one of the thread uses again.
+#[derive(Debug, Default)]
+struct Room {
+    scaled: Vec<i64>,
+    best: Plan,
+    other: Plan,
+}
+
+thread_local! {
+    static ROOM: RefCell<Room> = RefCell::default();
+}
+
+/// The room for a column of more integers is not kept.
+const ROOM_MAX: usize = 4_096;
+
 /// How a column can be stored.
+#[derive(Debug)]
 struct Plan {
     mode: Mode,
     base: i64,
@@ -86,50 +87,96 @@ struct Plan {
     size: usize,
 }
 
-/// The mode with the smallest blocks; the one that decodes quicker of equals.
-fn smallest(scaled: &[i64]) -> Plan {
-    let empty = || Plan {
-        mode: Mode::Offset,
-        base: 0,
-        numbers: Vec::with_capacity(scaled.len()),
-        widths: Vec::with_capacity(scaled.len().div_ceil(BLOCK)),
-        size: usize::MAX,
-    };
-    let (mut best, mut plan) = (empty(), empty());
-    let mut is_rising = false;
-    // Steps are the most likely.
-    for mode in [
-        Mode::Step,
-        Mode::Offset,
-        Mode::ZigzagStep,
-        Mode::ChangeOfStep,
-    ] {
-        // Zigzags of steps that are not negative are no smaller than the steps.
-        if mode == Mode::ZigzagStep && is_rising {
-            continue;
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Offset,
+            base: 0,
+            numbers: Vec::new(),
+            widths: Vec::new(),
+            size: usize::MAX,
         }
-        plan.mode = mode;
-        plan.base = stored_numbers(mode, scaled, &mut plan.numbers);
-        is_rising |= mode == Mode::Step && plan.base >= 0;
-        plan.widths.clear();
-        plan.size = 0;
-        let limit = best.size.saturating_add(usize::from(mode == Mode::Offset));
-        let is_smaller =
-            plan.numbers
-                .chunks(BLOCK)
-                .all(|block| match bitpack::plan(block, limit - plan.size) {
+    }
+}
+
+impl Room {
+    fn encode(&mut self, integers: &[i64], out: &mut Vec<u8>) -> Mode {
+        let (&first, rest) = integers
+            .split_first()
+            .expect("a column has at least one integer");
+        let divisor = divisor(first, rest);
+        self.scaled.clear();
+        let distances = rest.iter().map(|x| x.wrapping_sub(first));
+        self.scaled.extend(distances);
+        if divisor != 1 {
+            divide_exactly(&mut self.scaled, divisor);
+        }
+        self.find_smallest();
+        let Plan {
+            mode,
+            base,
+            numbers,
+            widths,
+            ..
+        } = &self.best;
+        put_zigzag(first, out);
+        put_varint(divisor, out);
+        if mode.has_base() {
+            put_zigzag(*base, out);
+        }
+        for (block, width) in numbers.chunks(BLOCK).zip(widths) {
+            bitpack::write(block, *width, out);
+        }
+        *mode
+    }
+
+    /// The mode with the smallest blocks becomes the best; the one that decodes quicker of equals.
+    fn find_smallest(&mut self) {
+        let Self {
+            scaled,
+            best,
+            other: plan,
+        } = self;
+        best.size = usize::MAX;
+        let mut is_rising = false;
+        // Steps are the most likely.
+        for mode in [
+            Mode::Step,
+            Mode::Offset,
+            Mode::ZigzagStep,
+            Mode::ChangeOfStep,
+        ] {
+            // Zigzags of steps that are not negative are no smaller than the steps.
+            if mode == Mode::ZigzagStep && is_rising {
+                continue;
+            }
+            plan.mode = mode;
+            plan.base = stored_numbers(mode, scaled, &mut plan.numbers);
+            is_rising |= mode == Mode::Step && plan.base >= 0;
+            plan.widths.clear();
+            plan.size = 0;
+            let limit = best.size.saturating_add(usize::from(mode == Mode::Offset));
+            let is_smaller = plan.numbers.chunks(BLOCK).all(|block| {
+                match bitpack::plan(block, limit - plan.size) {
                     Some((width, size)) => {
                         plan.widths.push(width);
                         plan.size += size;
                         true
                     }
                     None => false,
-                });
-        if is_smaller && plan.size < limit {
-            std::mem::swap(&mut plan, &mut best);
+                }
+            });
+            if is_smaller && plan.size < limit {
+                std::mem::swap(plan, best);
+            }
+            // Of steps that are all the same only the base is stored. Offsets of as few bytes, which are all
+            // the same too, have no steps.
+            let is_minimal = best.size == best.widths.len();
+            if is_minimal && best.mode == Mode::Step && best.base != 0 && scaled.len() > 1 {
+                break;
+            }
         }
     }
-    best
 }
 
 /// The greatest common divisor of the distances to `first`, 1 where one of them overflows.

@@ -11,6 +11,7 @@
 //! Prometheus runs it, ends in the same bits.
 
 use super::{
+    VALUES_MAX,
     bytes::{CodecError, Cursor, put_varint, put_zigzag},
     decimal::{POWERS, as_integer},
 };
@@ -103,6 +104,9 @@ const CODING_BITS: u8 = 2;
 impl PageStats {
     /// Of the values of a page, in time order.
     pub(crate) fn of(values: &[f64]) -> Self {
+        if let Some(stats) = Self::of_integers(values) {
+            return stats;
+        }
         let mut present = values.iter().copied().filter(|v| !is_stale_marker(*v));
         let Some(first) = present.next() else {
             return Self::default();
@@ -159,6 +163,43 @@ impl PageStats {
         );
         stats.clear_invalid();
         stats
+    }
+
+    /// The same of integers so small that every sum of them is exact in any order, without −0; `None` when not
+    /// all are. Several are looked at together.
+    fn of_integers(values: &[f64]) -> Option<Self> {
+        let (&first, rest) = values.split_first()?;
+        let (&last, before) = values.split_last()?;
+        if values.len() > VALUES_MAX || is_odd(first) != 0 {
+            return None;
+        }
+        let mut lanes = [Lane::new(first); LANES];
+        let (chunks, tail) = rest.as_chunks::<LANES>();
+        let (before_chunks, before_tail) = before.as_chunks::<LANES>();
+        for (values, before) in chunks.iter().zip(before_chunks) {
+            for ((lane, value), before) in lanes.iter_mut().zip(values).zip(before) {
+                lane.add(*before, *value);
+            }
+        }
+        let [mut all, others @ ..] = lanes;
+        for (value, before) in tail.iter().zip(before_tail) {
+            all.add(*before, *value);
+        }
+        for other in others {
+            all.join(&other);
+        }
+        (all.odd == 0).then_some(Self {
+            count: values.len() as u32,
+            resets: all.resets as u32,
+            changes: all.changes as u32,
+            first,
+            last,
+            min: all.min,
+            max: all.max,
+            sum: first + all.sum,
+            reset_sum: all.reset_sum,
+            valid: StatFlags(StatFlags::ALL),
+        })
     }
 
     /// Of a page of `len` times the same value: what need not be stored.
@@ -365,6 +406,71 @@ impl PageStats {
             self.reset_sum = 0.0;
         }
     }
+}
+
+/// Values that are looked at together.
+const LANES: usize = 4;
+/// The magnitudes of a page's integers below this add up to less than 2^53.
+const SMALL_MAX: f64 = (1_u64 << 42) as f64;
+const _: () = assert!(VALUES_MAX <= 1 << 10);
+
+/// Some of the integers of a page.
+#[derive(Clone, Copy)]
+struct Lane {
+    min: f64,
+    max: f64,
+    sum: f64,
+    reset_sum: f64,
+    resets: u64,
+    changes: u64,
+    /// Not 0: one was none, or not small.
+    odd: u64,
+}
+
+impl Lane {
+    const fn new(first: f64) -> Self {
+        Self {
+            min: first,
+            max: first,
+            sum: 0.0,
+            reset_sum: 0.0,
+            resets: 0,
+            changes: 0,
+            odd: 0,
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, before: f64, value: f64) {
+        let is_reset = value < before;
+        self.min = if value < self.min { value } else { self.min };
+        self.max = if value > self.max { value } else { self.max };
+        self.sum += value;
+        self.reset_sum += if is_reset { before } else { 0.0 };
+        self.resets += u64::from(is_reset);
+        self.changes += u64::from(value != before);
+        self.odd |= is_odd(value);
+    }
+
+    fn join(&mut self, other: &Self) {
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.sum += other.sum;
+        self.reset_sum += other.reset_sum;
+        self.resets += other.resets;
+        self.changes += other.changes;
+        self.odd |= other.odd;
+    }
+}
+
+/// Not 0: the value is not an integer below [`SMALL_MAX`], or is −0.
+#[inline]
+fn is_odd(value: f64) -> u64 {
+    /// Adding and taking it away rounds to an integer.
+    const SHIFT: f64 = 6_755_399_441_055_744.0;
+    // The comparison is false for NaN.
+    let is_small = value.abs() < SMALL_MAX;
+    ((value + SHIFT - SHIFT).to_bits() ^ value.to_bits()) | u64::from(!is_small)
 }
 
 /// Whether the value is an integer; −0 is one, infinities are none.

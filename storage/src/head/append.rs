@@ -210,8 +210,12 @@ impl Appender for HeadAppender {
 
     fn samples(&mut self, series: SeriesRef, samples: &[Sample]) {
         let id = self.id(series);
-        self.samples
-            .extend(samples.iter().map(|sample| (id, *sample)));
+        if let [sample] = samples {
+            self.samples.push((id, *sample));
+        } else {
+            let samples = samples.iter().map(|sample| (id, *sample));
+            self.samples.extend(samples);
+        }
     }
 
     fn exemplar(&mut self, series: &Labels, exemplar: Exemplar) {

@@ -5,8 +5,30 @@
 pub(crate) struct Bits(Vec<u64>);
 
 impl Bits {
+    /// A set of columns, which ascend.
+    pub(crate) fn of(columns: impl Iterator<Item = u32>) -> Self {
+        let mut words = Vec::new();
+        let (mut index, mut word) = (0, 0u64);
+        for column in columns {
+            if column as usize / 64 != index {
+                words.resize(index, 0);
+                words.push(word);
+                (index, word) = (column as usize / 64, 0);
+            }
+            word |= 1 << (column % 64);
+        }
+        words.resize(index, 0);
+        words.push(word);
+        Self(words)
+    }
+
     pub(crate) fn contains(&self, column: u32) -> bool {
         contains(&self.0, column)
+    }
+
+    /// Room for columns below `end`.
+    pub(crate) fn with_capacity(end: usize) -> Self {
+        Self(Vec::with_capacity(end.div_ceil(64)))
     }
 
     pub(crate) fn insert(&mut self, column: u32) {
@@ -111,6 +133,14 @@ pub(crate) fn ones_in(index: usize, word: u64) -> impl Iterator<Item = u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ascending_columns_equal_single_insertions() {
+        for columns in [&[][..], &[0], &[0, 1, 63], &[64], &[3, 64, 65, 700, 10_000]] {
+            let of = Bits::of(columns.iter().copied());
+            assert_eq!(ones(of.words()).collect::<Vec<_>>(), columns);
+        }
+    }
 
     #[test]
     fn ranges_equal_single_insertions() {

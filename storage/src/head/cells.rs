@@ -49,18 +49,31 @@ impl StagedCells {
         let is_reset = writer.log_epoch != epoch;
         let end = cells.last().map_or(0, |(column, _)| column + 1);
         let mut to_block = Stored::with_capacity(cells.len(), end);
-        let mut changed = Changed::default();
+        let mut changed = Changed::with_capacity(cells.len(), end);
         let mut bindings = Vec::new();
+        // Of the word of columns at hand, which are known to the block and to the log.
+        let (mut word, mut in_block, mut in_log) = (usize::MAX, 0, 0);
         for (column, bits) in cells {
-            let value = writer.stored[*column as usize];
-            if roll || value != *bits || !writer.in_block.contains(*column) {
+            let slot = *column as usize;
+            if slot / 64 != word {
+                word = slot / 64;
+                in_block = if roll { 0 } else { writer.in_block.word(word) };
+                in_log = if is_reset {
+                    0
+                } else {
+                    writer.in_log.word(word)
+                };
+            }
+            let value = writer.stored[slot];
+            let is_same = value == *bits;
+            if !is_same || in_block >> (slot % 64) & 1 == 0 {
                 to_block.push(*column, *bits);
             }
-            if is_reset || !writer.in_log.contains(*column) {
+            if in_log >> (slot % 64) & 1 == 0 {
                 let id = writer.series_of(*column);
                 bindings.push((*column, id.expect("what is stored is bound")));
                 changed.push(*column, Change::between(0, *bits));
-            } else if value != *bits {
+            } else if !is_same {
                 changed.push(*column, Change::between(value, *bits));
             }
         }
@@ -129,9 +142,7 @@ impl StagedCells {
         let row = Row::new(commit, self.time, present, &self.to_block);
         let bytes = row.bytes() as u64;
         writer.open(next_block).push(row);
-        for (column, bits) in self.to_block.iter() {
-            writer.stored[column as usize] = bits;
-        }
+        self.to_block.copy_to(&mut writer.stored);
         writer.in_block.insert_words(self.to_block.columns());
         for (column, _) in &self.bindings {
             writer.in_log.insert(*column);

@@ -26,6 +26,9 @@ use crate::{
 /// How many bytes of visible rows may wait for a full disk.
 const BACKLOG_BYTES_MAX: usize = 64 << 20;
 
+/// Room that is kept for the records of the next batch is not larger, in bytes.
+const RECORDS_ROOM_MAX: usize = 1 << 20;
+
 /// What a commit brings.
 #[derive(Debug)]
 pub(super) enum Work {
@@ -116,7 +119,8 @@ impl Head {
         order.sort_by_key(|request| matches!(request.lock().0, Some(Work::Row { .. })));
         let sequence = state.sequence;
         let mut undo = Undo::new();
-        let mut records = Vec::new();
+        let mut records = std::mem::take(&mut state.records);
+        records.clear();
         let mut staged = Vec::new();
         for request in &order {
             let mut slot = request.lock();
@@ -151,6 +155,9 @@ impl Head {
             }
         }
         self.visible.store(state.sequence, Ordering::Release);
+        if records.capacity() <= RECORDS_ROOM_MAX {
+            state.records = records;
+        }
     }
 
     /// Applies a row that the disk did not take; everything else fails.

@@ -17,7 +17,8 @@ use super::{
     Head, State,
     bits::{self, Bits},
     cells::StagedCells,
-    states::{Place, Standing, States},
+    side::{Place, Standing},
+    states::States,
     target::TargetWriter,
 };
 use crate::{Sample, Timestamp, wal::PUSH_ROWS_MAX};
@@ -130,7 +131,7 @@ impl Head {
             let tables = self.states.tables();
             let mut sides = tables.sides();
             for (id, standing) in standings {
-                if let Some(side) = sides.get(id) {
+                if let Some(mut side) = sides.get(id) {
                     side.set_standing(standing);
                 }
             }
@@ -204,10 +205,7 @@ impl Head {
             if !row.cells.is_sorted_by_key(|(column, _)| *column) {
                 row.cells.sort_unstable_by_key(|(column, _)| *column);
             }
-            let mut present = Bits::default();
-            for (column, _) in &row.cells {
-                present.insert(*column);
-            }
+            let present = Bits::of(row.cells.iter().map(|(column, _)| *column));
             let writer = &mut state.targets[row.target as usize];
             if let Some(group) = &mut writer.group {
                 group.batch = state.batch;
@@ -243,12 +241,16 @@ fn gather(
 ) -> (Vec<Gathered>, Vec<(u32, usize)>) {
     let mut gathered: Vec<Gathered> = Vec::new();
     let mut loose = Vec::new();
-    for (index, kept) in arrangement.kept.iter().enumerate() {
-        if kept.sample.time != time || kept.is_late {
+    let kept = arrangement.kept;
+    let mut next = 0;
+    while let Some(first) = kept.get(next) {
+        let index = next;
+        next += 1;
+        if first.sample.time != time || first.is_late {
             continue;
         }
         arrangement.fates[index] = Fate::ByItself;
-        let place = match kept.standing {
+        let place = match first.standing {
             Standing::Member(place) => place,
             Standing::Alone => {
                 loose.push((0, index));
@@ -260,7 +262,7 @@ fn gather(
             }
         };
         let writer = &mut state.targets[place.target as usize];
-        let is_member = writer.series_of(place.column) == Some(kept.id);
+        let is_member = writer.series_of(place.column) == Some(first.id);
         let Some(group) = writer.group.as_mut().filter(|_| is_member) else {
             loose.push((0, index));
             continue;
@@ -271,7 +273,7 @@ fn gather(
                 continue;
             }
             if time <= writer.last_row_time {
-                writer.leave(kept.id, place.column);
+                writer.leave(first.id, place.column);
                 loose.push((0, index));
                 continue;
             }
@@ -284,9 +286,20 @@ fn gather(
             });
         }
         let row = &mut gathered[group.slot];
-        row.cells.push((place.column, kept.sample.value.to_bits()));
-        row.from.push(index as u32);
-        arrangement.fates[index] = Fate::InRow;
+        // Most of them come together.
+        next = index;
+        while let Some(member) = kept.get(next)
+            && member.sample.time == time
+            && !member.is_late
+            && let Standing::Member(Place { target, column }) = member.standing
+            && target == row.target
+            && writer.series_of(column) == Some(member.id)
+        {
+            row.cells.push((column, member.sample.value.to_bits()));
+            row.from.push(next as u32);
+            arrangement.fates[next] = Fate::InRow;
+            next += 1;
+        }
     }
     (gathered, loose)
 }

@@ -12,11 +12,10 @@ use super::{
     HashMap, Head,
     bits::{self, Bits},
     judge::{Undo, Verdict, judge},
-    pushes::Push,
     target::TargetWriter,
 };
 use crate::{
-    Commit, Histogram, Refusal, RowBuilder, Sample, Timestamp,
+    Commit, Histogram, Refusal, RowBuilder, Timestamp,
     codec::{PackedHistogram, PackedSample},
 };
 
@@ -139,44 +138,6 @@ pub(super) struct PushedHistogram {
     pub(super) id: u32,
     /// `None`: it is invalid.
     pub(super) sample: Option<PackedSample>,
-}
-
-/// What an appender was given.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Pushed<'a> {
-    Float(&'a Sample),
-    Histogram(&'a Option<PackedSample>),
-}
-
-impl Pushed<'_> {
-    /// What it is judged by; `None`: it is invalid.
-    pub(super) fn time_and_bits(self) -> Option<(Timestamp, u64)> {
-        match self {
-            Self::Float(sample) => Some((sample.time, sample.value.to_bits())),
-            Self::Histogram(sample) => {
-                let sample = sample.as_ref()?;
-                Some((sample.time, sample.histogram.fingerprint()))
-            }
-        }
-    }
-}
-
-impl Push {
-    /// Numbers and histograms with their series, as they came.
-    pub(super) fn pushed(&self) -> impl Iterator<Item = (u32, Pushed<'_>)> {
-        let mut histograms = self.histograms.iter().peekable();
-        let mut samples = self.samples.iter().enumerate().peekable();
-        std::iter::from_fn(move || {
-            let next = samples
-                .peek()
-                .map_or(self.samples.len(), |(index, _)| *index);
-            if let Some(histogram) = histograms.next_if(|histogram| histogram.behind == next) {
-                return Some((histogram.id, Pushed::Histogram(&histogram.sample)));
-            }
-            let (_, (id, sample)) = samples.next()?;
-            Some((*id, Pushed::Float(sample)))
-        })
-    }
 }
 
 /// What a row brings.

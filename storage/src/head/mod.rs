@@ -23,6 +23,7 @@ mod row;
 mod rows;
 mod seal;
 mod series;
+mod side;
 mod states;
 mod target;
 #[cfg(test)]
@@ -121,6 +122,8 @@ struct Queriers {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) wal: Wal,
+    /// Room for the records of a batch.
+    records: Vec<u8>,
     targets: Vec<TargetWriter>,
     /// Those that nobody appends to and that have no row left: the next targets take their places.
     free_targets: Vec<u32>,
@@ -195,6 +198,7 @@ impl Head {
             next_id: Mutex::new(parts.next_id),
             state: Mutex::new(State {
                 wal,
+                records: Vec::new(),
                 targets: parts.targets,
                 free_targets: Vec::new(),
                 by_key: parts.by_key,

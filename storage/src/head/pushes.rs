@@ -7,14 +7,16 @@ use std::{
 };
 
 use super::{
-    Bounds, HashMap, Head, Known, State,
+    Bounds, Counters, HashMap, Head, Known, State,
     cells::StagedCells,
     groups::Kept,
-    histograms::{Pushed, PushedHistogram},
+    histograms::PushedHistogram,
     judge::{Undo, Verdict, judge},
+    side::Side,
+    states::States,
 };
 use crate::{
-    Commit, Metadata, Refusal, Sample,
+    Commit, Metadata, Refusal, Sample, Timestamp,
     codec::PackedSample,
     metadata::{LoggedMetadata, Origins},
     wal::{encode_push, encode_solo},
@@ -33,6 +35,14 @@ pub(super) struct Push {
     pub(super) all_or_nothing: bool,
 }
 
+impl Push {
+    /// The series of everything.
+    fn ids(&self) -> impl Iterator<Item = u32> {
+        let samples = self.samples.iter().map(|(id, _)| *id);
+        samples.chain(self.histograms.iter().map(|pushed| pushed.id))
+    }
+}
+
 /// A commit of an appender that was judged but not applied.
 pub(super) struct StagedPush {
     number: u64,
@@ -44,6 +54,133 @@ pub(super) struct StagedPush {
     pub(super) histograms_accepted: u32,
     metadata: Vec<LoggedMetadata>,
     commit: Commit,
+}
+
+/// How far a push was judged.
+#[derive(Debug, Default)]
+struct Position {
+    samples: usize,
+    histograms: usize,
+}
+
+/// A push while it is judged.
+struct Judged<'a> {
+    counters: &'a Counters,
+    bounds: Bounds,
+    /// That of the log.
+    epoch: u64,
+    undo: &'a mut Undo,
+    kept: Vec<Kept>,
+    histograms: Vec<(u32, PackedSample)>,
+    histograms_accepted: u32,
+    /// Series that the log does not know in its epoch.
+    undefined: Vec<u32>,
+    commit: Commit,
+}
+
+impl Judged<'_> {
+    /// Judges what comes from a position on, each by its series' side record, up to the first of a series that
+    /// has none or does not judge itself; answers whether there was none. With `all_judge` such a series is one
+    /// that could not be had again, and is refused.
+    fn judge_from(
+        &mut self,
+        push: &Push,
+        at: &mut Position,
+        states: &States,
+        all_judge: bool,
+    ) -> bool {
+        let tables = states.tables();
+        let mut sides = tables.sides();
+        loop {
+            let next = push.histograms.get(at.histograms);
+            let end = next.map_or(push.samples.len(), |next| next.behind);
+            for (id, sample) in &push.samples[at.samples..end] {
+                let side = sides.get(*id);
+                let Some((last, mut side)) = side.and_then(|side| Some((side.last()?, side)))
+                else {
+                    if !all_judge {
+                        return false;
+                    }
+                    self.refuse(at, Refusal::SeriesLimit);
+                    at.samples += 1;
+                    continue;
+                };
+                let newest = (sample.time, sample.value.to_bits());
+                if let Some(is_late) = self.judge(at, (*id, &mut side), last, newest) {
+                    self.kept.push(Kept {
+                        id: *id,
+                        sample: *sample,
+                        standing: side.standing(),
+                        is_late,
+                    });
+                }
+                at.samples += 1;
+            }
+            let Some(PushedHistogram { id, sample, .. }) = next else {
+                return true;
+            };
+            let side = sides.get(*id);
+            let known = side.and_then(|side| Some((side.last()?, side)));
+            match (known, sample) {
+                (None, _) if !all_judge => return false,
+                (_, None) => self.refuse(at, Refusal::InvalidHistogram),
+                // Only a series that could not be had again is without a record.
+                (None, _) => self.refuse(at, Refusal::SeriesLimit),
+                (Some((last, mut side)), Some(sample)) => {
+                    let before = self.commit.accepted;
+                    let newest = (sample.time, sample.histogram.fingerprint());
+                    let verdict = self.judge(at, (*id, &mut side), last, newest);
+                    self.histograms_accepted += self.commit.accepted - before;
+                    if verdict.is_some() {
+                        self.histograms.push((*id, sample.clone()));
+                    }
+                }
+            }
+            at.histograms += 1;
+        }
+    }
+
+    /// Judges a sample, given by time and bits; answers whether it is late, if it is to be kept.
+    #[inline]
+    fn judge(
+        &mut self,
+        at: &Position,
+        (id, side): (u32, &mut Side<'_>),
+        last: (Timestamp, u64),
+        newest: (Timestamp, u64),
+    ) -> Option<bool> {
+        let is_late = match judge(self.bounds, last, newest.0, newest.1) {
+            Verdict::Keep => {
+                self.undo.push((id, last));
+                side.set_last(newest);
+                false
+            }
+            Verdict::Late => {
+                self.counters.late.fetch_add(1, Ordering::Relaxed);
+                true
+            }
+            Verdict::Same => {
+                self.commit.accepted += 1;
+                return None;
+            }
+            Verdict::Refuse(refusal) => {
+                self.refuse(at, refusal);
+                return None;
+            }
+        };
+        self.commit.accepted += 1;
+        if side.becomes_logged(self.epoch) {
+            self.undefined.push(id);
+        }
+        Some(is_late)
+    }
+
+    #[cold]
+    fn refuse(&mut self, at: &Position, refusal: Refusal) {
+        self.counters.refused(refusal);
+        let index = (at.samples + at.histograms) as u32;
+        self.commit.refused.push((index, refusal));
+    }
 }
 
 impl Head {
@@ -76,83 +213,35 @@ impl Head {
         undo: &mut Undo,
     ) -> StagedPush {
         let mark = undo.len();
-        let mut commit = Commit::default();
-        let mut kept: Vec<Kept> = Vec::with_capacity(push.samples.len());
-        let mut histograms = Vec::new();
-        let mut histograms_accepted = 0;
-        let mut undefined: Vec<u32> = Vec::new();
-        let epoch = state.wal.epoch;
         let push = self.renumbered(push);
-        let mut rest = push.pushed().zip(0..).peekable();
-        let mut are_isolated = false;
-        while rest.peek().is_some() {
-            let tables = self.states.tables();
-            let mut sides = tables.sides();
-            while let Some(((id, pushed), index)) = rest.peek().copied() {
-                let side = sides.get(id);
-                let known = side.and_then(|side| Some((side.last()?, side)));
-                if known.is_none() && !are_isolated {
-                    break;
-                }
-                rest.next();
-                let is_histogram = u32::from(matches!(pushed, Pushed::Histogram(_)));
-                let Some((time, bits)) = pushed.time_and_bits() else {
-                    self.counters.refused(Refusal::InvalidHistogram);
-                    commit.refused.push((index, Refusal::InvalidHistogram));
-                    continue;
-                };
-                let Some((last, side)) = known else {
-                    // Only a series that could not be had again is without a record.
-                    self.counters.refused(Refusal::SeriesLimit);
-                    commit.refused.push((index, Refusal::SeriesLimit));
-                    continue;
-                };
-                let verdict = judge(push.bounds, last, time, bits);
-                let is_late = matches!(verdict, Verdict::Late);
-                match verdict {
-                    Verdict::Keep => {
-                        undo.push((id, last));
-                        side.set_last((time, bits));
-                    }
-                    Verdict::Late => {
-                        self.counters.late.fetch_add(1, Ordering::Relaxed);
-                    }
-                    Verdict::Same => {
-                        commit.accepted += 1;
-                        histograms_accepted += is_histogram;
-                        continue;
-                    }
-                    Verdict::Refuse(refusal) => {
-                        self.counters.refused(refusal);
-                        commit.refused.push((index, refusal));
-                        continue;
-                    }
-                }
-                commit.accepted += 1;
-                histograms_accepted += is_histogram;
-                if side.becomes_logged(epoch) {
-                    undefined.push(id);
-                }
-                match pushed {
-                    Pushed::Float(sample) => kept.push(Kept {
-                        id,
-                        sample: *sample,
-                        standing: side.standing(),
-                        is_late,
-                    }),
-                    Pushed::Histogram(sample) => {
-                        histograms.extend(sample.clone().map(|s| (id, s)));
-                    }
-                }
-            }
-            drop(sides);
-            drop(tables);
-            if rest.peek().is_some() {
-                // Most of what comes has come before, and judges itself already.
-                self.isolate_all(state, push.pushed().map(|(id, _)| id));
-                are_isolated = true;
-            }
+        let mut judged = Judged {
+            counters: &self.counters,
+            bounds: push.bounds,
+            epoch: state.wal.epoch,
+            undo,
+            kept: Vec::with_capacity(push.samples.len()),
+            histograms: Vec::new(),
+            histograms_accepted: 0,
+            undefined: Vec::new(),
+            commit: Commit::default(),
+        };
+        let mut at = Position::default();
+        let mut is_done = judged.judge_from(&push, &mut at, &self.states, false);
+        if !is_done {
+            // Most of what comes has come before, and judges itself already.
+            self.isolate_all(state, push.ids());
+            is_done = judged.judge_from(&push, &mut at, &self.states, true);
         }
+        debug_assert!(is_done, "who has no record now is refused");
+        let Judged {
+            undo,
+            mut kept,
+            mut histograms,
+            mut histograms_accepted,
+            mut undefined,
+            mut commit,
+            ..
+        } = judged;
         let (mut metadata, refused) = self.metadata.judge(&push.metadata, Origins::PUSH);
         commit.metadata_refused = refused;
         if push.all_or_nothing && !commit.refused.is_empty() {
@@ -160,7 +249,7 @@ impl Head {
             let tables = self.states.tables();
             let mut sides = tables.sides();
             for id in undefined.drain(..) {
-                if let Some(side) = sides.get(id) {
+                if let Some(mut side) = sides.get(id) {
                     side.forget_logged();
                 }
             }

@@ -75,9 +75,20 @@ impl Stored {
         &self.columns
     }
 
-    /// Columns and bits.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
-        bits::ones(&self.columns).zip(self.values.iter().copied())
+    /// Puts the bits into the places of their columns.
+    pub(crate) fn copy_to(&self, places: &mut [u64]) {
+        let mut values = self.values.as_slice();
+        for (word, places) in self.columns.iter().zip(places.chunks_mut(64)) {
+            let (here, rest) = values.split_at(word.count_ones() as usize);
+            values = rest;
+            if here.len() == places.len() {
+                places.copy_from_slice(here);
+            } else {
+                for (column, bits) in bits::ones_in(0, *word).zip(here) {
+                    places[column as usize] = *bits;
+                }
+            }
+        }
     }
 }
 
@@ -309,7 +320,12 @@ mod tests {
         for (column, bits) in &stored {
             list.push(*column, *bits);
         }
-        assert_eq!(list.iter().collect::<Vec<_>>(), stored);
+        let mut places = [7; 300];
+        list.copy_to(&mut places);
+        for (column, bits) in (0..).zip(places) {
+            let expected = stored.iter().find(|(candidate, _)| *candidate == column);
+            assert_eq!(bits, expected.map_or(7, |(_, bits)| *bits));
+        }
         let row = Row::new(1, 0, Arc::new([]), &list);
         for column in 0..300 {
             let expected = stored

@@ -57,7 +57,7 @@ impl Head {
             }
         }
         let writer = &mut state.targets[target as usize];
-        let mut now = Bits::default();
+        let mut now = Bits::with_capacity(writer.columns_len());
         for range in &row.same {
             if let Some(column) = range
                 .clone()
@@ -84,8 +84,9 @@ impl Head {
         // What is in the row for certain, and what must be judged: column, bits, index in the row.
         let mut stored: Vec<(u32, u64)> = Vec::with_capacity(row.set.len() + 16);
         let mut doubtful: Vec<(u32, u64, usize)> = Vec::new();
+        let none_shared = fast && writer.shared.is_empty();
         let mut take = |writer: &TargetWriter, column: u32, bits: u64, index: usize| {
-            if fast && !writer.shared.contains(column) {
+            if none_shared || fast && !writer.shared.contains(column) {
                 stored.push((column, bits));
             } else {
                 doubtful.push((column, bits, index));

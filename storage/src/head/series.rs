@@ -23,21 +23,21 @@ pub(crate) struct SoloSample {
     pub(crate) value: f64,
 }
 
-/// The samples of one series that have no row, 16 bytes each.
-///
-/// Times and commits are kept as offsets from the first sample's; what does not fit (more than 24
-/// days, or 4 billion commits away) is kept whole.
+/// Samples of many series that have no row: each series has a chain of cells.
 #[derive(Debug, Default)]
-pub(crate) struct Solo {
-    /// The first sample's, when there is one.
-    first_time: Timestamp,
-    first_commit: u64,
-    near: Vec<Near>,
-    #[expect(
-        clippy::box_collection,
-        reason = "rare, and every series has room for it"
-    )]
-    far: Option<Box<Vec<SoloSample>>>,
+pub(super) struct Cells(Vec<Cell>);
+
+/// Some samples of one series. Times and commits are offsets from the first one's: what is more than 24
+/// days, or 4 billion commits, from it begins another cell.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(128))]
+struct Cell {
+    first: SoloSample,
+    /// The oldest cell of the series if this is its newest, else the one that follows.
+    next: u32,
+    /// How many samples there are behind the first.
+    len: u32,
+    near: [Near; NEAR],
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,80 +47,96 @@ struct Near {
     value: f64,
 }
 
-impl Solo {
-    pub(crate) fn push(&mut self, sample: SoloSample) {
-        if self.is_empty() {
-            self.first_time = sample.time;
-            self.first_commit = sample.commit;
-        }
-        let time = sample.time.checked_sub(self.first_time).map(i32::try_from);
-        let commit = sample.commit.checked_sub(self.first_commit);
-        if let (Some(Ok(time)), Some(Ok(commit))) = (time, commit.map(u32::try_from)) {
-            // A quarter more, not twice as many: what is here lives for minutes only.
-            if self.near.len() == self.near.capacity() {
-                self.near.reserve_exact((self.near.len() / 4).max(4));
-            }
-            let value = sample.value;
-            self.near.push(Near {
-                time,
-                commit,
-                value,
-            });
-        } else {
-            self.far.get_or_insert_default().push(sample);
-        }
+/// Samples of a cell behind the first: two cache lines are full.
+const NEAR: usize = 6;
+const _: () = assert!(size_of::<Cell>() == 128);
+
+impl Cell {
+    fn near(&self, sample: SoloSample) -> Option<Near> {
+        let time = sample.time.checked_sub(self.first.time)?;
+        let commit = sample.commit.checked_sub(self.first.commit)?;
+        Some(Near {
+            time: time.try_into().ok()?,
+            commit: commit.try_into().ok()?,
+            value: sample.value,
+        })
     }
 
-    fn far(&self) -> &[SoloSample] {
-        self.far.as_deref().map_or(&[], Vec::as_slice)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.near.len() + self.far().len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Bytes of the samples.
-    pub(crate) fn bytes(&self) -> usize {
-        self.near.len() * size_of::<Near>() + size_of_val(self.far())
-    }
-
-    /// In the order of their commits.
-    pub(crate) fn samples(&self) -> Vec<SoloSample> {
-        let mut samples = Vec::with_capacity(self.len());
-        self.copy_to(&mut samples);
-        samples
-    }
-
-    /// Appends the samples in the order of their commits.
-    pub(crate) fn copy_to(&self, samples: &mut Vec<SoloSample>) {
-        let start = samples.len();
-        let near = self.near.iter().map(|near| SoloSample {
-            commit: self.first_commit + u64::from(near.commit),
-            time: self.first_time + i64::from(near.time),
+    fn samples(&self) -> impl Iterator<Item = SoloSample> + '_ {
+        let near = self.near.iter().take(self.len as usize);
+        let near = near.map(|near| SoloSample {
+            commit: self.first.commit + u64::from(near.commit),
+            time: self.first.time + i64::from(near.time),
             value: near.value,
         });
-        samples.extend(near.chain(self.far().iter().copied()));
-        if self.far.is_some() {
-            samples[start..].sort_by_key(|sample| sample.commit);
+        std::iter::once(self.first).chain(near)
+    }
+}
+
+impl Cells {
+    /// The newest cell of a series without samples.
+    pub(super) const NONE: u32 = u32::MAX;
+    /// What a sample takes where cells are full.
+    pub(super) const SAMPLE_BYTES: usize = size_of::<Cell>() / (1 + NEAR);
+
+    /// Adds a sample behind those of the series whose newest cell it is.
+    #[inline]
+    pub(super) fn push(&mut self, newest: &mut u32, sample: SoloSample) {
+        if let Some(cell) = self.0.get_mut(*newest as usize)
+            && (cell.len as usize) < NEAR
+            && let Some(near) = cell.near(sample)
+        {
+            cell.near[cell.len as usize] = near;
+            cell.len += 1;
+            return;
+        }
+        self.begin(newest, sample);
+    }
+
+    #[inline(never)]
+    fn begin(&mut self, newest: &mut u32, sample: SoloSample) {
+        if self.0.len() == self.0.capacity() {
+            // A quarter more, not twice as many: what is here lives for minutes only.
+            self.0.reserve_exact((self.0.len() / 4).max(16));
+        }
+        let index = self.0.len() as u32;
+        let before = self.0.get_mut(*newest as usize);
+        let oldest = before.map_or(index, |before| std::mem::replace(&mut before.next, index));
+        let nothing = Near {
+            time: 0,
+            commit: 0,
+            value: 0.0,
+        };
+        self.0.push(Cell {
+            first: sample,
+            next: oldest,
+            len: 0,
+            near: [nothing; NEAR],
+        });
+        *newest = index;
+    }
+
+    /// Appends the samples of the series whose newest cell it is, in the order in which they came.
+    pub(super) fn copy_to(&self, newest: u32, samples: &mut Vec<SoloSample>) {
+        let Some(cell) = self.0.get(newest as usize) else {
+            return;
+        };
+        let mut at = cell.next;
+        while let Some(cell) = self.0.get(at as usize) {
+            samples.extend(cell.samples());
+            if at == newest {
+                return;
+            }
+            at = cell.next;
         }
     }
 
-    /// Drops what is in commits up to `sealed`. The room stays: as many will come again.
-    pub(crate) fn drop_up_to(&mut self, sealed: u64) {
-        let used = self.near.len();
-        let mut kept = self.samples();
-        kept.retain(|sample| sample.commit > sealed);
-        self.far = None;
-        self.near.clear();
-        if self.near.capacity() > used + used / 2 {
-            self.near.shrink_to(used);
-        }
-        for sample in kept {
-            self.push(sample);
+    /// Drops everything. The room stays if much of it was used: as much will come again.
+    pub(super) fn clear(&mut self) {
+        let used = self.0.len();
+        self.0.clear();
+        if self.0.capacity() > used + used / 2 {
+            self.0.shrink_to(used);
         }
     }
 }
@@ -131,28 +147,43 @@ mod tests {
 
     #[test]
     fn samples_come_back_however_far_apart() {
-        let mut solo = Solo::default();
-        let times = [5, 4, 1 << 40, i64::MAX, i64::MIN + 1, 6];
-        let samples: Vec<SoloSample> = times
-            .into_iter()
-            .zip(10..)
-            .map(|(time, commit)| SoloSample {
-                commit,
-                time,
-                value: time as f64,
-            })
-            .collect();
-        for sample in &samples {
-            solo.push(*sample);
+        let mut cells = Cells::default();
+        let mut newest = [Cells::NONE; 3];
+        let times = [
+            5,
+            4,
+            1 << 40,
+            i64::MAX,
+            i64::MIN + 1,
+            6,
+            7,
+            8,
+            9,
+            10,
+            11,
+            12,
+            13,
+        ];
+        let mut expected = [Vec::new(), Vec::new(), Vec::new()];
+        for (time, commit) in times.into_iter().zip((10..).step_by(1 << 30)) {
+            for series in 0..2 {
+                let sample = SoloSample {
+                    commit: commit + series as u64,
+                    time,
+                    value: series as f64,
+                };
+                cells.push(&mut newest[series], sample);
+                expected[series].push(sample);
+            }
         }
-        assert_eq!(solo.samples(), samples);
-        solo.drop_up_to(12);
-        assert_eq!(solo.samples(), samples[3..]);
-        assert_eq!(solo.len(), 3);
-    }
-
-    #[test]
-    fn a_sample_takes_sixteen_bytes() {
-        assert_eq!(size_of::<Near>(), 16);
+        for (newest, expected) in newest.into_iter().zip(expected) {
+            let mut samples = Vec::new();
+            cells.copy_to(newest, &mut samples);
+            assert_eq!(samples, expected);
+        }
+        cells.clear();
+        let mut samples = Vec::new();
+        cells.copy_to(newest[0], &mut samples);
+        assert_eq!(samples, []);
     }
 }

@@ -16,20 +16,19 @@ use std::sync::{
 
 use super::{
     row::NO_SERIES,
-    series::{Solo, SoloSample, Sources},
+    series::{Cells, SoloSample, Sources},
+    side::{Place, Places, Records, SIDE_CHUNK, Side},
     target::Target,
 };
 use crate::{Sample, Timestamp};
 
 /// Series in a chunk of words.
 const CHUNK: usize = 1_024;
-/// Side records in a chunk.
-const SIDE_CHUNK: usize = 256;
 /// Set in a word: the rest is the number of a side record.
 const SIDE: u64 = 1 << 63;
 
 type Words = Arc<[AtomicU64]>;
-type SideChunk = Arc<Mutex<Box<[Side]>>>;
+type SideChunk = Arc<Mutex<Records>>;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -43,128 +42,7 @@ pub(crate) struct States {
     solo_bytes: AtomicU64,
 }
 
-/// A column of a target's rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) target: u32,
-    pub(super) column: u32,
-}
-
-/// How the samples of a pushed series came lately; see [`super::groups`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Standing {
-    /// By themselves.
-    #[default]
-    Alone,
-    /// With others, and this is the number of the time when they did.
-    Seen(u32),
-    /// With the members of a group: most likely it has the series in this column.
-    Member(Place),
-}
-
-/// The record of a series that a word does not tell of.
-#[derive(Debug)]
-pub(super) struct Side {
-    id: u32,
-    /// Whether `last` is right and kept up by every sample. Otherwise it is a lower bound.
-    judges_itself: bool,
-    /// Whether nothing was without a row when memory was pruned last.
-    idle: bool,
-    /// Time and bits of the newest sample that is known here.
-    last: (Timestamp, u64),
-    places: Places,
-    /// The log epoch in which a push defined the series.
-    logged: u64,
-    standing: Standing,
-    solo: Solo,
-}
-
-impl Side {
-    fn new(id: u32) -> Self {
-        Self {
-            id,
-            judges_itself: false,
-            idle: false,
-            last: (Timestamp::MIN, 0),
-            places: Places::default(),
-            logged: 0,
-            standing: Standing::Alone,
-            solo: Solo::default(),
-        }
-    }
-
-    /// The newest sample, when the series judges itself.
-    pub(super) fn last(&self) -> Option<(Timestamp, u64)> {
-        self.judges_itself.then_some(self.last)
-    }
-
-    pub(super) fn set_last(&mut self, last: (Timestamp, u64)) {
-        self.last = last;
-    }
-
-    pub(super) fn standing(&self) -> Standing {
-        self.standing
-    }
-
-    pub(super) fn set_standing(&mut self, standing: Standing) {
-        self.standing = standing;
-    }
-
-    /// Notes that the log defines the series in this epoch; answers whether that is new.
-    pub(super) fn becomes_logged(&mut self, epoch: u64) -> bool {
-        std::mem::replace(&mut self.logged, epoch) != epoch
-    }
-
-    pub(super) fn forget_logged(&mut self) {
-        self.logged = 0;
-    }
-}
-
-/// The places of a series; almost always one.
-#[derive(Debug, Default, Clone)]
-#[expect(
-    clippy::box_collection,
-    reason = "rare, and every record has room for it"
-)]
-pub(super) struct Places {
-    one: Option<Place>,
-    more: Option<Box<Vec<Place>>>,
-}
-
-impl Places {
-    pub(super) fn iter(&self) -> impl Iterator<Item = Place> + '_ {
-        let more = self.more.as_deref().map_or(&[][..], Vec::as_slice);
-        self.one.iter().chain(more).copied()
-    }
-
-    /// Whether there is more than one.
-    fn are_many(&self) -> bool {
-        self.iter().nth(1).is_some()
-    }
-
-    /// Adds a place in a target, or replaces the one there.
-    fn set(&mut self, place: Place) {
-        let more = self.more.iter_mut().flat_map(|more| more.iter_mut());
-        let mut known = self.one.iter_mut().chain(more);
-        if let Some(known) = known.find(|known| known.target == place.target) {
-            *known = place;
-        } else if self.one.is_none() {
-            self.one = Some(place);
-        } else {
-            self.more.get_or_insert_default().push(place);
-        }
-    }
-
-    fn retain(&mut self, mut is_needed: impl FnMut(Place) -> bool) {
-        let kept: Vec<Place> = self.iter().filter(|place| is_needed(*place)).collect();
-        *self = Self::default();
-        for place in kept {
-            self.set(place);
-        }
-    }
-}
-
-fn lock(chunk: &Mutex<Box<[Side]>>) -> MutexGuard<'_, Box<[Side]>> {
+fn lock(chunk: &Mutex<Records>) -> MutexGuard<'_, Records> {
     chunk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -185,14 +63,16 @@ impl States {
         let (places, solo) = loop {
             let word = self.word(id);
             if word & SIDE == 0 {
-                let (one, more) = (unpack(word), None);
-                break (Places { one, more }, None);
+                break (Places::of(unpack(word)), None);
             }
             // A record that was given up meanwhile belongs to another series, or to none.
             let found = self.with_side(word, |side| {
-                let solo = || side.solo.samples().into();
-                let solo = (!side.solo.is_empty()).then(solo);
-                (side.id == id).then(|| (side.places.clone(), solo))
+                let solo = side.has_solo().then(|| {
+                    let mut samples = Vec::new();
+                    side.copy_solo(&mut samples);
+                    samples.into()
+                });
+                (side.id() == Some(id)).then(|| (side.places().clone(), solo))
             });
             if let Some(found) = found {
                 break found;
@@ -214,31 +94,31 @@ impl States {
 
     /// The series with samples that have no row, ascending.
     pub(crate) fn solo_series(&self) -> Vec<u32> {
-        self.sides(|side| !side.solo.is_empty())
+        self.sides(|side| side.solo_cell().is_some())
     }
 
     /// Appends the samples of a series that have no row.
     pub(super) fn copy_solo(&self, id: u32, samples: &mut Vec<SoloSample>) {
-        self.look(id, |side| side.solo.copy_to(samples));
+        self.look(id, |side| side.copy_solo(samples));
     }
 
     /// Whether a series has samples without a row.
     pub(super) fn has_solo(&self, id: u32) -> bool {
-        self.look(id, |side| !side.solo.is_empty()).unwrap_or(false)
+        self.look(id, |side| side.has_solo()).unwrap_or(false)
     }
 
     /// Whether a series has, or had, a place in rows.
     pub(super) fn is_in_rows(&self, id: u32) -> bool {
         let word = self.word(id);
-        let in_record = || self.look(id, |side| side.places.one.is_some());
+        let in_record = || self.look(id, |side| side.places().one.is_some());
         unpack(word).is_some() || in_record().unwrap_or(false)
     }
 
     /// Looks at the record of a series, if it has one.
-    fn look<T>(&self, id: u32, look: impl FnOnce(&Side) -> T) -> Option<T> {
+    fn look<T>(&self, id: u32, look: impl FnOnce(&mut Side<'_>) -> T) -> Option<T> {
         let word = self.word(id);
         // A record that was given up meanwhile belongs to another series, or to none.
-        let look = |side: &mut Side| (side.id == id).then(|| look(side));
+        let look = |side: &mut Side<'_>| (side.id() == Some(id)).then(|| look(side));
         (word & SIDE != 0)
             .then(|| self.with_side(word, look))
             .flatten()
@@ -246,17 +126,13 @@ impl States {
 
     /// The series that are in the rows of several targets, ascending.
     pub(crate) fn shared_series(&self) -> Vec<u32> {
-        self.sides(|side| side.places.are_many())
+        self.sides(|side| side.places_len() > 1)
     }
 
-    fn sides(&self, is_wanted: impl Fn(&Side) -> bool) -> Vec<u32> {
+    fn sides(&self, is_wanted: impl Fn(&Side<'_>) -> bool) -> Vec<u32> {
         let mut ids = Vec::new();
         for chunk in self.read_side().iter() {
-            let chunk = lock(chunk);
-            let wanted = chunk
-                .iter()
-                .filter(|side| side.id != NO_SERIES && is_wanted(side));
-            ids.extend(wanted.map(|side| side.id));
+            ids.extend(lock(chunk).ids(&is_wanted));
         }
         ids.sort_unstable();
         ids
@@ -295,12 +171,9 @@ impl States {
     pub(super) fn places(&self, id: u32) -> Places {
         let word = self.word(id);
         if word & SIDE == 0 {
-            return Places {
-                one: unpack(word),
-                more: None,
-            };
+            return Places::of(unpack(word));
         }
-        self.with_side(word, |side| side.places.clone())
+        self.with_side(word, |side| side.places().clone())
     }
 
     /// The column that a series had last in the rows of a target.
@@ -311,7 +184,7 @@ impl States {
             return place.map(|place| place.column);
         }
         self.with_side(word, |side| {
-            let mut places = side.places.iter();
+            let mut places = side.places().iter();
             let place = places.find(|place| place.target == target);
             place.map(|place| place.column)
         })
@@ -323,26 +196,27 @@ impl States {
         match unpack(word) {
             None if word == 0 => self.set_word(id, pack(place)),
             Some(known) if known.target == place.target => self.set_word(id, pack(place)),
-            _ => self.change(id, |side| side.places.set(place)),
+            _ => self.change(id, |side| side.places().set(place)),
         }
     }
 
     /// What the side record says of the newest sample: whether it is right, and the sample.
     pub(super) fn last(&self, id: u32) -> Option<(bool, (Timestamp, u64))> {
         let word = self.word(id);
-        (word & SIDE != 0).then(|| self.with_side(word, |side| (side.judges_itself, side.last)))
+        let last = |side: &mut Side<'_>| (side.last().is_some(), side.last_known());
+        (word & SIDE != 0).then(|| self.with_side(word, last))
     }
 
     /// Sets the newest sample of a series that judges itself.
     pub(super) fn set_last(&self, id: u32, last: (Timestamp, u64)) {
-        self.change(id, |side| side.last = last);
+        self.change(id, |side| side.set_last(last));
     }
 
     /// Raises the lower bound of the newest sample.
     pub(super) fn raise_last(&self, id: u32, last: (Timestamp, u64)) {
         self.change(id, |side| {
-            if last.0 > side.last.0 {
-                side.last = last;
+            if last.0 > side.last_known().0 {
+                side.set_last(last);
             }
         });
     }
@@ -350,8 +224,8 @@ impl States {
     /// From now on the side record has the newest sample, which is `last`.
     pub(super) fn judge_itself(&self, id: u32, last: (Timestamp, u64)) {
         self.change(id, |side| {
-            side.judges_itself = true;
-            side.last = last;
+            side.judges_itself(true);
+            side.set_last(last);
         });
     }
 
@@ -359,7 +233,7 @@ impl States {
     pub(super) fn judge_by_rows(&self, id: u32) {
         let word = self.word(id);
         if word & SIDE != 0 {
-            self.with_side(word, |side| side.judges_itself = false);
+            self.with_side(word, |side| side.judges_itself(false));
         }
     }
 
@@ -373,7 +247,7 @@ impl States {
 
     /// Adds samples of one commit that have no row: number of the series, sample.
     pub(super) fn push_solo(&self, commit: u64, samples: &[(u32, Sample)]) {
-        let (mut solo_series, mut solo_bytes) = (0, 0);
+        let mut solo_series = 0;
         let mut rest = samples;
         while let Some((id, _)) = rest.first() {
             // Whoever was the first without a record has one when its turn comes again.
@@ -381,54 +255,51 @@ impl States {
             let tables = self.tables();
             let mut sides = tables.sides();
             while let Some(((id, sample), after)) = rest.split_first()
-                && let Some(side) = sides.get(*id)
+                && let Some(mut side) = sides.get(*id)
             {
                 rest = after;
                 let Sample { time, value } = *sample;
-                let before = side.solo.bytes();
-                side.solo.push(SoloSample {
+                let is_first = side.push_solo(SoloSample {
                     commit,
                     time,
                     value,
                 });
-                side.idle = false;
-                solo_series += u64::from(before == 0);
-                solo_bytes += (side.solo.bytes() - before) as u64;
+                solo_series += u64::from(is_first);
             }
         }
         self.solo_series.fetch_add(solo_series, Ordering::Relaxed);
-        self.solo_bytes.fetch_add(solo_bytes, Ordering::Relaxed);
+        let solo_bytes = samples.len() * Cells::SAMPLE_BYTES;
+        self.solo_bytes
+            .fetch_add(solo_bytes as u64, Ordering::Relaxed);
     }
 
     /// Drops the samples without a row up to commit `sealed`, the places that `is_needed` denies, and
     /// the records that say nothing any more.
     pub(super) fn prune(&self, sealed: u64, is_needed: &dyn Fn(u32, Place) -> bool) {
-        let (mut solo_series, mut solo_bytes) = (0, 0);
+        let (mut solo_series, mut solo_samples) = (0, 0);
         let chunks: Vec<SideChunk> = self.read_side().iter().map(Arc::clone).collect();
-        for (chunk, slots) in chunks.iter().enumerate() {
-            for (slot, side) in lock(slots).iter_mut().enumerate() {
-                if side.id == NO_SERIES {
+        for (chunk, records) in (0..).zip(&chunks) {
+            let mut records = lock(records);
+            let were_idle = records.become_idle();
+            solo_samples += records.drop_up_to(sealed);
+            for (slot, was_idle) in (0..).zip(were_idle) {
+                let mut side = records.side(slot);
+                let Some(id) = side.id() else {
                     continue;
-                }
-                let id = side.id;
-                let is_idle = side.solo.is_empty();
-                let was_idle = std::mem::replace(&mut side.idle, is_idle);
-                if !side.solo.is_empty() {
-                    side.solo.drop_up_to(sealed);
-                    solo_series += u64::from(!side.solo.is_empty());
-                    solo_bytes += side.solo.bytes() as u64;
-                }
-                side.places.retain(|place| is_needed(id, place));
-                let one = side.places.one;
-                let says_more = side.places.are_many() || side.judges_itself && one.is_some();
-                if was_idle && side.solo.is_empty() && !says_more {
-                    let word = one.map_or(0, pack);
-                    self.set_word(id, word);
-                    *side = Side::new(NO_SERIES);
-                    self.lock_free().push((chunk * SIDE_CHUNK + slot) as u32);
+                };
+                let has_solo = side.has_solo();
+                solo_series += u64::from(has_solo);
+                side.places().retain(|place| is_needed(id, place));
+                let one = side.places().one;
+                let says_more = side.places_len() > 1 || side.last().is_some() && one.is_some();
+                if was_idle && !has_solo && !says_more {
+                    self.set_word(id, one.map_or(0, pack));
+                    side.give_to(NO_SERIES, None);
+                    self.lock_free().push(chunk * SIDE_CHUNK as u32 + slot);
                 }
             }
         }
+        let solo_bytes = (solo_samples * Cells::SAMPLE_BYTES) as u64;
         self.solo_series.store(solo_series, Ordering::Relaxed);
         self.solo_bytes.store(solo_bytes, Ordering::Relaxed);
     }
@@ -442,7 +313,7 @@ impl States {
             }
             self.set_word(*id, 0);
             if word & SIDE != 0 {
-                self.with_side(word, |side| *side = Side::new(NO_SERIES));
+                self.with_side(word, |side| side.give_to(NO_SERIES, None));
                 self.lock_free().push(word as u32);
             }
         }
@@ -497,7 +368,7 @@ impl States {
     }
 
     /// Changes the side record of a series, made now if there is none.
-    fn change(&self, id: u32, change: impl FnOnce(&mut Side)) {
+    fn change(&self, id: u32, change: impl FnOnce(&mut Side<'_>)) {
         let word = self.word(id);
         if word & SIDE != 0 {
             self.with_side(word, change);
@@ -505,8 +376,7 @@ impl States {
         }
         let number = self.free_slot();
         self.with_side(SIDE | u64::from(number), |side| {
-            *side = Side::new(id);
-            side.places.one = unpack(word);
+            side.give_to(id, unpack(word));
             change(side);
         });
         self.set_word(id, SIDE | u64::from(number));
@@ -519,16 +389,15 @@ impl States {
         }
         let mut side = self.side.write().unwrap_or_else(PoisonError::into_inner);
         let first = (side.len() * SIDE_CHUNK) as u32;
-        let chunk = (0..SIDE_CHUNK).map(|_| Side::new(NO_SERIES));
-        side.push(Arc::new(Mutex::new(chunk.collect())));
+        side.push(Arc::new(Mutex::new(Records::new())));
         free.extend((first + 1..first + SIDE_CHUNK as u32).rev());
         first
     }
 
-    fn with_side<T>(&self, word: u64, look: impl FnOnce(&mut Side) -> T) -> T {
-        let number = word as u32 as usize;
+    fn with_side<T>(&self, word: u64, look: impl FnOnce(&mut Side<'_>) -> T) -> T {
+        let number = word as u32;
         let chunks = self.read_side();
-        look(&mut lock(&chunks[number / SIDE_CHUNK])[number % SIDE_CHUNK])
+        look(&mut lock(&chunks[number as usize / SIDE_CHUNK]).side(number))
     }
 
     fn read_targets(&self) -> RwLockReadGuard<'_, Vec<Arc<Target>>> {
@@ -564,21 +433,20 @@ impl Tables<'_> {
 pub(super) struct Sides<'a> {
     tables: &'a Tables<'a>,
     /// The chunk of the last one.
-    locked: Option<(usize, MutexGuard<'a, Box<[Side]>>)>,
+    locked: Option<(usize, MutexGuard<'a, Records>)>,
 }
 
 impl Sides<'_> {
     /// The record of a series, if it has one.
-    pub(super) fn get(&mut self, id: u32) -> Option<&mut Side> {
+    #[inline]
+    pub(super) fn get(&mut self, id: u32) -> Option<Side<'_>> {
         let chunk = self.tables.words.get(id as usize / CHUNK)?.as_ref()?;
         let word = chunk[id as usize % CHUNK].load(Ordering::Relaxed);
         if word & SIDE == 0 {
             return None;
         }
-        let (chunk, slot) = (
-            word as u32 as usize / SIDE_CHUNK,
-            word as usize % SIDE_CHUNK,
-        );
+        let number = word as u32;
+        let chunk = number as usize / SIDE_CHUNK;
         if self
             .locked
             .as_ref()
@@ -588,7 +456,8 @@ impl Sides<'_> {
             self.locked = None;
             self.locked = Some((chunk, lock(&self.tables.side[chunk])));
         }
-        self.locked.as_mut().map(|(_, sides)| &mut sides[slot])
+        let records = self.locked.as_mut();
+        records.map(|(_, records)| records.side(number))
     }
 }
 
@@ -645,7 +514,6 @@ mod tests {
         assert_eq!(places(&states, 5_000), [(1, 8), (0, 2), (2, 3)]);
         assert_eq!(states.column_in(5_000, 2), Some(3));
         assert_eq!(states.shared_series(), [5_000]);
-        assert_eq!(size_of::<Side>(), 120);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use super::{
     bits::{self, Bits},
     groups::Group,
     row::{NO_SERIES, RowBlock, SharedColumns},
-    states::{Place, States},
+    side::Place,
+    states::States,
 };
 use crate::{TargetKey, Timestamp};
 

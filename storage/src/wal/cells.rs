@@ -21,6 +21,15 @@ pub(crate) struct Changed {
 }
 
 impl Changed {
+    /// Room for so many columns below `end` of which most changed little.
+    pub(crate) fn with_capacity(columns: usize, end: u32) -> Self {
+        Self {
+            columns: Vec::with_capacity(end.div_ceil(64) as usize),
+            len: 0,
+            bytes: Vec::with_capacity(columns * 4 + 16),
+        }
+    }
+
     /// Adds a column behind all that are there.
     #[inline]
     pub(crate) fn push(&mut self, column: u32, change: Change) {
@@ -81,14 +90,13 @@ fn put_columns(out: &mut Vec<u8>, changed: &Changed) {
     }
     if runs * 2 <= bitmap.min(changed.len) {
         out.push(COLUMNS_RUNS);
-        let mut as_runs: Vec<(u32, u32)> = Vec::with_capacity(runs);
-        for column in changed.columns() {
-            match as_runs.last_mut() {
-                Some((first, count)) if *first + *count == column => *count += 1,
-                _ => as_runs.push((column, 1)),
-            }
-        }
-        put_runs(out, &as_runs);
+        put_varint(runs as u64, out);
+        let mut next = 0;
+        each_run(words, |first, end| {
+            put_varint(u64::from(first - next), out);
+            put_varint(u64::from(end - first - 1), out);
+            next = end;
+        });
     } else if bitmap < changed.len {
         out.push(COLUMNS_BITMAP);
         put_varint(u64::from(first), out);
@@ -125,6 +133,32 @@ fn ones(words: &[u64]) -> impl Iterator<Item = u32> + '_ {
             })
         })
     })
+}
+
+/// Hands on the first place of each run of set bits and that behind it, ascending.
+fn each_run(words: &[u64], mut each: impl FnMut(u32, u32)) {
+    let mut begun = None;
+    let bits = u64::BITS;
+    for (base, word) in (0..).step_by(bits as usize).zip(words) {
+        let mut at = 0;
+        // Up to the end of the word, bits like the one at hand.
+        while at < bits {
+            let rest = word >> at;
+            if let Some(first) = begun {
+                at += (!rest).trailing_zeros().min(bits - at);
+                if at < bits {
+                    each(first, base + at);
+                    begun = None;
+                }
+            } else {
+                at += rest.trailing_zeros().min(bits - at);
+                begun = (at < bits).then_some(base + at);
+            }
+        }
+    }
+    if let Some(first) = begun {
+        each(first, words.len() as u32 * bits);
+    }
 }
 
 /// Appends the bindings as runs in which column and series both rise by one.
@@ -245,4 +279,32 @@ fn bindings(input: &mut Cursor<'_>, out: &mut Vec<(u32, u32)>, max: usize) -> Re
         out.extend((0..count).map(|index| (column + index, series + index)));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_those_of_single_bits() {
+        for words in [
+            &[][..],
+            &[0],
+            &[u64::MAX],
+            &[u64::MAX, 1],
+            &[1 << 63, 1, 0, u64::MAX, u64::MAX],
+            &[0b1011_0110, 0, 0xf0f0 << 40, u64::MAX << 3, !0 >> 5],
+        ] {
+            let mut expected: Vec<(u32, u32)> = Vec::new();
+            for bit in ones(words) {
+                match expected.last_mut() {
+                    Some((_, end)) if *end == bit => *end += 1,
+                    _ => expected.push((bit, bit + 1)),
+                }
+            }
+            let mut found = Vec::new();
+            each_run(words, |first, end| found.push((first, end)));
+            assert_eq!(found, expected, "{words:x?}");
+        }
+    }
 }

@@ -59,6 +59,7 @@ pub(crate) enum Change {
 
 impl Change {
     /// The shortest way from the bits of one value to the next.
+    #[inline]
     pub(crate) fn between(base: u64, bits: u64) -> Self {
         let value = f64::from_bits(bits);
         let integer = value as i64;
@@ -68,6 +69,11 @@ impl Change {
                 difference: integer.wrapping_sub(digits(base, 0)),
             };
         }
+        Self::to_no_integer(base, bits)
+    }
+
+    /// The same to a value that is not an integer.
+    fn to_no_integer(base: u64, bits: u64) -> Self {
         if bits == STALE_MARKER_BITS {
             return Self::Stale;
         }
@@ -124,7 +130,19 @@ impl Change {
     }
 
     /// Appends the code.
+    #[inline]
     pub(super) fn encode(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Step {
+                decimals: 0,
+                difference,
+            } => put_digits(zigzag(difference), out),
+            _ => self.encode_other(out),
+        }
+    }
+
+    /// Appends the code of what is no difference of integers.
+    fn encode_other(self, out: &mut Vec<u8>) {
         match self {
             Self::Step {
                 decimals,
@@ -255,6 +273,7 @@ fn zero_bytes(bits: u64) -> usize {
     bits.leading_zeros().max(bits.trailing_zeros()) as usize / 8
 }
 
+#[inline]
 fn put_digits(number: u64, out: &mut Vec<u8>) {
     let bits = u64::BITS - number.leading_zeros();
     let (code, bytes) = match bits {
@@ -271,6 +290,7 @@ fn put_digits(number: u64, out: &mut Vec<u8>) {
 }
 
 /// Appends a code and the lowest bytes of `rest`.
+#[inline]
 fn put(out: &mut Vec<u8>, code: u8, rest: u64, bytes: u32) {
     let [b0, b1, b2, b3, b4, b5, b6, b7] = rest.to_le_bytes();
     let end = out.len() + 1 + bytes as usize;
