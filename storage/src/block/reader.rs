@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    BlockIndex, BlockName, SectionKind,
+    BlockIndex, BlockName, IndexSections, SectionKind,
     directory::{PageRef, PageSummary, Pages},
     frames::{Damage, FrameBuffer, Frames},
     layout::{Footer, TAIL_BYTES, read_header},
@@ -128,6 +128,28 @@ impl Block {
     /// Its series. What it finds damaged is damage of [`Block::index_damaged`].
     pub(crate) const fn index(&self) -> &BlockIndex {
         &self.index
+    }
+
+    /// The sections of the index, checked once more, for a block with the same series; `None` when it is without
+    /// the table that finds a series by its labels.
+    ///
+    /// # Errors
+    /// [`Corruption`].
+    pub(crate) fn index_sections(&self) -> Result<Option<IndexSections>, Corruption> {
+        let mut sections = Vec::new();
+        for ((kind, _), crc) in &self.footer.sections {
+            if *kind < SectionKind::Symbols {
+                continue;
+            }
+            let bytes = self.section(*kind).to_vec();
+            if crc32c::crc32c(&bytes) != *crc {
+                let expected = "a section that matches its checksum";
+                return Err(self.section_damaged(*kind, CodecError { expected }));
+            }
+            sections.push((*kind, bytes));
+        }
+        let has_lookup = (sections.iter()).any(|(kind, _)| *kind == SectionKind::Lookup);
+        Ok(has_lookup.then_some(sections))
     }
 
     /// Damage of the index, as whoever reads it finds it.

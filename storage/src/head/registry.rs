@@ -175,6 +175,14 @@ impl Known {
         next
     }
 
+    /// The block, if it has all series and `keep` wants them.
+    pub(crate) fn unchanged(&self, keep: &mut dyn FnMut(u32) -> bool) -> Option<&Block> {
+        let base = self.base.as_ref().filter(|_| self.delta().len() == 0)?;
+        let index = base.block.index();
+        let are_kept = (0..index.len()).all(|ordinal| keep(index.id(ordinal)));
+        are_kept.then_some(&base.block)
+    }
+
     /// Adds to an index the created series and those of the base that `keep` wants; answers the ids of
     /// the others.
     pub(crate) fn in_label_order(

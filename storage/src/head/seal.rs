@@ -152,19 +152,26 @@ impl Head {
         let oldest_accepted = bounds
             .valid_from
             .min(bounds.newest.saturating_sub(bounds.window_ms));
-        let mut index = IndexBuilder::new(true);
-        let forgotten = catalog.known.in_label_order(
-            &mut |id| {
-                with_page.contains(id)
-                    || self.is_held(&self.state(), id)
-                    || match catalog.newest_sample(id) {
-                        Ok(newest) => newest.is_some_and(|(time, _)| time >= oldest_accepted),
-                        // Nobody knows what it had, so nobody forgets it.
-                        Err(_) => true,
-                    }
-            },
-            &mut index,
-        )?;
+        let mut keep = |id| {
+            with_page.contains(id)
+                || self.is_held(&self.state(), id)
+                || match catalog.newest_sample(id) {
+                    Ok(newest) => newest.is_some_and(|(time, _)| time >= oldest_accepted),
+                    // Nobody knows what it had, so nobody forgets it.
+                    Err(_) => true,
+                }
+        };
+        let unchanged = catalog.known.unchanged(&mut keep);
+        // Mostly there is nothing to be built.
+        let sections = unchanged.map(Block::index_sections).transpose()?.flatten();
+        let (index, forgotten) = match sections {
+            Some(sections) => (IndexBuilder::same_as(sections), Vec::new()),
+            None => {
+                let mut index = IndexBuilder::new(true);
+                let forgotten = catalog.known.in_label_order(&mut keep, &mut index)?;
+                (index, forgotten)
+            }
+        };
         let written = writer.finish(index)?;
         let block = Block::open(fs, &written.path, written.bytes)?;
         Ok((Arc::new(block), forgotten))

@@ -12,6 +12,7 @@ use std::{
 use crate::{
     Appendable, Budget, Clock, Column, Db, DbOptions, Labels, Matcher, MemoryFs, Queryable,
     RowBuilder, Sample, Select, TargetAppender, TargetKey, TimeRange, Timestamp, Wants,
+    block::IndexBuilder,
 };
 
 const MINUTE: i64 = 60_000;
@@ -209,4 +210,40 @@ fn groups_of_series_that_come_and_go_leave_nothing_in_memory() {
     assert!(db.stats().series < u64::from(SERIES + 90 * 2));
     let (words, records) = head.states.counts();
     assert!(words < 300 && records < 300, "{words} {records}");
+}
+
+#[test]
+fn a_seal_takes_over_the_index_as_long_as_the_series_are_the_same() {
+    let clock = Arc::new(SetClock::default());
+    let dyn_clock: Arc<dyn Clock> = Arc::<SetClock>::clone(&clock);
+    let options = DbOptions::new("store", Arc::new(MemoryFs::default()), dyn_clock);
+    let (db, _) = Db::open(&options).unwrap();
+    let labels = |number: usize| Labels::from_pairs([("n", number.to_string())]);
+    let built = |series: usize| {
+        let mut index = IndexBuilder::new(true);
+        for number in 0..series {
+            index.add(number as u32, &labels(number));
+        }
+        index.finish()
+    };
+    let mut target = db.target(&TargetKey("t".to_owned())).unwrap();
+    let mut columns = Vec::new();
+    let mut row = RowBuilder::default();
+    for (seals, series) in (1..).zip([3, 3, 5, 5]) {
+        let news = columns.len()..series;
+        columns.extend(news.map(|number| target.column(&labels(number)).unwrap()));
+        for _ in 0..2 {
+            clock.0.fetch_add(15 * MINUTE, Ordering::Relaxed);
+            row.begin(clock.now());
+            for column in &columns {
+                row.set(*column, 1.0);
+            }
+            assert_eq!(target.commit(&mut row).unwrap().refused, []);
+        }
+        db.maintain().unwrap();
+        let catalog = db.head().catalog();
+        assert_eq!(catalog.blocks.len(), seals);
+        let newest = catalog.blocks.last().unwrap();
+        assert_eq!(newest.index_sections().unwrap(), Some(built(series)));
+    }
 }

@@ -13,6 +13,9 @@ use super::{
 };
 use crate::{Labels, block::SectionKind, index::Pairs};
 
+/// The sections of an index, ascending by kind.
+pub(crate) type IndexSections = Vec<(SectionKind, Vec<u8>)>;
+
 /// Collects the series of a block in label order. Takes memory for the texts, once each, and four
 /// bytes a label and series; twice that while the index is written.
 #[derive(Debug, Default)]
@@ -27,6 +30,8 @@ pub(crate) struct IndexBuilder {
     ends: Vec<usize>,
     /// The labels that were added last, if they were given as such.
     before: Labels,
+    /// The sections, where another block has the same series.
+    done: Option<IndexSections>,
 }
 
 impl IndexBuilder {
@@ -34,6 +39,14 @@ impl IndexBuilder {
     pub(crate) fn new(with_lookup: bool) -> Self {
         Self {
             with_lookup,
+            ..Self::default()
+        }
+    }
+
+    /// The index of another block, in its sections, for one with the same series.
+    pub(crate) fn same_as(sections: IndexSections) -> Self {
+        Self {
+            done: Some(sections),
             ..Self::default()
         }
     }
@@ -77,7 +90,10 @@ impl IndexBuilder {
     }
 
     /// The sections of the index, ascending by kind.
-    pub(crate) fn finish(self) -> Vec<(SectionKind, Vec<u8>)> {
+    pub(crate) fn finish(self) -> IndexSections {
+        if let Some(sections) = self.done {
+            return sections;
+        }
         let series = self.ids.len();
         let mut names: Vec<u32> = (0..self.pairs.names() as u32).collect();
         names.sort_unstable_by_key(|name| self.pairs.name(*name));

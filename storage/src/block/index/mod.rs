@@ -25,7 +25,7 @@ mod tests;
 
 #[cfg(feature = "internals")]
 pub use bitmap::check_bitmap;
-pub(crate) use builder::IndexBuilder;
+pub(crate) use builder::{IndexBuilder, IndexSections};
 pub(crate) use labels::LabelsReader;
 
 use std::{
