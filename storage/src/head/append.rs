@@ -11,9 +11,10 @@ use super::{
     target::TargetWriter,
 };
 use crate::{
-    AppendError, Appender, Column, Commit, Exemplar, Histogram, Labels, Metadata, Refusal,
+    AppendError, Appender, Column, Commit, Exemplar, Histogram, Kind, Labels, Metadata, Refusal,
     RowBuilder, Sample, SeriesRef, TargetAppender, TargetKey, Timestamp,
     codec::{PackedHistogram, PackedSample},
+    is_stale_marker,
     wal::{WriteFailure, encode_exemplars},
 };
 
@@ -128,6 +129,10 @@ pub(crate) struct HeadAppender {
     /// Labels of the series, exemplar.
     exemplars: Vec<(Labels, Exemplar)>,
     histograms: Vec<PushedHistogram>,
+    /// What came last for a series, as far as it was needed to know: of histograms, and of the first `looked_at`
+    /// numbers.
+    latest: HashMap<u32, Kind>,
+    looked_at: usize,
     metadata: Vec<(String, Metadata)>,
 }
 
@@ -142,8 +147,40 @@ impl HeadAppender {
             samples: Vec::new(),
             exemplars: Vec::new(),
             histograms: Vec::new(),
+            latest: HashMap::default(),
+            looked_at: 0,
             metadata: Vec::new(),
         }
+    }
+
+    /// Notes the numbers that came since it was called last.
+    fn look_at_samples(&mut self) {
+        for (id, _) in &self.samples[self.looked_at..] {
+            self.latest.insert(*id, Kind::Float);
+        }
+        self.looked_at = self.samples.len();
+    }
+
+    /// Whether a staleness marker ends a series of native histograms, and is one of them then, as in Prometheus
+    /// (`headAppender.Append` in `tsdb/head_append.go`).
+    fn ends_histograms(&mut self, id: u32) -> bool {
+        let is_committed = self.head.ends_in_histogram(id);
+        if !is_committed && self.histograms.is_empty() {
+            return false;
+        }
+        self.look_at_samples();
+        let latest = self.latest.get(&id);
+        latest.map_or(is_committed, |kind| *kind == Kind::Histogram)
+    }
+
+    fn push_histogram(&mut self, id: u32, sample: Option<PackedSample>) {
+        self.look_at_samples();
+        self.latest.insert(id, Kind::Histogram);
+        self.histograms.push(PushedHistogram {
+            behind: self.samples.len(),
+            id,
+            sample,
+        });
     }
 }
 
@@ -189,6 +226,9 @@ impl HeadAppender {
             for pushed in &mut self.histograms {
                 pushed.id = renamed.get(&pushed.id).copied().unwrap_or(pushed.id);
             }
+            let latest = std::mem::take(&mut self.latest).into_iter();
+            let latest = latest.map(|(id, kind)| (renamed.get(&id).copied().unwrap_or(id), kind));
+            self.latest = latest.collect();
             self.known = now;
             self.recent.forget_list();
         }
@@ -210,11 +250,24 @@ impl Appender for HeadAppender {
 
     fn samples(&mut self, series: SeriesRef, samples: &[Sample]) {
         let id = self.id(series);
-        if let [sample] = samples {
-            self.samples.push((id, *sample));
-        } else {
-            let samples = samples.iter().map(|sample| (id, *sample));
-            self.samples.extend(samples);
+        let is_stale = |sample: &Sample| is_stale_marker(sample.value);
+        if !samples.iter().any(is_stale) {
+            if let [sample] = samples {
+                self.samples.push((id, *sample));
+            } else {
+                let samples = samples.iter().map(|sample| (id, *sample));
+                self.samples.extend(samples);
+            }
+            return;
+        }
+        for sample in samples {
+            if is_stale(sample) && self.ends_histograms(id) {
+                let (time, histogram) =
+                    (sample.time, PackedHistogram::of_valid(&Histogram::stale()));
+                self.push_histogram(id, Some(PackedSample { time, histogram }));
+            } else {
+                self.samples.push((id, *sample));
+            }
         }
     }
 
@@ -229,11 +282,7 @@ impl Appender for HeadAppender {
                 time: *time,
                 histogram,
             });
-            self.histograms.push(PushedHistogram {
-                behind: self.samples.len(),
-                id,
-                sample: sample.ok(),
-            });
+            self.push_histogram(id, sample.ok());
         }
     }
 

@@ -15,7 +15,7 @@ use super::{
     target::TargetWriter,
 };
 use crate::{
-    Commit, Histogram, Refusal, RowBuilder, Timestamp,
+    Commit, Histogram, Kind, Refusal, RowBuilder, Timestamp,
     codec::{PackedHistogram, PackedSample},
 };
 
@@ -222,6 +222,20 @@ impl Head {
             }
         }
         staged
+    }
+
+    /// Whether the newest committed sample of a series is a native histogram.
+    pub(super) fn ends_in_histogram(&self, id: u32) -> bool {
+        let newest = {
+            let _state = self.state();
+            self.newest(id).0
+        };
+        if let Some((time, _)) = self.histograms.newest(id) {
+            return time == newest;
+        }
+        // What is in memory is no histogram then, and mostly newer than what is sealed.
+        let sealed = self.catalog().newest_kind(id);
+        matches!(sealed, Ok(Some((time, Kind::Histogram))) if time == newest)
     }
 
     /// Makes the histograms of a commit readable.

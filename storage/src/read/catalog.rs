@@ -206,14 +206,32 @@ impl Catalog {
 
     /// Time and bits of a series' newest sample in a block.
     pub(crate) fn newest_sample(&self, id: u32) -> Result<Option<(Timestamp, u64)>, Corruption> {
+        let mut buffer = FrameBuffer::default();
+        let Some((time, sealed, page)) = self.newest_page(id, &mut buffer)? else {
+            return Ok(None);
+        };
+        Ok(Some((time, sealed.last_bits(&page, &mut buffer)?)))
+    }
+
+    /// Time and kind of a series' newest sample in a block.
+    pub(crate) fn newest_kind(&self, id: u32) -> Result<Option<(Timestamp, Kind)>, Corruption> {
+        let newest = self.newest_page(id, &mut FrameBuffer::default())?;
+        Ok(newest.map(|(time, _, page)| (time, page.kind)))
+    }
+
+    /// The page that ends with a series' newest sample in a block, and its time.
+    fn newest_page(
+        &self,
+        id: u32,
+        buffer: &mut FrameBuffer,
+    ) -> Result<Option<(Timestamp, &Sealed, PageRef)>, Corruption> {
         let Some(labels) = self.known.labels(id) else {
             return Ok(None);
         };
-        let mut newest: Option<(Timestamp, u64)> = None;
+        let mut newest: Option<(Timestamp, &Sealed, PageRef)> = None;
         let mut times = Vec::new();
-        let mut buffer = FrameBuffer::default();
         for sealed in self.blocks.iter().rev() {
-            if newest.is_some_and(|(time, _)| sealed.range().max <= time) {
+            if newest.is_some_and(|(time, ..)| sealed.range().max <= time) {
                 continue;
             }
             let index = sealed.index();
@@ -226,15 +244,15 @@ impl Catalog {
             for page in sealed.pages(ordinal)? {
                 let page = page?;
                 let (range, _) = sealed.times_range(page.times)?;
-                if newest.is_some_and(|(time, _)| range.max <= time) {
+                if newest.is_some_and(|(time, ..)| range.max <= time) {
                     continue;
                 }
                 times.clear();
-                sealed.times(page.times, &mut buffer, &mut times)?;
+                sealed.times(page.times, buffer, &mut times)?;
                 let last = page.first + page.span - 1;
                 let time = times[last as usize];
-                if newest.is_none_or(|(known, _)| time > known) {
-                    newest = Some((time, sealed.last_bits(&page, &mut buffer)?));
+                if newest.is_none_or(|(known, ..)| time > known) {
+                    newest = Some((time, sealed, page));
                 }
             }
         }

@@ -24,7 +24,12 @@ use crate::support::{
 enum Value {
     Float(u8),
     Histogram(u8),
+    /// A staleness marker that is to become a histogram.
+    Marker,
 }
+
+/// In the place of a marker.
+const MARKER: u8 = 3;
 
 impl Value {
     fn float(choice: u8) -> f64 {
@@ -35,6 +40,7 @@ impl Value {
         match self {
             Self::Float(choice) => Self::float(choice).to_bits(),
             Self::Histogram(choice) => fingerprint(&histogram(choice, time)),
+            Self::Marker => fingerprint(&Histogram::stale()),
         }
     }
 
@@ -97,6 +103,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Model {
     content: Content,
     last: BTreeMap<u8, (Timestamp, u64)>,
+    /// Whether that is a histogram, as far as the store must know.
+    ends_in_histogram: BTreeMap<u8, bool>,
     has_window: bool,
 }
 
@@ -115,6 +123,8 @@ impl Model {
             Some((last, _)) if *last > time => {}
             _ => {
                 self.last.insert(series, (time, judged));
+                let is_histogram = !matches!(value, Value::Float(_));
+                self.ends_in_histogram.insert(series, is_histogram);
             }
         }
         // Of two at one time the older commit's stays.
@@ -123,7 +133,23 @@ impl Model {
         Ok(())
     }
 
+    /// What a pushed marker becomes; `None`: its series may be forgotten by now.
+    fn marker(&self, series: u8, time: Timestamp) -> Option<Value> {
+        let Some((last, _)) = self.last.get(&series) else {
+            return Some(Value::Float(MARKER));
+        };
+        let is_histogram = *self.ends_in_histogram.get(&series)?;
+        // Series are forgotten an hour later.
+        (time - last < 3_000_000).then_some(if is_histogram {
+            Value::Marker
+        } else {
+            Value::Float(MARKER)
+        })
+    }
+
     fn put_bits(&mut self, series: u8, time: Timestamp, bits: u64) {
+        self.ends_in_histogram
+            .insert(series, bits != STALE_MARKER_BITS);
         self.last.insert(series, (time, bits));
         self.content.insert((series.to_string(), time), bits);
     }
@@ -172,6 +198,10 @@ fn append(db: &Db, all_or_nothing: bool, samples: &[(u8, Timestamp, Value)]) -> 
             Value::Histogram(choice) => {
                 appender.histograms(reference, &[(*time, histogram(*choice, *time))]);
             }
+            Value::Marker => {
+                let (time, value) = (*time, stale_marker());
+                appender.samples(reference, &[Sample { time, value }]);
+            }
         }
     }
     appender.commit(all_or_nothing).unwrap()
@@ -202,6 +232,7 @@ fn run(has_window: bool, steps: Vec<Step>) {
                         Value::Histogram(choice) => {
                             builder.histogram(column, &histogram(*choice, now));
                         }
+                        Value::Marker => unreachable!("rows have numbers and histograms"),
                     }
                     model.put(*series, now, *value).unwrap();
                 }
@@ -214,7 +245,7 @@ fn run(has_window: bool, steps: Vec<Step>) {
                     if !row.contains_key(series) {
                         let marker = match value {
                             Value::Float(_) => STALE_MARKER_BITS,
-                            Value::Histogram(_) => fingerprint(&Histogram::stale()),
+                            _ => fingerprint(&Histogram::stale()),
                         };
                         model.put_bits(*series, now, marker);
                     }
@@ -223,9 +254,20 @@ fn run(has_window: bool, steps: Vec<Step>) {
             }
             Step::Push(all_or_nothing, samples) => {
                 let mut after = model.clone();
+                let mut pushed = BTreeMap::new();
                 let mut refused = Vec::new();
                 let mut timed = Vec::new();
                 for (index, (series, by, value)) in samples.into_iter().enumerate() {
+                    let value = match (value, pushed.get(&series)) {
+                        (Value::Float(MARKER), Some(Value::Float(_))) => value,
+                        (Value::Float(MARKER), Some(_)) => Value::Marker,
+                        (Value::Float(MARKER), None) => {
+                            let marker = model.marker(series, now + by);
+                            marker.unwrap_or(Value::Float(0))
+                        }
+                        _ => value,
+                    };
+                    pushed.insert(series, value);
                     timed.push((series, now + by, value));
                     if let Err(refusal) = after.put(series, now + by, value) {
                         refused.push((index as u32, refusal));
@@ -260,6 +302,7 @@ fn run(has_window: bool, steps: Vec<Step>) {
                     .content
                     .retain(|(other, time), _| *other != name || !range.contains(*time));
                 // What was deleted may be forgotten; nothing is held against it.
+                model.ends_in_histogram.remove(&series);
                 now += 100_000;
             }
             Step::Clean => db.clean_tombstones().unwrap(),
@@ -584,4 +627,74 @@ fn damage_never_becomes_a_histogram() {
             Err(error) => assert!(error.to_string().contains("damaged"), "{what}: {error}"),
         }
     });
+}
+
+/// The answers are those of Prometheus 3.5.3, by remote write and remote read.
+#[test]
+fn a_marker_behind_a_histogram_is_a_histogram() {
+    let world = World::new(false);
+    let db = world.open();
+    let push = |db: &Db, samples: &[(u8, Timestamp, Value)]| append(db, false, samples).refused;
+    let (one, marker) = (Value::Float(0), Value::Float(MARKER));
+    // In a commit of its own, once more, and behind a number; the histogram with integers, or with floats.
+    for (series, choice) in [(0, 0), (1, 4)] {
+        for (time, value) in [
+            (100_000, Value::Histogram(choice)),
+            (101_000, marker),
+            (102_000, marker),
+            (103_000, one),
+            (104_000, marker),
+        ] {
+            assert_eq!(push(&db, &[(series, time, value)]), []);
+        }
+    }
+    // In the commit of the histogram.
+    let together = [
+        (2, 100_000, Value::Histogram(0)),
+        (2, 101_000, marker),
+        (3, 100_000, Value::Histogram(0)),
+        (3, 101_000, one),
+        (3, 102_000, marker),
+    ];
+    assert_eq!(push(&db, &together), []);
+    // From the log, and from a block.
+    assert_eq!(push(&db, &[(4, 100_000, Value::Histogram(0))]), []);
+    drop(db);
+    let db = world.open();
+    assert_eq!(push(&db, &[(4, 101_000, marker)]), []);
+    assert_eq!(push(&db, &[(5, 100_000, Value::Histogram(0))]), []);
+    db.snapshot(false).unwrap();
+    drop(db);
+    let db = world.open();
+    assert_eq!(push(&db, &[(5, 101_000, marker)]), []);
+    // Refused as a histogram would be.
+    assert_eq!(push(&db, &[(6, 105_000, Value::Histogram(0))]), []);
+    let late = [(6, 101_000, marker), (6, 105_000, marker)];
+    assert_eq!(
+        push(&db, &late),
+        [(0, Refusal::OutOfOrder), (1, Refusal::Duplicate)]
+    );
+    let mut expected = Content::new();
+    let mut expect = |series: u8, time: Timestamp, value: Value| {
+        expected.insert((series.to_string(), time), value.bits(time));
+    };
+    for (series, choice) in [(0, 0), (1, 4)] {
+        expect(series, 100_000, Value::Histogram(choice));
+        expect(series, 101_000, Value::Marker);
+        expect(series, 102_000, Value::Marker);
+        expect(series, 103_000, one);
+        expect(series, 104_000, marker);
+    }
+    expect(3, 101_000, one);
+    expect(3, 102_000, marker);
+    for series in [2, 3, 4, 5] {
+        expect(series, 100_000, Value::Histogram(0));
+    }
+    for series in [2, 4, 5] {
+        expect(series, 101_000, Value::Marker);
+    }
+    expect(6, 105_000, Value::Histogram(0));
+    assert_eq!(content(&db), expected);
+    drop(db);
+    assert_eq!(content(&world.open()), expected);
 }
