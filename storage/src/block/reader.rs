@@ -78,6 +78,10 @@ impl Block {
                 })
             })
             .map_err(|error| (error, index_at))?;
+        if let Some(at) = index.repeated_id() {
+            let expected = "an id of its own for each series";
+            return Err((CodecError { expected }, at as u64));
+        }
         Ok(Self {
             path: path.to_owned(),
             map,

@@ -8,6 +8,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::directory::PageSummary;
+use super::layout::Footer;
 use super::*;
 use crate::{
     Counts, Fs, Histogram, HistogramColumns, HistogramCounts, HistogramLayout, Labels, MemoryFs,
@@ -510,6 +511,43 @@ fn correct_checksums(file: &mut [u8]) {
         put(file, at + 4, start..start.saturating_add(bytes));
     }
     put(file, len - 12, table..len - 12);
+}
+
+#[test]
+fn a_block_with_one_id_for_two_series_is_refused() {
+    // The ids, and which of them is made equal to the one before it.
+    for (ids, repeated) in [
+        (vec![3, 9, 4, 5], 2),
+        // Far apart.
+        (vec![1, 2, 4_000_000_000], 1),
+    ] {
+        let fs = memory();
+        let name = name(1, 1);
+        let mut writer = BlockWriter::create(&fs, Path::new(FOLDER), name, 0).unwrap();
+        let times = writer.times(&[7]).unwrap();
+        for id in &ids {
+            writer.page(*id, times, Positions::From(0), &[1.0]).unwrap();
+        }
+        let mut series = IndexBuilder::new(true);
+        for (id, number) in ids.iter().zip(0..) {
+            series.add(*id, &labels(number));
+        }
+        let written = writer.finish(series).unwrap();
+        let mut file = fs.read(&written.path).unwrap();
+        assert!(Block::open(&fs, &written.path, written.bytes).is_ok());
+        let section = Footer::read(&file).unwrap().section(SectionKind::Ids);
+        let at = section.start + repeated * 4;
+        file.copy_within(at - 4..at, at);
+        correct_checksums(&mut file);
+        fs.remove_file(&written.path).unwrap();
+        fs.create(&written.path).unwrap().append(&file).unwrap();
+        let Err(OpenError::Corruption(damage)) = Block::open(&fs, &written.path, written.bytes)
+        else {
+            panic!("it was opened");
+        };
+        assert_eq!((&damage.file, damage.offset), (&written.path, at as u64));
+        assert_eq!(damage.expected, "an id of its own for each series");
+    }
 }
 
 /// Reads everything, whatever it says.

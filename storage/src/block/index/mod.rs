@@ -135,6 +135,29 @@ impl BlockIndex {
         u32::from_le_bytes(*id.expect("the ordinal of a series"))
     }
 
+    /// Where in the file an id is that an earlier series has too. Readers join by ids and merges by labels, so
+    /// that they would disagree. Takes up to 16 bytes an id for a moment.
+    pub(super) fn repeated_id(&self) -> Option<usize> {
+        let ids = || self.ids().iter().map(|id| u32::from_le_bytes(*id));
+        let (min, max) = (ids().min()?, ids().max()?);
+        let span = (max - min) as usize;
+        let repeated = if span / 128 <= self.ids().len() {
+            let mut taken = vec![0_u64; span / 64 + 1];
+            ids().position(|id| {
+                let (word, bit) = ((id - min) as usize / 64, 1 << ((id - min) % 64));
+                let was = taken[word];
+                taken[word] |= bit;
+                was & bit != 0
+            })?
+        } else {
+            let mut sorted: Vec<(u32, usize)> = ids().zip(0..).collect();
+            sorted.sort_unstable();
+            let repeated = sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0);
+            repeated.map(|pair| pair[1].1).min()?
+        };
+        Some(self.ids.start + repeated * 4)
+    }
+
     /// The ordinal of the series with these labels.
     ///
     /// # Errors
