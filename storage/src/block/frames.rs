@@ -393,6 +393,13 @@ impl Frames {
         self.entry(file, number).map_or(0, |frame| frame.offset)
     }
 
+    /// Checks every frame once more before the next of its items.
+    pub(super) fn forget_checks(&self) {
+        for word in &self.checked {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Every frame matches its checksum.
     pub(super) fn check(&self, file: &[u8]) -> Result<(), Damage> {
         (0..self.len()).try_for_each(|number| self.stored(file, number).map(drop))

@@ -93,6 +93,20 @@ impl Block {
         })
     }
 
+    /// The same file, checked anew: header, tail and sections now, frames when they are read from it. Whoever
+    /// passes on what it reads, or removes the file, must not go by what was found long ago.
+    ///
+    /// # Errors
+    /// [`Corruption`].
+    pub(crate) fn checked_anew(&self) -> Result<Self, Corruption> {
+        Self::read(&self.path, Arc::clone(&self.map)).map_err(|damage| self.damaged(damage))
+    }
+
+    /// From now on a frame's checksum is looked at again before something is read from it.
+    pub(crate) fn forget_checks(&self) {
+        self.frames.forget_checks();
+    }
+
     /// What it holds.
     pub(crate) const fn name(&self) -> BlockName {
         self.name
@@ -124,7 +138,6 @@ impl Block {
     }
 
     /// How many samples it has.
-    #[cfg(test)]
     pub(crate) const fn samples(&self) -> u64 {
         self.footer.samples
     }
@@ -404,6 +417,12 @@ impl Block {
         checked.map_err(|damage| self.damaged(damage))
     }
 
+    /// Damage: the directory has not as many samples as the tail says.
+    pub(crate) fn samples_damaged(&self) -> Corruption {
+        let expected = "a directory with as many samples as the footer says";
+        self.section_damaged(SectionKind::Directory, CodecError { expected })
+    }
+
     /// Checks every frame, and that every page, time column and pattern decodes.
     ///
     /// # Errors
@@ -438,13 +457,7 @@ impl Block {
         if samples == self.footer.samples {
             return Ok(());
         }
-        Err(CodecError {
-            expected: "a directory with as many samples as the footer says",
-        }
-        .at(
-            &self.path,
-            self.footer.section(SectionKind::Directory).start as u64,
-        ))
+        Err(self.samples_damaged())
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
 /// What only one compaction at a time looks at.
 #[derive(Debug, Default)]
 pub(super) struct Compacting {
-    /// Blocks that turned out damaged: they are served as far as they go, and not merged.
+    /// Blocks that turned out damaged in a frame: they are served as far as they go, and not merged.
     damaged: Vec<BlockName>,
 }
 
@@ -115,15 +115,26 @@ impl Db {
             counters.compactions_failed.fetch_add(1, Ordering::Relaxed);
             if let OperationError::Corruption(at) = problem {
                 let damaged = inputs.iter().filter(|input| input.path() == at.file);
-                let before = compacting.damaged.len();
-                compacting.damaged.extend(damaged.map(|input| input.name()));
-                let found = compacting.damaged.len() - before;
-                counters
-                    .blocks_damaged
-                    .fetch_add(found as u64, Ordering::Relaxed);
+                for input in damaged {
+                    counters.blocks_damaged.fetch_add(1, Ordering::Relaxed);
+                    compacting.damaged.push(input.name());
+                    self.set_aside(input);
+                }
             }
         }
         outcome
+    }
+
+    /// Sees to it that nobody is served what is damaged in a block: one whose index or directory is damaged is
+    /// served no more, as it would not be when the store is opened; of another what is whole is.
+    fn set_aside(&self, damaged: &Sealed) {
+        if damaged.checked_anew().is_ok() {
+            damaged.forget_checks();
+            return;
+        }
+        let mut maintenance = self.maintenance();
+        self.head.replace_blocks(&[damaged.name()], Vec::new());
+        maintenance.deletions.blocks_changed();
     }
 
     fn try_rewrite(
@@ -142,10 +153,14 @@ impl Db {
             last: last.name().last,
             generation: next_generation(fs, folder, first.name().first, last.name().last)?,
         };
+        // Whatever was found good when it was opened or read: what is damaged by now is not passed on.
+        let checked = inputs.iter().map(|input| input.checked_anew());
+        let checked: Vec<Block> = checked.collect::<Result<_, _>>()?;
         let sources: Vec<MergeInput<'_>> = inputs
             .iter()
-            .map(|input| MergeInput {
-                block: &input.block,
+            .zip(&checked)
+            .map(|(input, block)| MergeInput {
+                block,
                 deleted: input
                     .deleted
                     .iter()

@@ -144,9 +144,10 @@ impl Db {
             counters.size_retentions.fetch_add(1, Ordering::Relaxed);
         }
         maintenance.deletions.blocks_changed();
-        let (whole, damaged): (Vec<Sealed>, Vec<Sealed>) = removed
-            .into_iter()
-            .partition(|block| block.check_frames().is_ok());
+        let (whole, damaged): (Vec<Sealed>, Vec<Sealed>) = removed.into_iter().partition(|block| {
+            let checked = block.checked_anew();
+            checked.and_then(|block| block.check_frames()).is_ok()
+        });
         let found = damaged.len() as u64;
         counters.blocks_damaged.fetch_add(found, Ordering::Relaxed);
         let files = whole.iter().map(|block| Superseded {

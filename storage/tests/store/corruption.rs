@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -9,7 +10,8 @@ use std::{
 
 use narthex_storage::{
     AppendError, Appendable, Budget, Clock, Corruption, Db, DbOptions, Fs, Labels, OpenError,
-    OpenReport, Queryable, ReadError, RealFs, RowBuilder, Select, TargetKey, TimeRange, Wants,
+    OpenReport, OperationError, Queryable, ReadError, RealFs, RowBuilder, Select, TargetKey,
+    TimeRange, Wants,
 };
 
 use crate::support::{
@@ -154,6 +156,58 @@ fn a_damaged_sealed_file_is_reported_and_the_others_are_served() {
         assert_eq!(std::fs::read(first).unwrap(), bytes, "{what}: not touched");
     }
     std::fs::write(first, &whole).unwrap();
+    assert_eq!(after(folder.path()).1, all);
+}
+
+/// Bytes that rot long after they were read, and found good.
+#[test]
+fn what_is_damaged_since_it_was_read_is_not_merged_and_not_served() {
+    let folder = filled();
+    let blocks = files(folder.path(), "blocks");
+    let second = &blocks[1];
+    let away = folder.path().join("away");
+    std::fs::rename(second, &away).unwrap();
+    let (_, others) = after(folder.path());
+    std::fs::rename(&away, second).unwrap();
+    let all: Vec<i64> = (0..ROWS).collect();
+    let whole = std::fs::read(second).unwrap();
+    let put = |at: usize, byte: u8| {
+        let file = std::fs::File::options().write(true).open(second).unwrap();
+        file.write_all_at(&[byte], at as u64).unwrap();
+    };
+    let (mut in_frames, mut elsewhere) = (0, 0);
+    for at in (0..whole.len()).step_by(7) {
+        let (db, _) = open(folder.path());
+        assert_eq!(rows(&db).unwrap(), all);
+        put(at, whole[at] ^ 0x04);
+        let Err(OperationError::Corruption(found)) = db.compact() else {
+            panic!("byte {at} was merged");
+        };
+        assert_eq!(&found.file, second, "byte {at}");
+        assert_eq!(db.stats().blocks_damaged, 1, "byte {at}");
+        assert_eq!(files(folder.path(), "blocks"), blocks, "byte {at}");
+        match rows(&db) {
+            Err(ReadError::Corruption(found)) => {
+                assert_eq!(&found.file, second, "byte {at}");
+                in_frames += 1;
+            }
+            served => {
+                assert_eq!(served.unwrap(), others, "byte {at}");
+                elsewhere += 1;
+            }
+        }
+        put(at, whole[at]);
+    }
+    assert!(in_frames > 5 && elsewhere > 5, "{in_frames} {elsewhere}");
+    // The others are merged.
+    let (db, _) = open(folder.path());
+    assert_eq!(rows(&db).unwrap(), all);
+    put(70, whole[70] ^ 0x04);
+    assert!(db.compact().is_err());
+    while db.compact().unwrap() {}
+    assert!(files(folder.path(), "blocks").len() > blocks.len());
+    drop(db);
+    put(70, whole[70]);
     assert_eq!(after(folder.path()).1, all);
 }
 

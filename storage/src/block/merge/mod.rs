@@ -9,7 +9,8 @@
 //! **What it is not.** It chooses no inputs and puts nothing in force.
 //!
 //! **What always holds.** Every sample of the inputs that is not deleted is in the output, bit for
-//! bit; of samples of a series at one time that of the oldest input is. Memory: the samples of one
+//! bit; of samples of a series at one time that of the oldest input is. An input that is damaged, or has not as
+//! many samples as it says, ends the merge before the output has its name. Memory: the samples of one
 //! series, the encoded pages of a family (8 MiB at most), the directory that is being written, some 20
 //! bytes a time column and the label texts.
 #![deny(clippy::indexing_slicing)]
@@ -83,6 +84,7 @@ pub(crate) fn merge(
     let mut turns = Turns::new(go_on);
     let mut merger = Merger {
         inputs,
+        found: vec![0; inputs.len()],
         buffers: inputs.iter().map(|_| FrameBuffer::default()).collect(),
         axes: Axes::build(inputs, &mut turns)?,
         output: Output::new(writer, turns),
@@ -125,6 +127,11 @@ pub(crate) fn merge(
             group.push(member);
         } else if let Some(written) = merger.samples(&sources)? {
             merger.name(written, &labels)?;
+        }
+    }
+    for (input, found) in inputs.iter().zip(&merger.found) {
+        if input.block.samples() != *found {
+            return Err(input.block.samples_damaged().into());
         }
     }
     Ok(merger.output.writer.finish(merger.index)?)
@@ -211,6 +218,8 @@ struct Source {
 
 struct Merger<'a> {
     inputs: &'a [MergeInput<'a>],
+    /// Samples of each input in its directory so far, deleted ones too.
+    found: Vec<u64>,
     buffers: Vec<FrameBuffer>,
     axes: Axes,
     output: Output<'a>,
@@ -317,6 +326,9 @@ impl Merger<'_> {
         for page in source.block.pages(ordinal)? {
             let page = page?;
             self.output.turns.entry()?;
+            if let Some(found) = self.found.get_mut(input) {
+                *found = found.saturating_add(u64::from(page.len));
+            }
             let (range, _) = source.block.times_range(page.times)?;
             let of_page = deleted.iter().filter(|deleted| deleted.overlaps(&range));
             let deleted: Vec<TimeRange> = of_page.copied().collect();

@@ -203,6 +203,41 @@ fn labels_with_two_ids_are_one_series_of_the_newer() {
 }
 
 #[test]
+fn samples_that_the_tail_does_not_count_are_damage() {
+    let fs = memory();
+    let input = block(&fs, 1, 0, &[(1, &[10, 20], &[0, 1], &[1.0, 2.0])]);
+    let path = input.path().to_owned();
+    let mut file = fs.read(&path).unwrap();
+    let len = file.len();
+    // The number of samples, and the checksum of the section table and what of the tail is before it.
+    file[len - 48] = 3;
+    let sections = u32::from_le_bytes(file[len - 16..len - 12].try_into().unwrap()) as usize;
+    let crc = crc32c::crc32c(&file[len - 64 - sections * 24..len - 12]);
+    file[len - 12..len - 8].copy_from_slice(&crc.to_le_bytes());
+    fs.remove_file(&path).unwrap();
+    fs.create(&path).unwrap().append(&file).unwrap();
+    let input = Block::open(&fs, &path, len as u64).unwrap();
+    let inputs = [MergeInput {
+        block: &input,
+        deleted: Vec::new(),
+    }];
+    let name = BlockName {
+        generation: 1,
+        ..name(1, 1)
+    };
+    let outcome = merge(&fs, Path::new(FOLDER), name, 1, &inputs, &mut || true);
+    let Err(MergeError::Corruption(at)) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(at.file, path);
+    assert_eq!(
+        at.expected,
+        "a directory with as many samples as the footer says"
+    );
+    assert_eq!(fs.list(Path::new(FOLDER)).unwrap().len(), 1);
+}
+
+#[test]
 fn a_merge_asks_often_and_one_that_is_stopped_leaves_nothing() {
     let fs = memory();
     // One family of 50 buckets and one series more, over 20 full pages; nothing is constant.
