@@ -316,23 +316,32 @@ impl<'a> StoreScan<'a> {
         }
     }
 
-    /// Adds histograms without a row.
-    fn add_histograms(&mut self, histograms: &[HistogramSample]) -> Result<(), ReadError> {
+    /// Adds numbers and histograms without a row.
+    fn add_mixed(
+        &mut self,
+        solo: &[Arc<[SoloSample]>],
+        histograms: &[Arc<[HistogramSample]>],
+    ) -> Result<(), ReadError> {
         let range = self.columns.range();
         let memory = &self.selection.memory;
-        let seen = histograms
-            .iter()
-            .filter(|HistogramSample { commit, sample }| {
-                memory.sees(*commit) && range.contains(sample.time)
-            });
-        let mut samples: Vec<(Timestamp, MixedValue)> = seen
-            .map(|HistogramSample { sample, .. }| {
-                (sample.time, MixedValue::Histogram(sample.histogram.clone()))
-            })
+        let solo = solo.iter().flat_map(|solo| solo.iter());
+        let numbers = solo.map(|sample| {
+            let value = MixedValue::Float(sample.value);
+            (sample.commit, (sample.time, value))
+        });
+        let histograms = histograms.iter().flat_map(|histograms| histograms.iter());
+        let histograms = histograms.map(|HistogramSample { commit, sample }| {
+            let value = MixedValue::Histogram(sample.histogram.clone());
+            (*commit, (sample.time, value))
+        });
+        let mut seen: Vec<_> = numbers
+            .chain(histograms)
+            .filter(|(commit, (time, _))| memory.sees(*commit) && range.contains(*time))
             .collect();
         // Of equal times the one of the oldest commit comes first, and stays.
-        samples.sort_by_key(|(time, _)| *time);
-        samples.dedup_by_key(|(time, _)| *time);
+        seen.sort_by_key(|(commit, (time, _))| (*time, *commit));
+        seen.dedup_by_key(|(_, (time, _))| *time);
+        let samples: Vec<_> = seen.into_iter().map(|(_, sample)| sample).collect();
         self.push_mixed(&samples)
     }
 
@@ -572,11 +581,14 @@ impl Scan for StoreScan<'_> {
         for place in selection.rows.of(series) {
             self.add_rows(*place)?;
         }
-        for solo in selection.solo.of(series) {
-            self.add_solo(solo);
-        }
-        for histograms in selection.histograms.of(series) {
-            self.add_histograms(histograms)?;
+        let solo = selection.solo.of(series);
+        let histograms = selection.histograms.of(series);
+        if histograms.is_empty() {
+            for solo in solo {
+                self.add_solo(solo);
+            }
+        } else {
+            self.add_mixed(solo, histograms)?;
         }
         self.arrange()?;
         let len = self.pieces.iter().map(|piece| piece.len).sum();

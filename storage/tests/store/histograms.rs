@@ -362,6 +362,40 @@ fn histograms_that_are_read_count_against_the_budget() {
     seek(1 << 20).unwrap();
 }
 
+#[test]
+fn of_numbers_and_histograms_at_one_time_the_first_is_served() {
+    use Value::{Float, Histogram};
+    let world = World::new(true);
+    let mut db = world.open();
+    let t = 100_000_000;
+    let mut model = Model {
+        has_window: true,
+        ..Model::default()
+    };
+    let commits = [
+        (t, Histogram(0)),
+        (t + 2, Float(0)),
+        (t, Float(2)),
+        (t + 1, Histogram(2)),
+        (t + 1, Float(1)),
+        (t + 2, Histogram(0)),
+        (t + 3, Histogram(0)),
+        (t - 1, Float(1)),
+        (t - 1, Histogram(0)),
+    ];
+    for (time, value) in commits {
+        let accepted = append(&db, true, &[(1, time, value)]).refused.is_empty();
+        assert_eq!(model.put(1, time, value).is_ok(), accepted, "{time}");
+        assert_eq!(content(&db), model.content, "in memory");
+    }
+    // What is in memory becomes a block.
+    db.delete_series(&[], TimeRange::ALL).unwrap();
+    assert_eq!(content(&db), model.content, "in a block");
+    drop(db);
+    db = world.open();
+    assert_eq!(content(&db), model.content, "opened again");
+}
+
 /// As Prometheus 3.5.3 answers to remote writes of the same samples.
 #[test]
 fn histograms_and_numbers_of_a_series_are_judged_together() {

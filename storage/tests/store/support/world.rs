@@ -518,12 +518,16 @@ impl World {
         let mut expected = Commit::default();
         let mut appender = self.db().appender();
         let mut index = 0;
+        // Those that this commit brings where there was nothing.
+        let mut new_histograms = BTreeSet::new();
         for (series, by, choice) in samples {
             let (time, bits) = (now + by, bits(*choice));
             if after.is_in_doubt(*series, time) {
                 continue;
             }
             let reference = appender.series(&labels(*series)).unwrap();
+            let is_histogram = histogram_of(*choice).is_some();
+            let is_first = !after.content.contains_key(&key(*series, time));
             if let Some(histogram) = histogram_of(*choice) {
                 appender.histograms(reference, &[(time, histogram)]);
             } else {
@@ -531,7 +535,15 @@ impl World {
                 appender.samples(reference, &[Sample { time, value }]);
             }
             match after.put(bounds, *series, time, bits) {
-                Ok(()) => expected.accepted += 1,
+                Ok(()) => {
+                    expected.accepted += 1;
+                    // The numbers of a commit come before its histograms.
+                    if is_histogram && is_first {
+                        new_histograms.insert(key(*series, time));
+                    } else if !is_histogram && new_histograms.remove(&key(*series, time)) {
+                        after.content.insert(key(*series, time), bits);
+                    }
+                }
                 Err(refusal) => expected.refused.push((index, refusal)),
             }
             index += 1;
