@@ -8,6 +8,7 @@ mod corruption;
 mod crash;
 mod damaged;
 mod faults;
+mod groups;
 mod histograms;
 mod lifecycle;
 mod metadata;

@@ -372,6 +372,9 @@ pub(crate) struct World {
     appenders: [Option<Box<dyn TargetAppender>>; TARGETS],
     row: RowBuilder,
     held: Vec<(Box<dyn Querier>, Content)>,
+    /// Series that had a native histogram at some time: a marker pushed behind one becomes a histogram, which has
+    /// a test of its own (`histograms.rs`).
+    had_histograms: BTreeSet<u8>,
 }
 
 impl World {
@@ -396,6 +399,7 @@ impl World {
             appenders: [None, None],
             row: RowBuilder::default(),
             held: Vec::new(),
+            had_histograms: BTreeSet::new(),
         }
     }
 
@@ -522,13 +526,17 @@ impl World {
         let mut new_histograms = BTreeSet::new();
         for (series, by, choice) in samples {
             let (time, bits) = (now + by, bits(*choice));
-            if after.is_in_doubt(*series, time) {
+            let is_marker = bits == STALE_MARKER_BITS;
+            if after.is_in_doubt(*series, time)
+                || (is_marker && self.had_histograms.contains(series))
+            {
                 continue;
             }
             let reference = appender.series(&labels(*series)).unwrap();
             let is_histogram = histogram_of(*choice).is_some();
             let is_first = !after.content.contains_key(&key(*series, time));
             if let Some(histogram) = histogram_of(*choice) {
+                self.had_histograms.insert(*series);
                 appender.histograms(reference, &[(time, histogram)]);
             } else {
                 let value = f64::from_bits(bits);
@@ -597,6 +605,9 @@ impl World {
                 continue;
             }
             let histogram = histogram_of(*choice);
+            if histogram.is_some() {
+                self.had_histograms.insert(*series);
+            }
             let is_other_kind = match histogram {
                 Some(_) => floats.contains_key(series),
                 None => others.contains(series),
