@@ -318,7 +318,7 @@ impl Appender for HeadAppender {
 impl Head {
     /// The number of the newest visible commit.
     pub(crate) fn visible(&self) -> u64 {
-        self.visible.load(Ordering::Acquire)
+        self.visible.newest()
     }
 
     fn has_series(&self, labels: &Labels) -> bool {

@@ -154,7 +154,7 @@ impl Head {
                 }
             }
         }
-        self.visible.store(state.sequence, Ordering::Release);
+        self.visible.show(state.sequence);
         if records.capacity() <= RECORDS_ROOM_MAX {
             state.records = records;
         }

@@ -15,6 +15,7 @@ mod groups;
 mod histograms;
 mod judge;
 mod pages;
+mod published;
 mod pushes;
 mod recent;
 mod registry;
@@ -25,6 +26,7 @@ mod seal;
 mod series;
 mod side;
 mod states;
+mod sync;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -51,6 +53,7 @@ pub(crate) use series::{SoloSample, Sources};
 pub(crate) use target::Target;
 
 use histograms::Histograms;
+use published::Visible;
 use recent::Recent;
 use roaring::RoaringBitmap;
 use states::States;
@@ -74,7 +77,7 @@ pub(crate) struct Head {
     queue: Mutex<commit::Queue>,
     wake: Condvar,
     /// The newest commit that readers may see.
-    visible: AtomicU64,
+    visible: Visible,
     /// Live queriers by serial number.
     queriers: Mutex<Queriers>,
     /// The store's newest and oldest sample; `MIN` and `MAX` when there is none.
@@ -213,7 +216,7 @@ impl Head {
             }),
             queue: Mutex::default(),
             wake: Condvar::new(),
-            visible: AtomicU64::new(parts.sequence),
+            visible: Visible::new(parts.sequence),
             queriers: Mutex::default(),
             newest: AtomicI64::new(parts.newest),
             oldest: AtomicI64::new(parts.oldest),

@@ -2,7 +2,7 @@
 //!
 //! A row stores only the values that differ from the last one stored for their column in the same
 //! block, so every column's first value in a block is stored. A block is append-only with one writer
-//! (under the commit lock) and any number of readers, who see `len` rows and skip those whose commit
+//! (under the commit lock) and any number of readers, who see so many rows as there are and skip those whose commit
 //! is later than their snapshot. In one block a series has one column, and a column one series.
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use super::bits;
+use super::{bits, published::Slots};
 use crate::Timestamp;
 
 /// The series of each column: copied before it grows while a reader or a seal has it.
@@ -21,8 +21,6 @@ pub(super) type SharedColumns = Arc<Vec<u32>>;
 
 /// A block is full at so many rows …
 pub(crate) const ROWS_MAX: usize = 120;
-/// Room is made for so many rows at once: a block of few columns, or of few rows, is small.
-const ROWS_CHUNK: usize = 8;
 /// … or at so many bytes a column …
 const BYTES_PER_COLUMN_MAX: usize = 160;
 /// … but not before so many rows.
@@ -159,16 +157,12 @@ impl Row {
     }
 }
 
-/// The rows, each written once.
-type Slots = Box<[OnceLock<Box<[OnceLock<Row>; ROWS_CHUNK]>>]>;
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct RowBlock {
     /// Unique within the process.
     pub(crate) id: u64,
-    slots: Slots,
-    len: AtomicU32,
+    rows: Slots<Row>,
     bytes: AtomicU32,
     /// The series of each column; a column changes its series only between blocks. Shared with the
     /// writer and with other blocks until one of them changes it.
@@ -183,10 +177,7 @@ impl RowBlock {
     pub(crate) fn new(id: u64, columns: SharedColumns) -> Self {
         Self {
             id,
-            slots: (0..ROWS_MAX / ROWS_CHUNK)
-                .map(|_| OnceLock::new())
-                .collect(),
-            len: AtomicU32::new(0),
+            rows: Slots::new(ROWS_MAX),
             bytes: AtomicU32::new(0),
             columns: RwLock::new(columns),
             closed: AtomicBool::new(false),
@@ -195,17 +186,12 @@ impl RowBlock {
     }
 
     pub(crate) fn push(&self, row: Row) {
-        let len = self.len.load(Ordering::Relaxed);
         self.bytes.fetch_add(row.bytes() as u32, Ordering::Relaxed);
-        let chunk = self.slots[len as usize / ROWS_CHUNK].get_or_init(Box::default);
-        chunk[len as usize % ROWS_CHUNK]
-            .set(row)
-            .expect("one writer, and each slot is written once");
-        self.len.store(len + 1, Ordering::Release);
+        self.rows.push(row);
     }
 
     pub(crate) fn rows(&self) -> impl DoubleEndedIterator<Item = &Row> + Clone {
-        self.rows_in(0..self.len.load(Ordering::Acquire) as usize)
+        self.rows_in(0..self.rows.len())
     }
 
     /// Some of the rows that were there when they were counted.
@@ -213,19 +199,19 @@ impl RowBlock {
         &self,
         rows: Range<usize>,
     ) -> impl DoubleEndedIterator<Item = &Row> + Clone {
-        rows.map(|row| self.row(row).expect("rows below len are written"))
-    }
-
-    fn row(&self, row: usize) -> Option<&Row> {
-        self.slots[row / ROWS_CHUNK].get()?[row % ROWS_CHUNK].get()
+        rows.map(|row| {
+            self.rows
+                .get(row)
+                .expect("rows below the length are written")
+        })
     }
 
     pub(crate) fn first(&self) -> Option<&Row> {
-        self.row(0)
+        self.rows.get(0)
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        let len = self.len.load(Ordering::Relaxed) as usize;
+        let len = self.rows.len();
         let columns = self.read_columns().len().max(1);
         len == ROWS_MAX
             || (len >= ROWS_MIN
