@@ -301,7 +301,6 @@ impl Db {
         let known = Known::new(found.blocks.last().map(Arc::clone));
         let mut replay = Replay::new(known.clone());
         replay.is_sealed(sealed);
-        replay.part_at(deletions.commits());
         replay.begin_ids_at(found.free_id());
         for block in &found.blocks {
             replay.saw_range(block.range());

@@ -36,8 +36,6 @@ pub(crate) struct Replay {
     groups: HashMap<u32, u32>,
     /// Everything up to this commit is in a file.
     sealed: u64,
-    /// Commits after which something ends, the next one last; see [`Replay::part_at`].
-    parted_at: Vec<u64>,
     /// What a row brings to its block.
     to_block: Vec<(u32, u64)>,
     /// Samples without a row, under the numbers that their series have here.
@@ -173,7 +171,6 @@ impl Replay {
             targets: HashMap::default(),
             groups: HashMap::default(),
             sealed: 0,
-            parted_at: Vec::new(),
             to_block: Vec::new(),
             solo: Vec::new(),
         }
@@ -216,23 +213,6 @@ impl Replay {
     pub(crate) fn is_sealed(&mut self, commit: u64) {
         self.sealed = commit;
         self.parts.sequence = self.parts.sequence.max(commit);
-    }
-
-    /// Says that no block of rows is to hold a commit up to one of these and another after it.
-    pub(crate) fn part_at(&mut self, mut commits: Vec<u64>) {
-        commits.sort_unstable_by(|a, b| b.cmp(a));
-        self.parted_at = commits;
-    }
-
-    /// Ends the blocks of rows before a commit that is to be parted from them.
-    fn part_before(&mut self, commit: u64) {
-        let mut is_parted = false;
-        while self.parted_at.pop_if(|last| *last < commit).is_some() {
-            is_parted = true;
-        }
-        if is_parted {
-            self.parts.targets.iter_mut().for_each(TargetWriter::roll);
-        }
     }
 
     /// Says that there are sealed samples in this time.
@@ -278,10 +258,7 @@ impl Replay {
                 }
                 Ok(())
             }
-            Record::Row(row) => {
-                self.part_before(row.commit);
-                self.row(&row, None)
-            }
+            Record::Row(row) => self.row(&row, None),
             Record::Push {
                 commit,
                 rows,
@@ -303,9 +280,6 @@ impl Replay {
         samples: &[(u32, Sample)],
         histograms: &[(u32, PackedSample)],
     ) -> Result<(), &'static str> {
-        if commit > self.sealed {
-            self.part_before(commit);
-        }
         let mut result = Ok(());
         for row in rows {
             let row = row.record(commit);

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Head, State, pages::Pages, target::Target};
+use super::{Head, RowBlock, State, pages::Pages, target::Target};
 use crate::{
     Fs, OpenError, Timestamp,
     block::{Block, BlockName, BlockWriter, IndexBuilder},
@@ -73,7 +73,8 @@ impl Head {
         sealed.map(|()| true)
     }
 
-    /// The same for the commits up to `cut` alone, of what a replay left that was parted there.
+    /// The same for the commits up to `cut` alone, of what a replay left. A segment of the log must have ended
+    /// there, as it does at each seal: every target begins anew in the next, so no block of rows goes across.
     pub(crate) fn seal_replayed(
         &self,
         fs: &dyn Fs,
@@ -202,6 +203,8 @@ impl Head {
                 .iter()
                 .map(Arc::clone)
                 .partition(|block| block.first().is_some_and(|row| row.commit <= sealed));
+            let is_sealed = |block: &Arc<RowBlock>| block.rows().all(|row| row.commit <= sealed);
+            debug_assert!(old.iter().all(is_sealed), "a block goes across a seal");
             if !old.is_empty() {
                 target.set_blocks(kept.into());
                 let bytes: u64 = old.iter().map(|block| block.bytes()).sum();
