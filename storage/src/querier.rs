@@ -24,7 +24,7 @@ use crate::{
     Corruption, HistogramColumns, Kind, Labels, Matcher, PageStats, ReadError, TimeRange,
     Timestamp,
     block::{Block, PageRef},
-    codec::{PackedHistogram, PageBytes},
+    codec::{PackedHistogram, PageBytes, fill},
 };
 
 /// Something that can be read at a snapshot.
@@ -201,7 +201,7 @@ impl Body<'_> {
     pub(crate) fn decode(&self, out: &mut [f64]) -> Result<(), Corruption> {
         match self {
             Self::Floats(values) => out.copy_from_slice(&values[..out.len()]),
-            Self::Constant(value) => out.fill(*value),
+            Self::Constant(value) => fill(out, *value),
             Self::Page {
                 bytes,
                 skip,

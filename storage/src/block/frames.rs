@@ -199,8 +199,8 @@ impl FramesWriter {
             self.compressed
                 .reserve(zstd::zstd_safe::compress_bound(raw.len()));
             let done = compressor.compress_to_buffer(raw, &mut self.compressed);
-            // It has to save three tenths to be worth the time of every reader.
-            is_compressed = done.is_ok() && self.compressed.len() * 10 <= raw.len() * 7;
+            // It has to save four tenths to be worth the time of every reader.
+            is_compressed = done.is_ok() && self.compressed.len() * 10 <= raw.len() * 6;
         }
         let stored = if is_compressed { &self.compressed } else { raw };
         let flag = if is_compressed { COMPRESSED } else { 0 };

@@ -27,7 +27,9 @@ pub(crate) use histograms::{
 };
 pub use stats::{PageStats, StatFlags};
 pub(crate) use times::{TIMES_MAX, decode_times, encode_times};
-pub(crate) use values::{CHAIN_MAX, PageBytes, VALUES_MAX, ValuePage, WholeNumbers, encode_values};
+pub(crate) use values::{
+    CHAIN_MAX, PageBytes, VALUES_MAX, ValuePage, WholeNumbers, encode_values, fill,
+};
 
 #[cfg(test)]
 mod tests;

@@ -262,16 +262,23 @@ impl LabelsEncoder {
         &self.data
     }
 
-    /// Forgets the pairs since the last set.
-    pub(crate) fn clear(&mut self) {
-        self.data.clear();
+    /// Forgets what comes after so many bytes, which end with a pair.
+    pub(crate) fn truncate(&mut self, bytes: usize) {
+        self.data.truncate(bytes);
+    }
+
+    /// The set of the pairs since the last one, which are kept.
+    pub(crate) fn labels(&self) -> Labels {
+        Labels {
+            data: self.data.as_slice().into(),
+        }
     }
 
     /// The set of the pairs since the last one.
     pub(crate) fn finish(&mut self) -> Labels {
-        let data = self.data.as_slice().into();
+        let labels = self.labels();
         self.data.clear();
-        Labels { data }
+        labels
     }
 }
 

@@ -13,11 +13,15 @@ use roaring::RoaringBitmap;
 
 use crate::{
     Corruption, Kind, METRIC_NAME, Matcher, TimeRange, Timestamp,
-    block::{Block, FrameBuffer, PageRef},
+    block::{Block, BlockPages, FrameBuffer, PageRef},
     codec::PackedHistogram,
     head::Known,
     querier::Body,
 };
+
+/// Which series of a block have samples is looked up for all of them once more than one in so many are
+/// asked for.
+const FEW: u64 = 8;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -83,8 +87,7 @@ impl Sealed {
         let mut pages = self.all_pages();
         for ordinal in 0..self.index().len() {
             pages.seek(ordinal)?;
-            if let Some(page) = pages.next() {
-                page?;
+            if pages.has_next() {
                 found.insert(ordinal);
             }
         }
@@ -100,34 +103,27 @@ impl Sealed {
             .map(|deletion| deletion.range)
     }
 
-    /// Whether a series has a sample in the range, as far as its pages' time columns tell.
-    pub(super) fn has_sample(&self, ordinal: u32, range: TimeRange) -> Result<bool, Corruption> {
+    /// Answers for about so many series whether they have samples in the range.
+    pub(super) fn presence(&self, range: TimeRange, series: u64) -> Presence<'_> {
         let own = self.range();
-        let is_within = range.min <= own.min && own.max <= range.max;
-        let deleted: Vec<TimeRange> = self.deleted_of(ordinal).collect();
-        if is_within && deleted.is_empty() {
-            if let Some(found) = self.with_pages.get() {
-                return Ok(found.contains(ordinal));
-            }
-            return Ok(self.pages(ordinal)?.next().transpose()?.is_some());
+        let is_whole = self.deleted.is_empty() && range.min <= own.min && own.max <= range.max;
+        let with_pages = if !is_whole {
+            None
+        } else if series.saturating_mul(FEW) >= u64::from(self.index().len()) {
+            // Damage concerns only who reads the series that has it.
+            self.with_pages().ok()
+        } else {
+            self.with_pages.get()
+        };
+        Presence {
+            sealed: self,
+            range,
+            is_whole,
+            with_pages,
+            pages: self.all_pages(),
+            times: Vec::new(),
+            buffer: FrameBuffer::default(),
         }
-        let (mut times, mut buffer) = (Vec::new(), FrameBuffer::default());
-        for page in self.pages(ordinal)? {
-            let page = page?;
-            if !self.times_range(page.times)?.0.overlaps(&range) {
-                continue;
-            }
-            if deleted.is_empty() {
-                return Ok(true);
-            }
-            times.clear();
-            self.times(page.times, &mut buffer, &mut times)?;
-            let all = page.first as usize..(page.first + page.span) as usize;
-            if !kept(&times, all, &deleted).is_empty() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// The ordinals that pass every matcher and have a sample in the range.
@@ -140,13 +136,13 @@ impl Sealed {
             .index()
             .select(matchers)
             .map_err(|error| self.index_damaged(error))?;
-        let own = self.range();
-        if self.deleted.is_empty() && range.min <= own.min && own.max <= range.max {
-            return Ok(selected & self.with_pages()?);
+        let mut presence = self.presence(range, selected.len());
+        if let Some(with_pages) = presence.with_pages {
+            return Ok(selected & with_pages);
         }
         let mut found = RoaringBitmap::new();
         for ordinal in selected {
-            if self.has_sample(ordinal, range)? {
+            if presence.has_sample(ordinal)? {
                 found.insert(ordinal);
             }
         }
@@ -181,6 +177,53 @@ impl Sealed {
             block: &self.block,
             page,
         })
+    }
+}
+
+/// Tells whether series have samples in a range, as far as their pages' time columns tell; quickest when
+/// they are asked for in their order.
+#[derive(Debug)]
+pub(super) struct Presence<'a> {
+    sealed: &'a Sealed,
+    range: TimeRange,
+    /// The range holds all of the block, and nothing of it is deleted: a page is enough.
+    is_whole: bool,
+    /// The series that have one, where they are known.
+    with_pages: Option<&'a RoaringBitmap>,
+    pages: BlockPages<'a>,
+    times: Vec<Timestamp>,
+    buffer: FrameBuffer,
+}
+
+impl Presence<'_> {
+    /// Whether a series has a sample in the range.
+    pub(super) fn has_sample(&mut self, ordinal: u32) -> Result<bool, Corruption> {
+        if let Some(with_pages) = self.with_pages {
+            return Ok(with_pages.contains(ordinal));
+        }
+        self.pages.seek(ordinal)?;
+        if self.is_whole {
+            return Ok(self.pages.has_next());
+        }
+        let deleted: Vec<TimeRange> = self.sealed.deleted_of(ordinal).collect();
+        let mut page = PageRef::EMPTY;
+        while self.pages.has_next() {
+            self.pages.read_next(&mut page)?;
+            let column = self.sealed.times_range(page.times)?.0;
+            if !column.overlaps(&self.range) {
+                continue;
+            }
+            if deleted.is_empty() {
+                return Ok(true);
+            }
+            self.times.clear();
+            (self.sealed).times(page.times, &mut self.buffer, &mut self.times)?;
+            let all = page.first as usize..(page.first + page.span) as usize;
+            if !kept(&self.times, all, &deleted).is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

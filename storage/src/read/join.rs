@@ -34,6 +34,24 @@ enum Named {
     New(u32),
 }
 
+impl Named {
+    /// Whether its labels come after those of `before`, as far as that is known without them.
+    fn follows(self, before: Option<Self>) -> bool {
+        match (before, self) {
+            (None, _) => true,
+            (
+                Some(Self::Block {
+                    block: before,
+                    ordinal: last,
+                }),
+                Self::Block { block, ordinal },
+            ) => before == block && last < ordinal,
+            (Some(Self::Base(last)), Self::Base(ordinal)) => last < ordinal,
+            _ => false,
+        }
+    }
+}
+
 /// See the module.
 pub(super) struct Join<'a> {
     head: &'a Head,
@@ -88,11 +106,19 @@ impl<'a> Join<'a> {
         if !self.memory.is_empty() {
             self.add_memory(request)?;
         }
+        // Of one block alone, each series comes once.
+        let is_joined = blocks.len() > 1 || !self.named.is_empty();
         for (number, sealed) in blocks.iter().enumerate() {
             let index = sealed.index();
             let found = index
                 .select(request.matchers)
                 .map_err(|error| sealed.index_damaged(error))?;
+            let most = found.len().min(self.limit as u64);
+            let mut presence = sealed.presence(self.range, most);
+            if is_joined {
+                self.entry_of.reserve(most as usize);
+            }
+            self.named.reserve(most as usize);
             let mut taken = 0;
             for (count, ordinal) in found.iter().enumerate() {
                 if count % CHECK_EVERY == 0 {
@@ -102,15 +128,19 @@ impl<'a> Join<'a> {
                     break;
                 }
                 let id = index.id(ordinal);
-                let known = self.entry_of.get(&id).copied();
-                if (known.is_none() || self.limit != usize::MAX)
-                    && !sealed.has_sample(ordinal, self.range)?
-                {
+                let is_known = !self.entry_of.is_empty() && self.entry_of.contains_key(&id);
+                if (!is_known || self.limit != usize::MAX) && !presence.has_sample(ordinal)? {
                     continue;
                 }
                 taken += 1;
                 let block = number as u32;
-                let entry = self.entry(id, Named::Block { block, ordinal });
+                let named = Named::Block { block, ordinal };
+                let entry = if is_joined {
+                    self.entry(id, named)
+                } else {
+                    self.named.push(named);
+                    self.named.len() as u32 - 1
+                };
                 if self.wants != Wants::Labels {
                     self.pages.push((entry, PagePlace { block, ordinal }));
                 }
@@ -199,10 +229,13 @@ impl<'a> Join<'a> {
         let base = self.catalog.known.base();
         let mut base_reader = base.map(|base| (base.block(), base.block().index().labels()));
         let mut labelled: Vec<(Labels, u32)> = Vec::with_capacity(self.named.len());
+        let mut is_in_order = true;
+        let mut before = None;
         for (entry, named) in self.named.iter().enumerate() {
             if entry % CHECK_EVERY == 0 {
                 self.budget.check()?;
             }
+            is_in_order &= named.follows(before.replace(*named));
             let labels = match *named {
                 Named::Block { block, ordinal } => {
                     let read = readers[block as usize].get(ordinal);
@@ -221,9 +254,20 @@ impl<'a> Join<'a> {
             };
             labelled.push((labels, entry as u32));
         }
+        if is_in_order {
+            labelled.truncate(self.limit);
+            let place_of = (0..self.named.len() as u32).map(|entry| {
+                let is_taken = (entry as usize) < labelled.len();
+                is_taken.then_some(entry)
+            });
+            let place_of = place_of.collect();
+            let series = labelled.into_iter();
+            let series = series.map(|(labels, _)| SelectedSeries { labels });
+            return Ok((series.collect(), place_of));
+        }
         // Each source is in label order already, which this sort makes use of.
         labelled.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut series: Vec<SelectedSeries> = Vec::new();
+        let mut series: Vec<SelectedSeries> = Vec::with_capacity(labelled.len());
         let mut place_of = vec![None; labelled.len()];
         for (labels, entry) in labelled {
             if series.last().is_none_or(|last| last.labels != labels) {

@@ -573,7 +573,9 @@ impl Scan for StoreScan<'_> {
         self.own.times.clear();
         self.own.values.clear();
         self.own.histograms.clear();
-        self.budget.release(std::mem::take(&mut self.charged));
+        if self.charged > 0 {
+            self.budget.release(std::mem::take(&mut self.charged));
+        }
         let selection = self.selection;
         for place in selection.pages.of(series) {
             self.add_pages(*place)?;

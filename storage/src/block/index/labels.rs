@@ -1,85 +1,158 @@
 //! Label sets of series, made from the texts of their pairs.
 
-use std::ops::Range;
-
-use super::{BlockIndex, dictionary::text, series::SeriesCursor};
+use super::{BlockIndex, dictionary::text, groups::GROUP, series::SeriesCursor};
 use crate::{Labels, codec::CodecError, model::LabelsEncoder};
-
-type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 
 const EXPECTED: &str = "label sets with each name once and no empty value";
 
-/// Makes label sets of series; remembers the texts of pairs.
+/// Makes label sets of series; remembers the texts of pairs, and the last set, whose beginning the next
+/// one mostly shares.
 #[derive(Debug)]
 pub(crate) struct LabelsReader<'a> {
-    pub(super) index: &'a BlockIndex,
-    pub(super) cursor: SeriesCursor<'a>,
-    pub(super) known: Known,
-    pub(super) encoder: LabelsEncoder,
+    index: &'a BlockIndex,
+    cursor: SeriesCursor<'a>,
+    known: KnownPairs,
+    /// The pairs of the last set.
+    last: Vec<Last>,
+    encoder: LabelsEncoder,
 }
 
-/// Pairs that were read before.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    pairs: HashMap<u32, KnownPair>,
-    /// As label sets have them, back to back.
-    encoded: Vec<u8>,
-}
-
-#[derive(Debug, Clone)]
-struct KnownPair {
+/// A pair of the last set.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    pair: u32,
     /// The name's place in the order of names.
     name: u32,
-    /// Where it is among the encoded ones.
-    encoded: Range<usize>,
+    /// Where its bytes end among those of the set.
+    end: usize,
 }
 
-impl Known {
+/// Pairs that were read before; those of a group are read together.
+#[derive(Debug, Default)]
+struct KnownPairs {
+    /// Where the pairs of a group begin in `pairs`, plus one; 0: it was not read. In pages, since a
+    /// reader mostly needs few of many groups.
+    groups: Vec<Option<Box<[u32; GROUPS_PAGE]>>>,
+    pairs: Vec<KnownPair>,
+    /// As label sets have them, back to back.
+    encoded: LabelsEncoder,
+}
+
+/// Groups that are noted together.
+const GROUPS_PAGE: usize = 256;
+
+#[derive(Debug, Clone, Copy)]
+struct KnownPair {
+    name: u32,
+    len: u32,
+    /// Where it begins among the encoded ones.
+    start: usize,
+}
+
+impl KnownPairs {
+    #[inline]
     fn get(&mut self, index: &BlockIndex, pair: u32) -> Result<KnownPair, CodecError> {
-        if let Some(known) = self.pairs.get(&pair) {
-            return Ok(known.clone());
-        }
-        let name = index.dictionary.name_of(&index.map, pair)?;
-        let mut values = index.values(pair..pair + 1);
-        let (_, value) = values.next()?.unwrap_or_default();
-        let mut encoder = LabelsEncoder::default();
-        encoder.push(index.dictionary.name(&index.map, name)?, text(value)?);
-        if value.is_empty() {
+        if pair >= index.dictionary.len() {
             return Err(CodecError { expected: EXPECTED });
         }
-        let start = self.encoded.len();
-        self.encoded.extend_from_slice(encoder.encoded());
-        let encoded = start..self.encoded.len();
-        let known = KnownPair { name, encoded };
-        self.pairs.insert(pair, known.clone());
-        Ok(known)
+        let group = (pair / GROUP) as usize;
+        let page = self.groups.get(group / GROUPS_PAGE);
+        let noted = page
+            .and_then(Option::as_ref)
+            .and_then(|page| page.get(group % GROUPS_PAGE))
+            .filter(|noted| **noted != 0);
+        let first = match noted {
+            Some(noted) => *noted - 1,
+            None => self.read(index, group)?,
+        };
+        let known = self.pairs.get((first + pair % GROUP) as usize);
+        known.copied().ok_or(CodecError { expected: EXPECTED })
     }
 
-    fn encoded(&self, pair: &KnownPair) -> &[u8] {
-        self.encoded.get(pair.encoded.clone()).unwrap_or_default()
+    /// Reads a group; returns where its pairs begin.
+    #[inline(never)]
+    fn read(&mut self, index: &BlockIndex, group: usize) -> Result<u32, CodecError> {
+        let dictionary = &index.dictionary;
+        let start = group as u32 * GROUP;
+        let end = dictionary.len().min(start.saturating_add(GROUP));
+        let first = self.pairs.len() as u32;
+        let mut name = dictionary.name_of(&index.map, start)?;
+        let mut of_name = dictionary.pairs_of(&index.map, name)?;
+        let mut values = index.values(start..end);
+        while let Some((pair, value)) = values.next()? {
+            if !of_name.contains(&pair) {
+                name = dictionary.name_of(&index.map, pair)?;
+                of_name = dictionary.pairs_of(&index.map, name)?;
+            }
+            if value.is_empty() {
+                return Err(CodecError { expected: EXPECTED });
+            }
+            let start = self.encoded.encoded().len();
+            let name_text = dictionary.name(&index.map, name)?;
+            self.encoded.push(name_text, text(value)?);
+            let len = (self.encoded.encoded().len() - start) as u32;
+            self.pairs.push(KnownPair { name, len, start });
+        }
+        let page = group / GROUPS_PAGE;
+        if self.groups.len() <= page {
+            self.groups.resize_with(page + 1, || None);
+        }
+        if let Some(page) = self.groups.get_mut(page)
+            && let Some(noted) = page
+                .get_or_insert_with(|| Box::new([0; GROUPS_PAGE]))
+                .get_mut(group % GROUPS_PAGE)
+        {
+            *noted = first + 1;
+        }
+        Ok(first)
+    }
+
+    fn encoded(&self, pair: KnownPair) -> &[u8] {
+        let rest = self.encoded.encoded().get(pair.start..).unwrap_or_default();
+        rest.get(..pair.len as usize).unwrap_or_default()
     }
 }
 
-impl LabelsReader<'_> {
-    /// The labels of a series.
+impl<'a> LabelsReader<'a> {
+    pub(super) fn new(index: &'a BlockIndex, cursor: SeriesCursor<'a>) -> Self {
+        Self {
+            index,
+            cursor,
+            known: KnownPairs::default(),
+            last: Vec::new(),
+            encoder: LabelsEncoder::default(),
+        }
+    }
+
+    /// The labels of a series; quickest when series come in their order.
     ///
     /// # Errors
     /// When the index is damaged, or `ordinal` is not below its length.
     pub(crate) fn get(&mut self, ordinal: u32) -> Result<Labels, CodecError> {
         self.encoded(ordinal)?;
-        Ok(self.encoder.finish())
+        Ok(self.encoder.labels())
     }
 
     /// The bytes of the labels of a series.
     pub(super) fn encoded(&mut self, ordinal: u32) -> Result<&[u8], CodecError> {
-        self.encoder.clear();
-        let mut last = None;
-        for pair in self.cursor.get(ordinal)? {
-            let pair = self.known.get(self.index, *pair)?;
-            if last.replace(pair.name) >= Some(pair.name) {
+        let pairs = self.cursor.get(ordinal)?;
+        let both = self.last.iter().zip(pairs);
+        let shared = both.take_while(|(last, pair)| last.pair == **pair).count();
+        self.last.truncate(shared);
+        let last = self.last.last();
+        self.encoder.truncate(last.map_or(0, |last| last.end));
+        let mut last_name = last.map(|last| last.name);
+        for &pair in pairs.iter().skip(shared) {
+            let known = self.known.get(self.index, pair)?;
+            if last_name.replace(known.name) >= Some(known.name) {
                 return Err(CodecError { expected: EXPECTED });
             }
-            self.encoder.push_encoded(self.known.encoded(&pair));
+            self.encoder.push_encoded(self.known.encoded(known));
+            self.last.push(Last {
+                pair,
+                name: known.name,
+                end: self.encoder.encoded().len(),
+            });
         }
         Ok(self.encoder.encoded())
     }

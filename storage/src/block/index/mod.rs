@@ -36,7 +36,6 @@ use std::{
 use roaring::RoaringBitmap;
 
 use dictionary::{Dictionary, text};
-use labels::Known;
 use lookup::Lookup;
 use postings::PostingsTable;
 use series::SeriesTable;
@@ -46,7 +45,6 @@ use crate::{
     Labels, Mapped, Matcher,
     codec::CodecError,
     index::{self, Label, Terms, Union},
-    model::LabelsEncoder,
 };
 
 const IDS: &str = "the ids of series";
@@ -216,12 +214,7 @@ impl BlockIndex {
 
     /// Reads labels; quickest when ordinals are asked for in order.
     pub(crate) fn labels(&self) -> LabelsReader<'_> {
-        LabelsReader {
-            index: self,
-            cursor: self.series.cursor(&self.map),
-            known: Known::default(),
-            encoder: LabelsEncoder::default(),
-        }
+        LabelsReader::new(self, self.series.cursor(&self.map))
     }
 
     /// Hands on the label names, ascending, of the series in `among`, or of all, until `each`

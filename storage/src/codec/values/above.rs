@@ -83,7 +83,11 @@ impl<'a> Above<'a> {
             let (mut sums, mut differences) = ([0_i64; PIECE_MAX], [0_i64; PIECE_MAX]);
             let sums = sums.get_mut(..piece.len()).unwrap_or_default();
             let differences = differences.get_mut(..piece.len()).unwrap_or_default();
-            for reader in readers.iter_mut().flatten() {
+            let mut readers = readers.iter_mut().flatten();
+            if let Some(reader) = readers.next() {
+                reader.read(sums, wanted, &())?;
+            }
+            for reader in readers {
                 reader.read(differences, wanted, &())?;
                 for (sum, difference) in sums.iter_mut().zip(&*differences) {
                     *sum = sum.wrapping_add(*difference);
