@@ -44,6 +44,40 @@ fn samples_survive_a_clean_restart() {
     server.stop();
 }
 
+/// What Prometheus 3.5.3 answers, and has afterwards.
+#[test]
+fn a_series_may_come_in_several_pieces_of_one_request() {
+    let server = Server::builder()
+        .config("global: {}\n")
+        .arg("--web.enable-remote-write-receiver")
+        .arg("--storage.tsdb.retention.time=100y")
+        .start();
+    let piece = |series: &str, after_ms: i64, value: f64| {
+        let labels = [("__name__", "m"), ("series", series)];
+        Pushed::new(&labels, &[(T + after_ms, value)])
+    };
+    let answer = server.push(&[
+        piece("a", 0, 1.0),
+        piece("b", 0, 2.0),
+        piece("a", 0, 3.0),
+        piece("a", 500, 4.0),
+        piece("b", -500, 5.0),
+        piece("a", 0, 1.0),
+    ]);
+    assert_eq!((answer.status, answer.text().as_str()), (204, ""));
+    let values = |series: &str| {
+        let query = format!("m{{series=\"{series}\"}}[1m]");
+        server.query(&query, &(T / 1_000 + 1).to_string())[0]["values"].clone()
+    };
+    let begin = T / 1_000;
+    assert_eq!(
+        values("a"),
+        json!([[begin, "1"], [begin as f64 + 0.5, "4"]])
+    );
+    assert_eq!(values("b"), json!([[begin, "2"]]));
+    server.stop();
+}
+
 /// The number of rounds is small by default; `NARTHEX_KILL_ROUNDS=50` for the long run.
 #[test]
 fn nothing_acknowledged_is_lost_by_kill_9() {

@@ -61,7 +61,7 @@ pub trait TargetAppender: Send {
 
 /// Appends samples of any mix of series; dropping it without a commit keeps nothing.
 pub trait Appender: Send {
-    /// The reference of a series for this appender, found or created.
+    /// The reference of a series for this appender, found or created: always the same for the same labels.
     ///
     /// # Errors
     /// [`Refusal::SeriesLimit`], [`Refusal::InvalidLabels`].

@@ -123,7 +123,12 @@ pub(crate) struct HeadAppender {
     /// The list that the numbers of series are of.
     known: Known,
     recent: Cursor,
-    series: Vec<u32>,
+    /// The references that were given out: numbers of series, as they were then. No number is given twice.
+    given: Vec<u32>,
+    /// Of those whose series have other numbers in `known`: the number by the reference.
+    renamed: HashMap<u32, u32>,
+    /// And the reference by the number.
+    references: HashMap<u32, u32>,
     /// Number of the series, sample.
     samples: Vec<(u32, Sample)>,
     /// Labels of the series, exemplar.
@@ -143,7 +148,9 @@ impl HeadAppender {
             bounds: head.bounds(),
             known: head.catalog().known.clone(),
             recent: Cursor::default(),
-            series: Vec::new(),
+            given: Vec::new(),
+            renamed: HashMap::default(),
+            references: HashMap::default(),
             samples: Vec::new(),
             exemplars: Vec::new(),
             histograms: Vec::new(),
@@ -214,20 +221,27 @@ impl HeadAppender {
         let mut next_id = head.next_id.lock().unwrap_or_else(PoisonError::into_inner);
         let now = head.catalog().known.clone();
         if now.generation() != self.known.generation() {
-            let mut renamed = HashMap::default();
-            for id in &mut self.series {
-                let number = head.again(&self.known, &now, *id, &mut next_id);
-                renamed.insert(*id, number);
-                *id = number;
+            self.given.sort_unstable();
+            self.given.dedup();
+            let mut changed = HashMap::default();
+            for given in &self.given {
+                let id = self.renamed.get(given).copied().unwrap_or(*given);
+                let again = head.again(&self.known, &now, id, &mut next_id);
+                if again != id {
+                    changed.insert(id, again);
+                    self.renamed.insert(*given, again);
+                }
             }
+            let renamed = self.renamed.iter();
+            self.references = renamed.map(|(given, id)| (*id, *given)).collect();
             for (id, _) in &mut self.samples {
-                *id = renamed.get(id).copied().unwrap_or(*id);
+                *id = changed.get(id).copied().unwrap_or(*id);
             }
             for pushed in &mut self.histograms {
-                pushed.id = renamed.get(&pushed.id).copied().unwrap_or(pushed.id);
+                pushed.id = changed.get(&pushed.id).copied().unwrap_or(pushed.id);
             }
             let latest = std::mem::take(&mut self.latest).into_iter();
-            let latest = latest.map(|(id, kind)| (renamed.get(&id).copied().unwrap_or(id), kind));
+            let latest = latest.map(|(id, kind)| (changed.get(&id).copied().unwrap_or(id), kind));
             self.latest = latest.collect();
             self.known = now;
             self.recent.forget_list();
@@ -236,16 +250,16 @@ impl HeadAppender {
     }
 
     fn id(&self, series: SeriesRef) -> u32 {
-        let id = self.series.get(series.0 as usize);
-        *id.expect("a series reference belongs to the appender that gave it")
+        self.renamed.get(&series.0).copied().unwrap_or(series.0)
     }
 }
 
 impl Appender for HeadAppender {
     fn series(&mut self, labels: &Labels) -> Result<SeriesRef, Refusal> {
         let id = self.find(labels)?;
-        self.series.push(id);
-        Ok(SeriesRef(self.series.len() as u32 - 1))
+        let given = self.references.get(&id).copied().unwrap_or(id);
+        self.given.push(given);
+        Ok(SeriesRef(given))
     }
 
     fn samples(&mut self, series: SeriesRef, samples: &[Sample]) {

@@ -72,7 +72,12 @@ fn an_appender_outlives_the_seals_that_forget_its_series() {
     assert_eq!(early.commit(true).unwrap().refused, []);
     late.samples(late_before, &[sample(4.0)]);
     let late_new = late.series(&labels("new")).unwrap();
+    // Whatever its number is, a series keeps its reference.
+    assert_eq!(late.series(&labels("before")).unwrap(), late_before);
+    assert_eq!(late.series(&labels("new")).unwrap(), late_new);
     late.samples(late_new, &[sample(5.0)]);
+    let (time, value) = (4 * HOUR + 2, 6.0);
+    late.samples(late_before, &[Sample { time, value }]);
     assert_eq!(late.commit(true).unwrap().refused, []);
     let is_right = |db: &Db| {
         let mut content = content(db);
@@ -82,7 +87,10 @@ fn an_appender_outlives_the_seals_that_forget_its_series() {
                 "again",
                 vec![(0, 1.0), (4 * HOUR, 2.0), (4 * HOUR + 1, 3.0)],
             ),
-            ("before", vec![(0, 1.0), (4 * HOUR + 1, 4.0)]),
+            (
+                "before",
+                vec![(0, 1.0), (4 * HOUR + 1, 4.0), (4 * HOUR + 2, 6.0)],
+            ),
             ("new", vec![(4 * HOUR + 1, 5.0)]),
             ("nobody", vec![(0, 1.0)]),
         ];
