@@ -3,7 +3,11 @@
 //! **Source**: texts and limits as observed in Prometheus 3.5.3; equal texts at several places of a
 //! query are said once, with the last place. What repaired histograms have in common is said since 3.10.
 
+mod remark;
+
 use std::collections::HashMap;
+
+pub(crate) use remark::{ForMetric, Operation, Remark, Said};
 
 use narthex_storage::Timestamp;
 
@@ -94,6 +98,15 @@ impl Annotations {
     /// Adds an info about the part of the query at `span`.
     pub(crate) fn inform(&mut self, text: String, span: Span) {
         self.infos.add(text, span, None);
+    }
+
+    /// Adds what is to be said about native histograms.
+    pub(crate) fn say(&mut self, said: Said, span: Span) {
+        if said.is_warning {
+            self.warn(said.text, span);
+        } else {
+            self.inform(said.text, span);
+        }
     }
 
     /// Adds an info about repaired histograms; those with the same text are told together.

@@ -10,6 +10,7 @@ mod error;
 mod eval;
 mod format;
 pub mod functions;
+mod histogram;
 pub mod parser;
 #[cfg(feature = "testscript")]
 pub mod testscript;
@@ -19,4 +20,5 @@ pub use duration::{DurationError, format_duration, parse_duration};
 pub use engine::{Answer, Engine, EngineOptions, Features, Grid, QueryContext};
 pub use error::QueryError;
 pub use format::{FloatStyle, format_float, push_float};
-pub use value::{Series, Value, VectorSample};
+pub use histogram::{Bucket, FloatHistogram};
+pub use value::{HistogramSample, SampleValue, Series, Value, VectorSample};

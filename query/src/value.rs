@@ -1,6 +1,10 @@
 //! What a query answers.
 
+use std::sync::Arc;
+
 use narthex_storage::{Labels, Sample, Timestamp};
+
+use crate::FloatHistogram;
 
 /// The value of an expression.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,8 +29,29 @@ pub enum Value {
 pub struct VectorSample {
     /// The series.
     pub labels: Labels,
-    /// Its sample.
-    pub sample: Sample,
+    /// The evaluation time.
+    pub time: Timestamp,
+    /// Its value.
+    pub value: SampleValue,
+}
+
+/// What a sample is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SampleValue {
+    /// A number.
+    Float(f64),
+    /// A native histogram.
+    Histogram(Arc<FloatHistogram>),
+}
+
+impl SampleValue {
+    /// The number, if it is one.
+    pub fn as_float(&self) -> Option<f64> {
+        match self {
+            Self::Float(value) => Some(*value),
+            Self::Histogram(_) => None,
+        }
+    }
 }
 
 /// A series with its samples.
@@ -34,6 +59,18 @@ pub struct VectorSample {
 pub struct Series {
     /// The labels.
     pub labels: Labels,
-    /// The samples, ascending in time, at least one.
+    /// The numbers, ascending in time.
     pub samples: Vec<Sample>,
+    /// The native histograms, ascending in time; of both together there is at least one, and no two have the
+    /// same time.
+    pub histograms: Vec<HistogramSample>,
+}
+
+/// A native histogram at a time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistogramSample {
+    /// When.
+    pub time: Timestamp,
+    /// The histogram.
+    pub histogram: Arc<FloatHistogram>,
 }

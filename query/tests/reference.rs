@@ -160,6 +160,7 @@ fn naive(data: &[Samples], function: &str, grid: Grid, range: i64, offset: i64) 
             groups.push(Series {
                 labels: Labels::from_pairs([("group", name)]),
                 samples,
+                histograms: Vec::new(),
             });
         }
     }

@@ -54,7 +54,12 @@ pub(crate) fn record(
                 "vector contains metrics with the same labelset after applying rule labels",
             ));
         }
-        samples.push((labels, element.sample.value));
+        let Some(value) = element.value.as_float() else {
+            return Err(Failure::new(
+                "the rule yields native histograms, which rules cannot record yet",
+            ));
+        };
+        samples.push((labels, value));
     }
     if limit > 0 && samples.len() as i64 > limit {
         return Err(Failure::new(format!(

@@ -194,6 +194,8 @@ pub(crate) enum Body<'a> {
     },
     /// Histograms by themselves.
     Histograms(&'a [PackedHistogram]),
+    /// Plain columns of histograms.
+    Columns(&'a HistogramColumns),
 }
 
 impl Body<'_> {
@@ -208,7 +210,9 @@ impl Body<'_> {
                 block,
                 page,
             } => block.decode_bytes(page, *bytes, *skip as usize, out)?,
-            Self::Histograms(_) => unreachable!("only runs of numbers are decoded to numbers"),
+            Self::Histograms(_) | Self::Columns(_) => {
+                unreachable!("only runs of numbers are decoded to numbers")
+            }
         }
         Ok(())
     }
@@ -229,6 +233,25 @@ impl<'a> Run<'a> {
             len: u32::try_from(values.len()).expect("a run holds fewer than 2^32 samples"),
             may_be_stale: true,
             body: Body::Floats(values),
+            times,
+            whole: None,
+        }
+    }
+
+    /// A run over plain columns of equal length; for in-memory stores and tests.
+    ///
+    /// # Panics
+    /// When the two lengths differ.
+    pub fn of_histograms(times: &'a [Timestamp], columns: &'a HistogramColumns) -> Self {
+        assert_eq!(
+            times.len(),
+            columns.len(),
+            "a run has a timestamp for every histogram"
+        );
+        Self {
+            len: u32::try_from(times.len()).expect("a run holds fewer than 2^32 samples"),
+            may_be_stale: true,
+            body: Body::Columns(columns),
             times,
             whole: None,
         }
@@ -260,7 +283,7 @@ impl<'a> Run<'a> {
     pub const fn kind(&self) -> Kind {
         match self.body {
             Body::Floats(_) | Body::Constant(_) => Kind::Float,
-            Body::Histograms(_) => Kind::Histogram,
+            Body::Histograms(_) | Body::Columns(_) => Kind::Histogram,
             Body::Page { page, .. } => page.kind,
         }
     }
@@ -278,6 +301,7 @@ impl<'a> Run<'a> {
                     out.push(&packed.histogram());
                 }
             }
+            Body::Columns(columns) => (*out).clone_from(columns),
             Body::Page {
                 bytes,
                 skip,

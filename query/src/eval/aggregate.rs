@@ -5,13 +5,16 @@ use std::collections::HashMap;
 use narthex_storage::{Labels, METRIC_NAME};
 
 use crate::{
-    FloatStyle, Grid, QueryError, format_float,
+    FloatStyle, Grid, QueryError,
+    annotations::Remark,
+    format_float,
     parser::{Aggregate, AggregateOp, Span},
 };
 
 use super::{
-    ABSENT, Evaluation, Frame, Mean, Node, add_exact,
+    ABSENT, Evaluation, Frame, HistogramCell, Mean, Node, Row, add_exact,
     frame::{Merge, hasher},
+    histogram_column::HistogramColumn,
     internal, is_absent,
 };
 
@@ -40,21 +43,54 @@ impl Evaluation<'_> {
         let steps = grid.steps();
         let mut groups = Groups::new(aggregate);
         let mut accumulators: Vec<Accumulator> = Vec::new();
+        let mut sums: Vec<HistogramColumn> = Vec::new();
         let op = aggregate.op;
         let charge = self.charger();
+        let mut saw_histograms = false;
         self.rows(&aggregate.expr, grid, &mut |labels, drop_name, row| {
             let group = groups.find(labels, drop_name);
             if group == accumulators.len() {
                 charge(steps as u64)?;
                 accumulators.push(Accumulator::new(op, steps));
+                sums.push(HistogramColumn::default());
             }
-            accumulators[group].add(row);
+            accumulators[group].add(row.floats);
+            if row.histograms.iter().any(Option::is_some) {
+                saw_histograms = true;
+                match op {
+                    AggregateOp::Sum | AggregateOp::Avg => {
+                        charge(sums[group].add(op == AggregateOp::Avg, row))?;
+                    }
+                    AggregateOp::Count | AggregateOp::Group => {
+                        accumulators[group].add_present(row.histograms);
+                    }
+                    _ => {}
+                }
+            }
             Ok(())
         })?;
+        let span = aggregate.expr.span;
+        if saw_histograms && let Some(name) = name_of_numbers(op) {
+            self.notes
+                .say(Remark::IgnoredInAggregation(name).say(), span);
+        }
         let mut frame = Frame::new(steps);
-        for (accumulator, group) in accumulators.into_iter().zip(groups.list) {
+        for ((accumulator, sum), group) in accumulators.into_iter().zip(sums).zip(groups.list) {
             self.check()?;
-            frame.push(group.labels, group.drop_name, &accumulator.finish());
+            let mut floats = accumulator.finish();
+            let mut remarks = Vec::new();
+            let histograms = sum.finish(&mut floats, &mut remarks);
+            for remark in remarks {
+                self.notes.say(remark.say(), span);
+            }
+            let row = Row {
+                floats: &floats,
+                histograms: &histograms,
+            };
+            if saw_histograms && row.is_empty() {
+                continue;
+            }
+            frame.push(group.labels, group.drop_name, row);
         }
         Ok(frame)
     }
@@ -72,7 +108,15 @@ impl Evaluation<'_> {
         self.check_quantile(greatest(&ratios), span);
         self.check_quantile(least(&ratios), span);
         let steps = grid.steps();
-        let input = self.vector(&aggregate.expr, grid)?;
+        let mut input = self.vector(&aggregate.expr, grid)?;
+        if input.has_histograms() {
+            self.notes.say(
+                Remark::IgnoredInAggregation("quantile").say(),
+                aggregate.expr.span,
+            );
+            input.drop_histograms();
+            input = input.drop_empty_rows();
+        }
         let mut groups = Groups::new(aggregate);
         let members = groups.members(&input);
         let mut frame = Frame::new(steps);
@@ -84,7 +128,7 @@ impl Evaluation<'_> {
                 values.clear();
                 values.extend(
                     rows.iter()
-                        .map(|row| input.row(*row)[step])
+                        .map(|row| input.row(*row).floats[step])
                         .filter(|cell| !is_absent(*cell)),
                 );
                 out[step] = if values.is_empty() {
@@ -93,7 +137,7 @@ impl Evaluation<'_> {
                     quantile(ratios[step], &mut values)
                 };
             }
-            frame.push(group.labels.clone(), group.drop_name, &out);
+            frame.push(group.labels.clone(), group.drop_name, Row::floats(&out));
         }
         Ok(frame)
     }
@@ -117,7 +161,7 @@ impl Evaluation<'_> {
             .as_ref()
             .ok_or_else(|| internal("count_values has a parameter"))?;
         let name = self.text(param, grid)?;
-        if name.is_empty() {
+        if !is_label_name(&name) {
             return Err(QueryError::Execution(format!(
                 "invalid label name \"{name}\""
             )));
@@ -132,7 +176,7 @@ impl Evaluation<'_> {
             groups.names.push(name.clone());
         }
         let mut counts = Merge::new(steps);
-        let mut by_value: HashMap<(usize, u64), usize, _> = HashMap::with_hasher(hasher());
+        let mut by_value: HashMap<(usize, Counted), usize, _> = HashMap::with_hasher(hasher());
         let empty = vec![ABSENT; steps];
         for (head, row) in input.iter() {
             self.check()?;
@@ -142,29 +186,73 @@ impl Evaluation<'_> {
                 builder.build()
             };
             let group = groups.find(&plain, head.drop_name);
-            for (step, cell) in row.iter().enumerate() {
-                if is_absent(*cell) {
+            for step in 0..steps {
+                let Some(value) = Counted::of(row, step) else {
                     continue;
-                }
-                let bits = if cell.is_nan() { f64::NAN } else { *cell }.to_bits();
-                let index = match by_value.get(&(group, bits)) {
+                };
+                let index = match by_value.get(&(group, value.clone())) {
                     Some(index) => *index,
                     None => {
                         self.charge(steps as u64)?;
                         let mut builder = groups.list[group].labels.to_builder();
                         if keeps_value || !aggregate.without {
-                            builder.set(&name, &format_float(*cell, FloatStyle::Decimal));
+                            builder.set(&name, &value.print());
                         }
-                        let index = counts.add(&builder.build(), head.drop_name, &empty)?;
-                        by_value.insert((group, bits), index);
+                        let index =
+                            counts.add(&builder.build(), head.drop_name, Row::floats(&empty))?;
+                        by_value.insert((group, value), index);
                         index
                     }
                 };
-                let count = &mut counts.frame.row_mut(index)[step];
+                let count = &mut counts.frame.floats_mut(index)[step];
                 *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
             }
         }
         Ok(counts.frame)
+    }
+}
+
+/// Whether the text can be the name of a label: any but the empty one can. A literal with bytes that are not
+/// UTF-8 comes out of the parser with replacement characters; Prometheus refuses such names.
+pub(crate) fn is_label_name(text: &str) -> bool {
+    !text.is_empty() && !text.contains('\u{fffd}')
+}
+
+/// A value that is counted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Counted {
+    /// The bits of a number.
+    Float(u64),
+    /// A histogram as it is printed.
+    Histogram(String),
+}
+
+impl Counted {
+    fn of(row: Row<'_>, step: usize) -> Option<Self> {
+        if let Some(histogram) = row.histogram(step) {
+            return Some(Self::Histogram(histogram.to_string()));
+        }
+        let value = row.floats[step];
+        let bits = if value.is_nan() { f64::NAN } else { value }.to_bits();
+        (!is_absent(value)).then_some(Self::Float(bits))
+    }
+
+    fn print(&self) -> String {
+        match self {
+            Self::Float(bits) => format_float(f64::from_bits(*bits), FloatStyle::Decimal),
+            Self::Histogram(text) => text.clone(),
+        }
+    }
+}
+
+/// The name of an aggregation that takes in numbers alone.
+fn name_of_numbers(op: AggregateOp) -> Option<&'static str> {
+    match op {
+        AggregateOp::Min => Some("min"),
+        AggregateOp::Max => Some("max"),
+        AggregateOp::Stddev => Some("stddev"),
+        AggregateOp::Stdvar => Some("stdvar"),
+        _ => None,
     }
 }
 
@@ -403,6 +491,26 @@ impl Accumulator {
                     }
                 }
             }
+        }
+    }
+
+    /// Counts samples that are no numbers.
+    fn add_present(&mut self, cells: &[HistogramCell]) {
+        let (counts, more) = match self {
+            Self::Count(counts) => (counts, 1.0),
+            Self::Group(cells) => (cells, 0.0),
+            _ => return,
+        };
+        for (count, _) in counts
+            .iter_mut()
+            .zip(cells)
+            .filter(|(_, cell)| cell.is_some())
+        {
+            *count = if is_absent(*count) {
+                1.0
+            } else {
+                *count + more
+            };
         }
     }
 

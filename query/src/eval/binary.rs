@@ -2,20 +2,23 @@
 //! (several series on the side that must be one, equal labels in the result) is checked where two
 //! rows have a sample at the same step.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use narthex_storage::{Labels, METRIC_NAME};
 
 use crate::{
     QueryError,
+    annotations::Remark,
     functions::go_math,
-    parser::{Binary, BinaryOp, Cardinality, VectorMatching},
+    parser::{Binary, BinaryOp, Cardinality, Span, VectorMatching},
 };
 
 use super::{
-    ABSENT, Evaluation, Frame, Node,
+    ABSENT, Evaluation, Frame, HistogramCell, Node, Row,
     frame::{Merge, hasher},
-    internal, is_absent, without_name,
+    internal, is_absent,
+    operation::{self, Operand, Outcome},
+    without_name,
 };
 
 impl Evaluation<'_> {
@@ -25,9 +28,16 @@ impl Evaluation<'_> {
         binary: &Binary,
         lhs: Node,
         rhs: Node,
+        span: Span,
     ) -> Result<Node, QueryError> {
         self.check()?;
         match (lhs, rhs) {
+            (Node::Scalar(_), Node::Scalar(_)) if is_trim(binary.op) => {
+                Err(QueryError::Execution(format!(
+                    "operator \"{}\" not allowed for Scalar operations",
+                    binary.op.as_str()
+                )))
+            }
             (Node::Scalar(lhs), Node::Scalar(rhs)) => Ok(Node::Scalar(
                 lhs.iter()
                     .zip(&rhs)
@@ -35,10 +45,10 @@ impl Evaluation<'_> {
                     .collect(),
             )),
             (Node::Vector(frame), Node::Scalar(scalars)) => {
-                self.vector_scalar(binary, frame, &scalars, false)
+                self.vector_scalar(binary, frame, &scalars, false, span)
             }
             (Node::Scalar(scalars), Node::Vector(frame)) => {
-                self.vector_scalar(binary, frame, &scalars, true)
+                self.vector_scalar(binary, frame, &scalars, true, span)
             }
             (Node::Vector(lhs), Node::Vector(rhs)) => {
                 let before = lhs.samples() + rhs.samples();
@@ -50,7 +60,7 @@ impl Evaluation<'_> {
                     BinaryOp::And | BinaryOp::Unless | BinaryOp::Or => {
                         set_operation(binary.op, matching, lhs, &rhs)?
                     }
-                    _ => self.vector_vector(binary, matching, &lhs, &rhs)?,
+                    _ => self.vector_vector(binary, matching, &lhs, &rhs, span)?,
                 };
                 let samples = frame.samples();
                 let mark = self.held().saturating_sub(before);
@@ -68,11 +78,34 @@ impl Evaluation<'_> {
         mut frame: Frame,
         scalars: &[f64],
         swapped: bool,
+        span: Span,
     ) -> Result<Node, QueryError> {
         let op = binary.op;
+        let mut remarks = Vec::new();
         for index in 0..frame.len() {
             self.check()?;
-            for (cell, scalar) in frame.row_mut(index).iter_mut().zip(scalars) {
+            for (cell, scalar) in frame.histograms_mut(index).iter_mut().zip(scalars) {
+                let Some(histogram) = cell else { continue };
+                let (left, right) = if swapped {
+                    (Operand::Float(*scalar), Operand::Histogram(histogram))
+                } else {
+                    (Operand::Histogram(histogram), Operand::Float(*scalar))
+                };
+                *cell = match operation::combine(op, left, right, &mut remarks) {
+                    Outcome::Histogram(result) => Some(result),
+                    Outcome::Compared(_) | Outcome::Refused => None,
+                };
+            }
+            if is_trim(op) {
+                for cell in frame.floats_mut(index) {
+                    if !is_absent(*cell) {
+                        *cell = ABSENT;
+                        remarks.push(Remark::IncompatibleKinds("float", op.as_str(), "float"));
+                    }
+                }
+                continue;
+            }
+            for (cell, scalar) in frame.floats_mut(index).iter_mut().zip(scalars) {
                 if is_absent(*cell) {
                     continue;
                 }
@@ -89,8 +122,9 @@ impl Evaluation<'_> {
                 };
             }
         }
+        self.say_all(remarks, span);
         let mut frame = frame.drop_empty_rows();
-        if !op.is_comparison() || binary.return_bool {
+        if changes_metric(binary) {
             frame = self.drop_names(frame);
         }
         if !self.options.features.delayed_name_removal {
@@ -105,7 +139,9 @@ impl Evaluation<'_> {
         matching: &VectorMatching,
         lhs: &Frame,
         rhs: &Frame,
+        span: Span,
     ) -> Result<Frame, QueryError> {
+        let mut remarks = Vec::new();
         let steps = lhs.steps;
         let swapped = matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
@@ -128,6 +164,7 @@ impl Evaluation<'_> {
         let limit = refusal.as_ref().map_or(steps, |(step, _)| *step);
         let mut out = Merge::new(steps);
         let mut cells = vec![ABSENT; steps];
+        let mut histograms: Vec<HistogramCell> = Vec::new();
         // One-to-one: at which steps a group already has its result.
         let mut taken: HashMap<usize, Vec<bool>, _> = HashMap::with_hasher(hasher());
         let mut crowded = vec![0_u32; partners.len()];
@@ -145,19 +182,35 @@ impl Evaluation<'_> {
             let Some(group) = *group else { continue };
             self.check()?;
             for partner in &partners[group] {
+                let (left, right) = if swapped {
+                    (one.row(*partner), many.row(row))
+                } else {
+                    (many.row(row), one.row(*partner))
+                };
                 let mut any = false;
-                let operands = many.row(row).iter().zip(one.row(*partner)).take(limit);
-                for (cell, (a, b)) in cells.iter_mut().zip(operands) {
-                    let (a, b) = (*a, *b);
-                    *cell = ABSENT;
+                histograms.clear();
+                for step in 0..limit {
+                    let (a, b) = (left.floats[step], right.floats[step]);
+                    cells[step] = ABSENT;
                     if is_absent(a) || is_absent(b) {
+                        let pair = (operand(left, step), operand(right, step));
+                        if let (Some(a), Some(b)) = pair {
+                            histograms.resize(steps, None);
+                            let outcome = operation::combine(binary.op, a, b, &mut remarks);
+                            any |=
+                                keep(outcome, a, binary, &mut cells[step], &mut histograms[step]);
+                        }
                         continue;
                     }
-                    let (left, right) = if swapped { (b, a) } else { (a, b) };
-                    *cell = match (binary.op.is_comparison(), binary.return_bool) {
-                        (false, _) => arithmetic(binary.op, left, right),
-                        (true, true) => f64::from(compare(binary.op, left, right)),
-                        (true, false) if compare(binary.op, left, right) => left,
+                    cells[step] = match (binary.op.is_comparison(), binary.return_bool) {
+                        _ if is_trim(binary.op) => {
+                            let name = binary.op.as_str();
+                            remarks.push(Remark::IncompatibleKinds("float", name, "float"));
+                            continue;
+                        }
+                        (false, _) => arithmetic(binary.op, a, b),
+                        (true, true) => f64::from(compare(binary.op, a, b)),
+                        (true, false) if compare(binary.op, a, b) => a,
                         (true, false) => continue,
                     };
                     any = true;
@@ -165,8 +218,12 @@ impl Evaluation<'_> {
                 if !any {
                     continue;
                 }
+                let out_row = Row {
+                    floats: &cells,
+                    histograms: &histograms,
+                };
                 let (many_head, one_head) = (&many.heads[row], &one.heads[*partner]);
-                let drops = !binary.op.is_comparison() || binary.return_bool;
+                let drops = changes_metric(binary);
                 let labels = result_labels(
                     &many_head.labels,
                     &one_head.labels,
@@ -178,33 +235,74 @@ impl Evaluation<'_> {
                     if crowded[group] > 1 {
                         claim(
                             taken.entry(group).or_insert_with(|| vec![false; steps]),
-                            &cells,
+                            out_row,
                         )?;
                     }
                 } else if let Some(index) = results.get(&(group, labels.clone()))
-                    && overlap(out.frame.row(*index), &cells)
+                    && overlap(out.frame.row(*index), out_row)
                 {
                     return Err(QueryError::Execution(
                         "multiple matches for labels: grouping labels must ensure unique matches"
                             .to_owned(),
                     ));
                 }
-                self.charge(steps as u64)?;
-                let index = if delayed {
-                    out.add(&labels, drop_name, &cells)?
-                } else {
-                    out.add(&labels, false, &cells)?
-                };
+                self.charge(out_row.cost_cells())?;
+                let index = out.add(&labels, delayed && drop_name, out_row)?;
                 if matching.cardinality != Cardinality::OneToOne {
                     results.insert((group, labels), index);
                 }
             }
         }
+        self.say_all(remarks, span);
         match refusal {
             Some((_, error)) => Err(error),
             None => Ok(out.frame),
         }
     }
+
+    /// Says what is to be said about an operator, each thing once.
+    fn say_all(&mut self, mut remarks: Vec<Remark<'static>>, span: Span) {
+        remarks.dedup();
+        for remark in remarks {
+            self.notes.say(remark.say(), span);
+        }
+    }
+}
+
+/// Whether the result is another metric than the operand.
+fn changes_metric(binary: &Binary) -> bool {
+    (!binary.op.is_comparison() && !is_trim(binary.op)) || binary.return_bool
+}
+
+fn is_trim(op: BinaryOp) -> bool {
+    matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower)
+}
+
+/// The sample at a step as an operand.
+fn operand(row: Row<'_>, step: usize) -> Option<Operand<'_>> {
+    match row.histogram(step) {
+        Some(histogram) => Some(Operand::Histogram(histogram)),
+        None if is_absent(row.floats[step]) => None,
+        None => Some(Operand::Float(row.floats[step])),
+    }
+}
+
+/// Puts the outcome of an operation with histograms into its cell; whether there is one.
+fn keep(
+    outcome: Outcome,
+    left: Operand<'_>,
+    binary: &Binary,
+    float: &mut f64,
+    histogram: &mut HistogramCell,
+) -> bool {
+    match (outcome, left) {
+        (Outcome::Histogram(_), _) if binary.return_bool => *float = 1.0,
+        (Outcome::Histogram(result), _) => *histogram = Some(result),
+        (Outcome::Compared(holds), _) if binary.return_bool => *float = f64::from(holds),
+        (Outcome::Compared(true), Operand::Histogram(left)) => *histogram = Some(Arc::clone(left)),
+        (Outcome::Compared(_) | Outcome::Refused, _) => return false,
+    }
+    true
 }
 
 /// The first step at which several series of one match group have samples on the side that must be
@@ -222,8 +320,8 @@ fn check_one_side(
     // A step without any sample on the other side is not looked at.
     let mut any_many = vec![false; many.steps];
     for (_, row) in many.iter() {
-        for (any, cell) in any_many.iter_mut().zip(row) {
-            *any |= !is_absent(*cell);
+        for (step, any) in any_many.iter_mut().enumerate() {
+            *any |= row.is_present(step);
         }
     }
     let (step, second, first) = crowded
@@ -232,7 +330,7 @@ fn check_one_side(
             (0..one.steps)
                 .filter(|step| any_many[*step])
                 .find_map(|step| {
-                    let mut present = rows.iter().filter(|row| !is_absent(one.row(**row)[step]));
+                    let mut present = rows.iter().filter(|row| one.row(**row).is_present(step));
                     let (first, second) = (present.next()?, present.next()?);
                     Some((step, *second, *first))
                 })
@@ -254,9 +352,9 @@ fn check_one_side(
 }
 
 /// Marks the steps at which a one-to-one group has its result.
-fn claim(taken: &mut [bool], cells: &[f64]) -> Result<(), QueryError> {
-    for (taken, cell) in taken.iter_mut().zip(cells) {
-        if is_absent(*cell) {
+fn claim(taken: &mut [bool], row: Row<'_>) -> Result<(), QueryError> {
+    for (step, taken) in taken.iter_mut().enumerate() {
+        if !row.is_present(step) {
             continue;
         }
         if *taken {
@@ -272,10 +370,8 @@ fn claim(taken: &mut [bool], cells: &[f64]) -> Result<(), QueryError> {
 }
 
 /// Whether both rows have a sample at the same step.
-fn overlap(a: &[f64], b: &[f64]) -> bool {
-    a.iter()
-        .zip(b)
-        .any(|(a, b)| !is_absent(*a) && !is_absent(*b))
+fn overlap(a: Row<'_>, b: Row<'_>) -> bool {
+    (0..a.steps()).any(|step| a.is_present(step) && b.is_present(step))
 }
 
 fn set_operation(
@@ -292,19 +388,18 @@ fn set_operation(
         for (head, row) in lhs.iter() {
             out.add(&head.labels, head.drop_name, row)?;
         }
-        let mut cells = vec![ABSENT; steps];
-        for (head, row) in rhs.iter() {
-            cells.copy_from_slice(row);
-            if let Some(group) = keys.look(&head.labels) {
-                for (cell, present) in cells.iter_mut().zip(&present[group]) {
+        let mut rest = rhs.clone();
+        for index in 0..rest.len() {
+            if let Some(group) = keys.look(&rest.heads[index].labels) {
+                for (step, present) in present[group].iter().enumerate() {
                     if *present {
-                        *cell = ABSENT;
+                        rest.remove(index, step);
                     }
                 }
             }
-            if cells.iter().any(|cell| !is_absent(*cell)) {
-                out.add(&head.labels, head.drop_name, &cells)?;
-            }
+        }
+        for (head, row) in rest.iter().filter(|(_, row)| !row.is_empty()) {
+            out.add(&head.labels, head.drop_name, row)?;
         }
         return Ok(out.frame);
     }
@@ -312,17 +407,9 @@ fn set_operation(
     let wanted = op == BinaryOp::And;
     for index in 0..lhs.len() {
         let group = keys.look(&lhs.heads[index].labels);
-        let row = lhs.row_mut(index);
-        match group {
-            None if wanted => row.fill(ABSENT),
-            None => {}
-            Some(group) => {
-                for (cell, present) in row.iter_mut().zip(&present[group]) {
-                    if *present != wanted {
-                        *cell = ABSENT;
-                    }
-                }
-            }
+        let in_group = |step: usize| group.is_some_and(|group| present[group][step]);
+        for step in (0..steps).filter(|step| in_group(*step) != wanted) {
+            lhs.remove(index, step);
         }
     }
     Ok(lhs.drop_empty_rows())
@@ -336,8 +423,8 @@ fn presence(frame: &Frame, keys: &mut Signatures<'_>) -> Vec<Vec<bool>> {
         if group == present.len() {
             present.push(vec![false; frame.steps]);
         }
-        for (present, cell) in present[group].iter_mut().zip(row) {
-            *present |= !is_absent(*cell);
+        for (step, present) in present[group].iter_mut().enumerate() {
+            *present |= row.is_present(step);
         }
     }
     present

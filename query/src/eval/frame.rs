@@ -1,13 +1,18 @@
 //! An instant vector at every step of a grid: a row a series, a cell a step.
 //!
-//! A cell without a sample holds [`ABSENT`], the staleness marker's bits: selectors never return a
-//! marker, and no arithmetic can produce one, for it is a signaling NaN.
+//! A cell without a number holds [`ABSENT`], the staleness marker's bits: selectors never return a
+//! marker, and no arithmetic can produce one, for it is a signaling NaN. Native histograms stand beside the
+//! cells, only in rows that have some: where there is one, the cell is absent, so that what knows of numbers
+//! alone passes over histograms.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 use narthex_storage::{Labels, METRIC_NAME, STALE_MARKER_BITS};
 
-use crate::QueryError;
+use crate::{FloatHistogram, QueryError};
 
 /// What a cell holds when the series has no sample at the step.
 pub(crate) const ABSENT: f64 = f64::from_bits(STALE_MARKER_BITS);
@@ -16,6 +21,70 @@ pub(crate) const ABSENT: f64 = f64::from_bits(STALE_MARKER_BITS);
 #[inline]
 pub(crate) fn is_absent(cell: f64) -> bool {
     cell.to_bits() == STALE_MARKER_BITS
+}
+
+/// A histogram at a step, if there is one.
+pub(crate) type HistogramCell = Option<Arc<FloatHistogram>>;
+
+/// The cells of a row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row<'r> {
+    /// The numbers.
+    pub(crate) floats: &'r [f64],
+    /// The histograms: one cell a step, or none at all.
+    pub(crate) histograms: &'r [HistogramCell],
+}
+
+impl<'r> Row<'r> {
+    /// A row without histograms.
+    pub(crate) const fn floats(floats: &'r [f64]) -> Self {
+        Self {
+            floats,
+            histograms: &[],
+        }
+    }
+
+    /// What the row takes in memory, in cells of eight bytes.
+    pub(crate) fn cost_cells(self) -> u64 {
+        let histograms = self.histograms.iter().flatten();
+        let held: u64 = histograms
+            .map(|histogram| 2 * histogram.size_samples())
+            .sum();
+        (self.floats.len() + self.histograms.len()) as u64 + held
+    }
+
+    /// Cells a row.
+    pub(crate) fn steps(self) -> usize {
+        self.floats.len()
+    }
+
+    /// Whether there is a sample at the step.
+    #[inline]
+    pub(crate) fn is_present(self, step: usize) -> bool {
+        !is_absent(self.floats[step]) || self.histogram(step).is_some()
+    }
+
+    /// Whether there is no sample at any step.
+    pub(crate) fn is_empty(self) -> bool {
+        self.floats.iter().all(|cell| is_absent(*cell))
+            && self.histograms.iter().all(Option::is_none)
+    }
+
+    /// The histogram at the step.
+    #[inline]
+    pub(crate) fn histogram(self, step: usize) -> Option<&'r Arc<FloatHistogram>> {
+        self.histograms.get(step)?.as_ref()
+    }
+
+    /// How many samples the row counts for, see [`FloatHistogram::size_samples`].
+    pub(crate) fn samples(self) -> u64 {
+        let floats = self.floats.iter().filter(|cell| !is_absent(**cell)).count() as u64;
+        let histograms = self.histograms.iter().flatten();
+        floats
+            + histograms
+                .map(|histogram| histogram.size_samples())
+                .sum::<u64>()
+    }
 }
 
 /// What is known of a row beside its cells.
@@ -35,6 +104,8 @@ pub(crate) struct Frame {
     /// The rows' heads.
     pub(crate) heads: Vec<Head>,
     cells: Vec<f64>,
+    /// Of each row: nothing, or a cell a step.
+    histograms: Vec<Vec<HistogramCell>>,
 }
 
 impl Frame {
@@ -43,6 +114,7 @@ impl Frame {
             steps,
             heads: Vec::new(),
             cells: Vec::new(),
+            histograms: Vec::new(),
         }
     }
 
@@ -51,51 +123,80 @@ impl Frame {
         self.heads.len()
     }
 
-    /// The cells of a row.
-    pub(crate) fn row(&self, index: usize) -> &[f64] {
-        &self.cells[index * self.steps..(index + 1) * self.steps]
+    /// A row.
+    pub(crate) fn row(&self, index: usize) -> Row<'_> {
+        Row {
+            floats: &self.cells[index * self.steps..(index + 1) * self.steps],
+            histograms: &self.histograms[index],
+        }
     }
 
-    /// The cells of a row.
-    pub(crate) fn row_mut(&mut self, index: usize) -> &mut [f64] {
+    /// The numbers of a row.
+    pub(crate) fn floats_mut(&mut self, index: usize) -> &mut [f64] {
         &mut self.cells[index * self.steps..(index + 1) * self.steps]
     }
 
-    /// Every cell, row by row.
+    /// The histograms of a row: none, or a cell a step.
+    pub(crate) fn histograms_mut(&mut self, index: usize) -> &mut [HistogramCell] {
+        &mut self.histograms[index]
+    }
+
+    /// Takes the sample at a step out of a row.
+    pub(crate) fn remove(&mut self, index: usize, step: usize) {
+        self.floats_mut(index)[step] = ABSENT;
+        if let Some(cell) = self.histograms[index].get_mut(step) {
+            *cell = None;
+        }
+    }
+
+    /// Every number, row by row.
     pub(crate) fn cells_mut(&mut self) -> &mut [f64] {
         &mut self.cells
     }
 
+    /// Forgets all histograms.
+    pub(crate) fn drop_histograms(&mut self) {
+        for row in &mut self.histograms {
+            *row = Vec::new();
+        }
+    }
+
+    /// Whether some row has histograms.
+    pub(crate) fn has_histograms(&self) -> bool {
+        self.histograms.iter().any(|row| !row.is_empty())
+    }
+
     /// Adds a row of exactly `steps` cells.
-    pub(crate) fn push(&mut self, labels: Labels, drop_name: bool, row: &[f64]) {
-        debug_assert_eq!(row.len(), self.steps, "a row has a cell for every step");
+    pub(crate) fn push(&mut self, labels: Labels, drop_name: bool, row: Row<'_>) {
+        debug_assert_eq!(row.steps(), self.steps, "a row has a cell for every step");
         self.heads.push(Head { labels, drop_name });
-        self.cells.extend_from_slice(row);
+        self.cells.extend_from_slice(row.floats);
+        self.histograms.push(row.histograms.to_vec());
     }
 
     /// Heads and rows in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Head, &[f64])> {
-        self.heads.iter().zip(self.cells.chunks_exact(self.steps))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Head, Row<'_>)> {
+        let rows = self
+            .cells
+            .chunks_exact(self.steps)
+            .zip(&self.histograms)
+            .map(|(floats, histograms)| Row { floats, histograms });
+        self.heads.iter().zip(rows)
     }
 
-    /// The number of cells that hold a sample.
+    /// How many samples the frame counts for.
     pub(crate) fn samples(&self) -> u64 {
-        self.cells.iter().filter(|cell| !is_absent(**cell)).count() as u64
+        self.iter().map(|(_, row)| row.samples()).sum()
     }
 
     /// Removes the rows without a sample.
     pub(crate) fn drop_empty_rows(self) -> Self {
-        if self
-            .iter()
-            .all(|(_, row)| !row.iter().all(|cell| is_absent(*cell)))
-        {
+        if self.iter().all(|(_, row)| !row.is_empty()) {
             return self;
         }
         let mut kept = Self::new(self.steps);
-        for (head, row) in self.iter() {
-            if !row.iter().all(|cell| is_absent(*cell)) {
-                kept.push(head.labels.clone(), head.drop_name, row);
-            }
+        for (head, row) in self.iter().filter(|(_, row)| !row.is_empty()) {
+            kept.push(head.labels.clone(), head.drop_name, row);
         }
         kept
     }
@@ -108,10 +209,19 @@ impl Frame {
             .iter()
             .flat_map(|cell| std::iter::repeat_n(*cell, steps))
             .collect();
+        let histograms = self
+            .histograms
+            .into_iter()
+            .map(|row| match row.into_iter().next() {
+                Some(cell) => vec![cell; steps],
+                None => Vec::new(),
+            })
+            .collect();
         Self {
             steps,
             heads: self.heads,
             cells,
+            histograms,
         }
     }
 
@@ -182,7 +292,7 @@ impl Merge {
         &mut self,
         labels: &Labels,
         drop_name: bool,
-        row: &[f64],
+        row: Row<'_>,
     ) -> Result<usize, QueryError> {
         match self.by_labels.entry(labels.clone()) {
             Entry::Vacant(entry) => {
@@ -193,14 +303,23 @@ impl Merge {
             }
             Entry::Occupied(entry) => {
                 let index = *entry.get();
-                for (cell, new) in self.frame.row_mut(index).iter_mut().zip(row) {
-                    if is_absent(*new) {
-                        continue;
+                let known = self.frame.row(index);
+                if (0..row.steps()).any(|step| known.is_present(step) && row.is_present(step)) {
+                    return Err(same_labels());
+                }
+                for (cell, new) in self.frame.floats_mut(index).iter_mut().zip(row.floats) {
+                    if !is_absent(*new) {
+                        *cell = *new;
                     }
-                    if !is_absent(*cell) {
-                        return Err(same_labels());
+                }
+                if !row.histograms.is_empty() {
+                    let cells = &mut self.frame.histograms[index];
+                    cells.resize(row.steps(), None);
+                    for (cell, new) in cells.iter_mut().zip(row.histograms) {
+                        if new.is_some() {
+                            cell.clone_from(new);
+                        }
                     }
-                    *cell = *new;
                 }
                 self.frame.heads[index].drop_name |= drop_name;
                 Ok(index)

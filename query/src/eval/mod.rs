@@ -11,23 +11,28 @@ mod binary;
 mod duration;
 mod frame;
 mod hash;
+mod histogram_column;
+mod operation;
 mod range;
 mod selector;
 mod topk;
 mod window;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use narthex_storage::{Labels, Querier, Queryable, ReadError, Sample, TimeRange, Timestamp};
 
-pub(crate) use aggregate::{is_quantile, quantile};
+pub(crate) use aggregate::{is_label_name, is_quantile, quantile};
 pub(crate) use duration::duration_ms;
-pub(crate) use frame::{ABSENT, Frame, hasher, is_absent, same_labels, without_name};
+pub(crate) use frame::{
+    ABSENT, Frame, HistogramCell, Row, hasher, is_absent, same_labels, without_name,
+};
 pub(crate) use range::RangeRow;
 pub(crate) use window::{Mean, add_exact};
 
 use crate::{
-    Answer, EngineOptions, Grid, QueryContext, QueryError, Series, Value, VectorSample,
+    Answer, EngineOptions, Grid, HistogramSample, QueryContext, QueryError, SampleValue, Series,
+    Value, VectorSample,
     annotations::Annotations,
     functions::{self, FunctionId},
     parser::{Expr, ExprKind, ValueType},
@@ -37,7 +42,7 @@ use crate::{
 const STAGE: &str = "expression evaluation";
 
 /// Receives the rows of a vector one by one: labels, whether the name goes at the end, cells.
-pub(crate) type Sink<'s> = dyn FnMut(&Labels, bool, &[f64]) -> Result<(), QueryError> + 's;
+pub(crate) type Sink<'s> = dyn FnMut(&Labels, bool, Row<'_>) -> Result<(), QueryError> + 's;
 
 /// The value of a node at every step.
 #[derive(Debug, Clone)]
@@ -61,6 +66,9 @@ pub(crate) struct Evaluation<'a> {
     lookback_ms: i64,
     querier: Option<Box<dyn Querier>>,
     pub(crate) notes: Annotations,
+    /// Whether only counts and sums of histograms are asked for: then selectors look for resets themselves and
+    /// say so of the histograms behind them.
+    finds_resets: bool,
     /// Samples held now, as Prometheus counts them.
     samples: u64,
     samples_total: u64,
@@ -86,6 +94,7 @@ impl<'a> Evaluation<'a> {
             lookback_ms: lookback.as_millis() as i64,
             querier: None,
             notes: Annotations::default(),
+            finds_resets: false,
             samples: 0,
             samples_total: 0,
             samples_peak: 0,
@@ -116,13 +125,12 @@ impl<'a> Evaluation<'a> {
                     Value::Vector(
                         frame
                             .iter()
-                            .filter(|(_, row)| !is_absent(row[0]))
-                            .map(|(head, row)| VectorSample {
-                                labels: head.labels.clone(),
-                                sample: Sample {
+                            .filter_map(|(head, row)| {
+                                Some(VectorSample {
+                                    labels: head.labels.clone(),
                                     time,
-                                    value: row[0],
-                                },
+                                    value: sample_value(row, 0)?,
+                                })
                             })
                             .collect(),
                     )
@@ -147,7 +155,7 @@ impl<'a> Evaluation<'a> {
         let frame = match self.eval(expr, grid)? {
             Node::Scalar(values) => {
                 let mut frame = Frame::new(values.len());
-                frame.push(Labels::empty(), false, &values);
+                frame.push(Labels::empty(), false, Row::floats(&values));
                 frame
             }
             Node::Text(_) => return Err(internal("a text has no range")),
@@ -157,6 +165,7 @@ impl<'a> Evaluation<'a> {
         for (head, row) in frame.iter() {
             self.check()?;
             let samples: Vec<Sample> = row
+                .floats
                 .iter()
                 .enumerate()
                 .filter(|(_, cell)| !is_absent(**cell))
@@ -165,10 +174,22 @@ impl<'a> Evaluation<'a> {
                     value: *cell,
                 })
                 .collect();
-            if !samples.is_empty() {
+            let histograms: Vec<HistogramSample> = row
+                .histograms
+                .iter()
+                .enumerate()
+                .filter_map(|(step, cell)| {
+                    Some(HistogramSample {
+                        time: grid.time(step),
+                        histogram: Arc::clone(cell.as_ref()?),
+                    })
+                })
+                .collect();
+            if !samples.is_empty() || !histograms.is_empty() {
                 series.push(Series {
                     labels: head.labels.clone(),
                     samples,
+                    histograms,
                 });
             }
         }
@@ -255,19 +276,31 @@ impl<'a> Evaluation<'a> {
         let cleans = self.options.features.delayed_name_removal;
         self.range_rows(expr, grid, &mut |row| {
             let (low, high) = row.bounds[0];
-            let samples: Vec<Sample> = (low as usize..high as usize)
-                .map(|index| Sample {
-                    time: row.times[index],
-                    value: row.values[index],
-                })
-                .collect();
-            if !samples.is_empty() {
+            let (mut samples, mut histograms) = (Vec::new(), Vec::new());
+            for index in low as usize..high as usize {
+                let time = row.times[index];
+                match row.histogram(index) {
+                    Some(histogram) => histograms.push(HistogramSample {
+                        time,
+                        histogram: Arc::clone(histogram),
+                    }),
+                    None => samples.push(Sample {
+                        time,
+                        value: row.values[index],
+                    }),
+                }
+            }
+            if high > low {
                 let labels = if cleans && row.drop_name {
                     without_name(row.labels)
                 } else {
                     row.labels.clone()
                 };
-                series.push(Series { labels, samples });
+                series.push(Series {
+                    labels,
+                    samples,
+                    histograms,
+                });
             }
             Ok(())
         })?;
@@ -303,7 +336,7 @@ impl<'a> Evaluation<'a> {
             ExprKind::Binary(binary) => {
                 let lhs = self.eval(&binary.lhs, grid)?;
                 let rhs = self.eval(&binary.rhs, grid)?;
-                self.binary(binary, lhs, rhs)
+                self.binary(binary, lhs, rhs, expr.span)
             }
             ExprKind::Paren(inner) => self.eval(inner, grid),
             ExprKind::MatrixSelector { .. } | ExprKind::Subquery(_) => {
@@ -368,7 +401,7 @@ impl<'a> Evaluation<'a> {
         let mut frame = Frame::new(grid.steps());
         let charge = self.charger();
         self.rows(expr, grid, &mut |labels, drop_name, row| {
-            charge(row.len() as u64)?;
+            charge(row.cost_cells())?;
             frame.push(labels.clone(), drop_name, row);
             Ok(())
         })?;
@@ -383,6 +416,11 @@ impl<'a> Evaluation<'a> {
                 for cell in frame.cells_mut() {
                     if !is_absent(*cell) {
                         *cell = -*cell;
+                    }
+                }
+                for index in 0..frame.len() {
+                    for histogram in frame.histograms_mut(index).iter_mut().flatten() {
+                        *histogram = Arc::new((**histogram).clone().scaled(-1.0));
                     }
                 }
                 let frame = self.drop_names(frame);
@@ -461,6 +499,18 @@ impl<'a> Evaluation<'a> {
         self.deadline().read(error)
     }
 
+    /// Evaluates something for which `finds_resets` is this.
+    pub(crate) fn finding_resets<T>(
+        &mut self,
+        finds_resets: bool,
+        evaluate: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let outer = std::mem::replace(&mut self.finds_resets, finds_resets);
+        let value = evaluate(self);
+        self.finds_resets = outer;
+        value
+    }
+
     /// Counts samples that the query now holds.
     pub(crate) fn hold(&mut self, samples: u64) -> Result<(), QueryError> {
         self.samples += samples;
@@ -481,6 +531,15 @@ impl<'a> Evaluation<'a> {
         self.hold(samples)?;
         self.samples = mark + samples;
         Ok(())
+    }
+}
+
+/// The sample of a row at a step.
+fn sample_value(row: Row<'_>, step: usize) -> Option<SampleValue> {
+    match row.histogram(step) {
+        Some(histogram) => Some(SampleValue::Histogram(Arc::clone(histogram))),
+        None if is_absent(row.floats[step]) => None,
+        None => Some(SampleValue::Float(row.floats[step])),
     }
 }
 

@@ -3,15 +3,17 @@
 //! Two sources: a selector with a range, and a subquery, whose inner expression is evaluated over
 //! a grid of its own.
 
-use narthex_storage::{Labels, Timestamp};
+use std::sync::Arc;
+
+use narthex_storage::{Labels, ResetHint, Timestamp};
 
 use crate::{
-    Grid, QueryError,
+    FloatHistogram, Grid, QueryError,
     parser::{Expr, ExprKind, Subquery, VectorSelector},
 };
 
 use super::{
-    Evaluation, internal, is_absent,
+    Evaluation, HistogramCell, internal, is_absent,
     selector::{Columns, Reference, axis_map, has_one_name, remember},
     window,
 };
@@ -23,13 +25,24 @@ pub(crate) struct RangeRow<'r> {
     pub(crate) drop_name: bool,
     /// Timestamps, ascending; no staleness markers.
     pub(crate) times: &'r [Timestamp],
+    /// Numbers; of no meaning where there is a histogram.
     pub(crate) values: &'r [f64],
+    /// The histograms: nothing, or a cell a sample.
+    pub(crate) histograms: &'r [HistogramCell],
     /// For each step which samples lie in the window: `low..high`.
     pub(crate) bounds: &'r [(u32, u32)],
     /// For each step where the window ends (inclusive).
     pub(crate) ends: &'r [Timestamp],
     /// The window's length; it begins after `end - range_ms`.
     pub(crate) range_ms: i64,
+}
+
+impl<'r> RangeRow<'r> {
+    /// The histogram at an index, if that is what the sample is.
+    #[inline]
+    pub(crate) fn histogram(&self, index: usize) -> Option<&'r Arc<FloatHistogram>> {
+        self.histograms.get(index)?.as_ref()
+    }
 }
 
 /// Receives the series of a range vector.
@@ -95,6 +108,7 @@ impl Evaluation<'_> {
                 drop_name: false,
                 times: &columns.times,
                 values: &columns.values,
+                histograms: &columns.histograms,
                 bounds: &windows.bounds,
                 ends: &ends,
                 range_ms,
@@ -123,7 +137,8 @@ impl Evaluation<'_> {
             return Ok(());
         }
         let mark = self.held();
-        let frame = self.vector(&subquery.expr, inner)?;
+        let frame =
+            self.finding_resets(false, |evaluation| evaluation.vector(&subquery.expr, inner))?;
         let ends: Vec<Timestamp> = plan.reference.times(grid).collect();
         let mut columns = Columns::default();
         let mut windows = Windows::default();
@@ -131,10 +146,18 @@ impl Evaluation<'_> {
             self.check()?;
             columns.times.clear();
             columns.values.clear();
-            for (step, cell) in row.iter().enumerate() {
-                if !is_absent(*cell) {
-                    columns.times.push(inner.time(step));
-                    columns.values.push(*cell);
+            columns.histograms.clear();
+            for (step, cell) in row.floats.iter().enumerate() {
+                let histogram = row.histogram(step);
+                if is_absent(*cell) && histogram.is_none() {
+                    continue;
+                }
+                columns.times.push(inner.time(step));
+                columns
+                    .values
+                    .push(if histogram.is_some() { 0.0 } else { *cell });
+                if !row.histograms.is_empty() {
+                    columns.histograms.push(histogram.map(without_hint));
                 }
             }
             windows.fill(&columns.times, &ends, plan.range_ms);
@@ -147,6 +170,7 @@ impl Evaluation<'_> {
                 drop_name: head.drop_name,
                 times: &columns.times,
                 values: &columns.values,
+                histograms: &columns.histograms,
                 bounds: &windows.bounds,
                 ends: &ends,
                 range_ms: plan.range_ms,
@@ -223,5 +247,17 @@ impl Windows {
             self.samples += length;
             self.longest = self.longest.max(length);
         }
+    }
+}
+
+/// A histogram of which nothing is known against the one before it: what was known is of another one than that
+/// of the step before.
+fn without_hint(histogram: &Arc<FloatHistogram>) -> Arc<FloatHistogram> {
+    match histogram.reset_hint {
+        ResetHint::Unknown | ResetHint::Gauge => Arc::clone(histogram),
+        ResetHint::Reset | ResetHint::NoReset => Arc::new(FloatHistogram {
+            reset_hint: ResetHint::Unknown,
+            ..(**histogram).clone()
+        }),
     }
 }

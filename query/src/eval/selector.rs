@@ -4,19 +4,19 @@
 //! staleness marker. What depends on timestamps alone is computed once for all series that share
 //! a time axis.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use narthex_storage::{
-    AxisId, Labels, METRIC_NAME, MatchOp, Scan, Select, Selection, Shape, TimeRange, Timestamp,
-    Wants, is_stale_marker,
+    AxisId, HistogramColumns, HistogramCounts, Kind, Labels, METRIC_NAME, MatchOp, ResetHint, Scan,
+    Select, Selection, Shape, TimeRange, Timestamp, Wants, is_stale_marker,
 };
 
 use crate::{
-    Grid, QueryError,
+    FloatHistogram, Grid, QueryError,
     parser::{At, TimeModifiers, VectorSelector},
 };
 
-use super::{ABSENT, Evaluation, Sink, duration_ms, frame::hasher, is_absent, window};
+use super::{ABSENT, Evaluation, HistogramCell, Row, Sink, duration_ms, frame::hasher, window};
 
 /// How many axes are kept with what was computed for them; when more are seen, all are forgotten.
 const AXES_MAX: usize = 4096;
@@ -54,7 +54,10 @@ impl Reference {
 #[derive(Debug, Default)]
 pub(crate) struct Columns {
     pub(crate) times: Vec<Timestamp>,
+    /// Numbers; of no meaning where there is a histogram.
     pub(crate) values: Vec<f64>,
+    /// The histograms: nothing, or a cell a sample.
+    pub(crate) histograms: Vec<HistogramCell>,
     pub(crate) may_be_stale: bool,
     /// What the timestamps are, if another series can have the same ones.
     pub(crate) key: Option<AxisKey>,
@@ -80,6 +83,31 @@ pub(crate) fn remember<T>(map: &mut AxisMap<T>, key: AxisKey, make: impl FnOnce(
 }
 
 impl Columns {
+    /// The histogram at an index, if that is what the sample is.
+    pub(crate) fn histogram(&self, index: u32) -> Option<&Arc<FloatHistogram>> {
+        self.histograms.get(index as usize)?.as_ref()
+    }
+
+    /// Adds the histograms of a run. Of each that follows another it is looked up, once for all windows that it
+    /// lies in, whether the counter began anew between them.
+    fn push_histograms(&mut self, decoded: &HistogramColumns, finds_resets: bool) {
+        for histogram in FloatHistogram::from_columns(decoded) {
+            let cell = histogram.map(|mut histogram| {
+                if histogram.reset_hint == ResetHint::Unknown
+                    && let Some(Some(before)) = self.histograms.last()
+                {
+                    histogram.reset_hint = match histogram.is_reset_after(before) {
+                        false => ResetHint::NoReset,
+                        true if finds_resets => ResetHint::Reset,
+                        true => ResetHint::Unknown,
+                    };
+                }
+                Arc::new(histogram)
+            });
+            self.histograms.push(cell);
+        }
+    }
+
     /// Removes the staleness markers; the timestamps are the series' own from then on if there were
     /// any.
     pub(crate) fn drop_stale(&mut self) {
@@ -91,11 +119,15 @@ impl Columns {
             if !is_stale_marker(self.values[index]) {
                 self.values[kept] = self.values[index];
                 self.times[kept] = self.times[index];
+                if !self.histograms.is_empty() {
+                    self.histograms.swap(kept, index);
+                }
                 kept += 1;
             }
         }
         self.values.truncate(kept);
         self.times.truncate(kept);
+        self.histograms.truncate(kept);
         self.key = None;
     }
 }
@@ -146,6 +178,7 @@ impl Evaluation<'_> {
         let read = |error| self.read(error);
         columns.may_be_stale = false;
         columns.key = None;
+        columns.histograms.clear();
         let shape = scan.seek(series).map_err(read)?;
         let own_times = match shape {
             Shape::Empty => return Ok(false),
@@ -165,13 +198,26 @@ impl Evaluation<'_> {
             }
         };
         let mut filled = 0;
+        let mut decoded = HistogramColumns::default();
         while let Some(run) = scan.next_run().map_err(read)? {
             columns.may_be_stale |= run.may_be_stale();
             let end = filled + run.len();
             if columns.values.len() < end {
                 return Err(super::internal("the store gave more samples than it said"));
             }
-            run.values(&mut columns.values[filled..end]).map_err(read)?;
+            match run.kind() {
+                Kind::Float => run.values(&mut columns.values[filled..end]).map_err(read)?,
+                Kind::Histogram => {
+                    run.histograms(&mut decoded).map_err(read)?;
+                    self.charge_histograms(&decoded)?;
+                    columns.histograms.resize(filled, None);
+                    columns.push_histograms(&decoded, self.finds_resets);
+                    let ended = columns.histograms[filled..].iter().map(Option::is_none);
+                    for (value, ended) in columns.values[filled..end].iter_mut().zip(ended) {
+                        *value = if ended { ABSENT } else { 0.0 };
+                    }
+                }
+            }
             if own_times {
                 run.times(&mut columns.times[filled..end]).map_err(read)?;
             }
@@ -179,7 +225,21 @@ impl Evaluation<'_> {
         }
         columns.values.truncate(filled);
         columns.times.truncate(filled);
+        if !columns.histograms.is_empty() {
+            columns.histograms.resize(filled, None);
+        }
         Ok(filled > 0)
+    }
+
+    /// Takes the memory of decoded histograms from the query's budget.
+    fn charge_histograms(&self, decoded: &HistogramColumns) -> Result<(), QueryError> {
+        /// What a histogram takes beside its buckets.
+        const FIXED_CELLS: usize = 24;
+        let buckets = match &decoded.counts {
+            HistogramCounts::Integer(counts) => counts.positive.len() + counts.negative.len(),
+            HistogramCounts::Float(counts) => counts.positive.len() + counts.negative.len(),
+        };
+        self.charge((decoded.len() * (buckets + FIXED_CELLS)) as u64)
     }
 
     /// Hands the rows of an instant selector to `sink`.
@@ -190,19 +250,33 @@ impl Evaluation<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<(), QueryError> {
         self.selector_samples(selector, grid, &mut |labels, columns, newest| {
-            let row: Vec<f64> = newest
+            let floats: Vec<f64> = newest
                 .iter()
                 .map(|index| match index {
-                    Some(index) => columns.values[*index as usize],
-                    None => ABSENT,
+                    Some(index) if columns.histogram(*index).is_none() => {
+                        columns.values[*index as usize]
+                    }
+                    _ => ABSENT,
                 })
                 .collect();
+            let histograms: Vec<HistogramCell> = if columns.histograms.is_empty() {
+                Vec::new()
+            } else {
+                newest
+                    .iter()
+                    .map(|index| columns.histogram((*index)?).cloned())
+                    .collect()
+            };
+            let row = Row {
+                floats: &floats,
+                histograms: &histograms,
+            };
             // A staleness marker and an absent sample are the same thing in a cell.
-            if row.iter().all(|cell| is_absent(*cell)) {
+            if row.is_empty() {
                 return Ok(0);
             }
-            sink(labels, false, &row)?;
-            Ok(row.iter().filter(|cell| !is_absent(**cell)).count() as u64)
+            sink(labels, false, row)?;
+            Ok(row.samples())
         })
     }
 

@@ -4,12 +4,14 @@
 use std::cmp::Ordering;
 
 use crate::{
-    FloatStyle, Grid, QueryError, format_float,
+    FloatStyle, Grid, QueryError,
+    annotations::Remark,
+    format_float,
     parser::{Aggregate, AggregateOp, Span},
 };
 
 use super::{
-    ABSENT, Evaluation, Frame,
+    Evaluation, Frame,
     aggregate::{Groups, greatest, least},
     hash::hash_ratio,
     internal, is_absent,
@@ -41,6 +43,16 @@ impl Evaluation<'_> {
         } else {
             check_counts(&params)?;
         }
+        if let Some(name) = ranking_name(aggregate.op)
+            && input.has_histograms()
+        {
+            // They have no rank.
+            self.notes.say(
+                Remark::IgnoredInAggregation(name).say(),
+                aggregate.expr.span,
+            );
+            input.drop_histograms();
+        }
         if input.len() == 0 {
             return Ok(input);
         }
@@ -58,7 +70,7 @@ impl Evaluation<'_> {
                 }
                 for row in rows {
                     if !std::mem::take(&mut kept[*row]) {
-                        input.row_mut(*row)[step] = ABSENT;
+                        input.remove(*row, step);
                     }
                 }
             }
@@ -87,6 +99,15 @@ impl Evaluation<'_> {
                 span,
             );
         }
+    }
+}
+
+/// The name of an aggregation that ranks numbers.
+fn ranking_name(op: AggregateOp) -> Option<&'static str> {
+    match op {
+        AggregateOp::Topk => Some("topk"),
+        AggregateOp::Bottomk => Some("bottomk"),
+        _ => None,
     }
 }
 
@@ -123,8 +144,10 @@ fn pick(
 ) {
     picked.clear();
     let mut candidates = rows.iter().filter_map(|row| {
-        let value = input.row(*row)[step];
-        (!is_absent(value)).then_some(Candidate { value, row: *row })
+        let cells = input.row(*row);
+        let value = cells.floats[step];
+        let is_histogram = cells.histogram(step).is_some();
+        (!is_absent(value) || is_histogram).then_some(Candidate { value, row: *row })
     });
     let count = param.max(0.0) as usize;
     match op {

@@ -19,7 +19,7 @@ mod power;
 mod tests;
 mod trigonometric;
 
-pub(crate) use exponential::exp;
+pub(crate) use exponential::{exp, exp2};
 pub(crate) use hyperbolic::{acosh, asinh, atanh, cosh, sinh, tanh};
 pub(crate) use logarithm::{ln, log2, log10};
 pub(crate) use power::pow;
@@ -49,7 +49,7 @@ fn split(x: f64) -> (f64, i32) {
 }
 
 /// `fraction` times two to `power`, rounded once.
-fn scale(fraction: f64, power: i32) -> f64 {
+pub(crate) fn scale(fraction: f64, power: i32) -> f64 {
     let (fraction, own) = split(fraction);
     if fraction == 0.0 || !fraction.is_finite() {
         return fraction;

@@ -7,10 +7,11 @@ use std::collections::HashMap;
 
 use narthex_storage::{Labels, METRIC_NAME, Timestamp};
 
+use super::native_histogram;
 use crate::{
-    FloatStyle, Grid, QueryError,
-    annotations::Repairs,
-    eval::{ABSENT, Evaluation, Frame, hasher, is_absent, without_name},
+    FloatHistogram, FloatStyle, Grid, QueryError,
+    annotations::{ForMetric, Remark, Repairs, Said},
+    eval::{ABSENT, Evaluation, Frame, Row, hasher, is_absent, without_name},
     format_float,
     parser::{Expr, Span},
 };
@@ -42,6 +43,14 @@ pub(crate) fn quantiles(
     }
     let histograms = collect(evaluation, &input, args[1].without_parens().span);
     let mut frame = Frame::new(grid.steps());
+    native_rows(
+        evaluation,
+        &histograms,
+        &input,
+        None,
+        &mut frame,
+        |step, of, name| native_histogram::quantile(ratios[step], of, name),
+    );
     quantile_rows(
         evaluation,
         &histograms,
@@ -71,6 +80,14 @@ pub(crate) fn many_quantiles(
         }
         let value = open_metrics(ratios[0]);
         let extra = Some((label.as_str(), value.as_str()));
+        native_rows(
+            evaluation,
+            &histograms,
+            &input,
+            extra,
+            &mut frame,
+            |step, of, name| native_histogram::quantile(ratios[step], of, name),
+        );
         quantile_rows(
             evaluation,
             &histograms,
@@ -123,7 +140,7 @@ fn quantile_rows(
         if let Some(repairs) = repairs {
             // The name is known only when it is removed late.
             let name = if histogram.drop_name {
-                for_metric(&histogram.name)
+                ForMetric(&histogram.name).to_string()
             } else {
                 String::new()
             };
@@ -137,11 +154,15 @@ fn quantile_rows(
             );
         }
         match extra {
-            None => frame.push(histogram.labels.clone(), histogram.drop_name, &out),
+            None => frame.push(
+                histogram.labels.clone(),
+                histogram.drop_name,
+                Row::floats(&out),
+            ),
             Some((name, value)) => {
                 let mut builder = histogram.labels.to_builder();
                 builder.set(name, value);
-                frame.push(builder.build(), histogram.drop_name, &out);
+                frame.push(builder.build(), histogram.drop_name, Row::floats(&out));
             }
         }
     }
@@ -159,6 +180,14 @@ pub(crate) fn fractions(
     let input = evaluation.vector(&args[2], grid)?;
     let histograms = collect(evaluation, &input, args[2].without_parens().span);
     let mut frame = Frame::new(grid.steps());
+    native_rows(
+        evaluation,
+        &histograms,
+        &input,
+        None,
+        &mut frame,
+        |step, of, name| native_histogram::fraction(lower[step], upper[step], of, name),
+    );
     let mut out = vec![ABSENT; input.steps];
     let mut buckets = Vec::new();
     for histogram in &histograms.list {
@@ -171,9 +200,68 @@ pub(crate) fn fractions(
                 fraction(lower[step], upper[step], &mut buckets)
             };
         }
-        frame.push(histogram.labels.clone(), histogram.drop_name, &out);
+        frame.push(
+            histogram.labels.clone(),
+            histogram.drop_name,
+            Row::floats(&out),
+        );
     }
     finish(evaluation, frame)
+}
+
+/// Adds a row for each native histogram, with one label more where that is wanted.
+fn native_rows(
+    evaluation: &mut Evaluation<'_>,
+    histograms: &Histograms,
+    input: &Frame,
+    extra: Option<(&str, &str)>,
+    frame: &mut Frame,
+    value: impl for<'n> Fn(usize, &FloatHistogram, &'n str) -> (f64, Option<Remark<'n>>),
+) {
+    let delayed = evaluation.options.features.delayed_name_removal;
+    for native in &histograms.native {
+        let labels = &input.heads[native.row].labels;
+        // The name is known only when it is removed late.
+        let name = if delayed { labels.metric_name() } else { "" };
+        let row = input.row(native.row);
+        let mut said: Option<Said> = None;
+        let out: Vec<f64> = (0..input.steps)
+            .map(|step| {
+                let Some(histogram) = row.histogram(step) else {
+                    return ABSENT;
+                };
+                if native
+                    .rival
+                    .is_some_and(|rival| histograms.list[rival].has_buckets(input, step))
+                {
+                    return ABSENT;
+                }
+                let (value, remark) = value(step, histogram, name);
+                if let Some(remark) = remark {
+                    let remark = remark.say();
+                    if said.as_ref() != Some(&remark) {
+                        evaluation.notes.say(remark.clone(), histograms.span);
+                        said = Some(remark);
+                    }
+                }
+                value
+            })
+            .collect();
+        let labels = if delayed {
+            labels.clone()
+        } else {
+            without_name(labels)
+        };
+        let labels = match extra {
+            None => labels,
+            Some((name, value)) => {
+                let mut builder = labels.to_builder();
+                builder.set(name, value);
+                builder.build()
+            }
+        };
+        frame.push(labels, delayed, Row::floats(&out));
+    }
 }
 
 fn finish(evaluation: &Evaluation<'_>, frame: Frame) -> Result<Frame, QueryError> {
@@ -184,20 +272,19 @@ fn finish(evaluation: &Evaluation<'_>, frame: Frame) -> Result<Frame, QueryError
     frame.merge_same_labels()
 }
 
-/// ` for metric name "…"`, or nothing when it has no name.
-fn for_metric(name: &str) -> String {
-    if name.is_empty() {
-        String::new()
-    } else {
-        format!(" for metric name {}", crate::parser::quote::quote(name))
-    }
-}
-
 /// The histograms of an expression.
 struct Histograms {
     list: Vec<Histogram>,
+    native: Vec<Native>,
     /// Where the expression stands.
     span: Span,
+}
+
+/// A series with native histograms.
+struct Native {
+    row: usize,
+    /// The classic histogram of the same name and labels: where both have samples there is no result.
+    rival: Option<usize>,
 }
 
 /// The series of one histogram.
@@ -207,13 +294,26 @@ struct Histogram {
     name: String,
     /// Upper bound and row of each bucket.
     rows: Vec<(f64, usize)>,
+    /// The row of a native histogram of the same name and labels.
+    rival: Option<usize>,
 }
 
 impl Histogram {
+    fn has_buckets(&self, input: &Frame, step: usize) -> bool {
+        let mut rows = self.rows.iter();
+        rows.any(|(_, row)| !is_absent(input.row(*row).floats[step]))
+    }
+
     fn buckets(&self, input: &Frame, step: usize, out: &mut Vec<Bucket>) {
         out.clear();
+        if self
+            .rival
+            .is_some_and(|row| input.row(row).histogram(step).is_some())
+        {
+            return;
+        }
         out.extend(self.rows.iter().filter_map(|(upper, row)| {
-            let count = input.row(*row)[step];
+            let count = input.row(*row).floats[step];
             (!is_absent(count)).then_some(Bucket {
                 upper: *upper,
                 count,
@@ -227,17 +327,21 @@ fn collect(evaluation: &mut Evaluation<'_>, input: &Frame, span: Span) -> Histog
     let delayed = evaluation.options.features.delayed_name_removal;
     let mut histograms: Vec<Histogram> = Vec::new();
     let mut known: HashMap<Labels, usize, _> = HashMap::with_hasher(hasher());
+    let mut native = Vec::new();
     for (row, head) in input.heads.iter().enumerate() {
+        if input.row(row).histograms.iter().any(Option::is_some) {
+            native.push(Native { row, rival: None });
+        }
+        if input.row(row).floats.iter().all(|cell| is_absent(*cell)) {
+            continue;
+        }
         let bound = head.labels.get(BUCKET_LABEL).unwrap_or_default();
         let Some(upper) = parse_bound(bound) else {
-            if input.row(row).iter().all(|cell| is_absent(*cell)) {
-                continue;
-            }
             let quoted = crate::parser::quote::quote(bound);
             evaluation.notes.warn(
                 format!(
                     "bucket label \"le\" is missing or has a malformed value of {quoted}{}",
-                    for_metric(head.labels.metric_name())
+                    ForMetric(head.labels.metric_name())
                 ),
                 span,
             );
@@ -263,13 +367,33 @@ fn collect(evaluation: &mut Evaluation<'_>, input: &Frame, span: Span) -> Histog
                 drop_name: delayed,
                 name: head.labels.metric_name().to_owned(),
                 rows: Vec::new(),
+                rival: None,
             });
             histograms.len() - 1
         });
         histograms[index].rows.push((upper, row));
     }
+    for native in &mut native {
+        let labels = &input.heads[native.row].labels;
+        let Some(rival) = known.get(labels) else {
+            continue;
+        };
+        native.rival = Some(*rival);
+        histograms[*rival].rival = Some(native.row);
+        let rival = &histograms[*rival];
+        let row = input.row(native.row);
+        if (0..input.steps)
+            .any(|step| row.histogram(step).is_some() && rival.has_buckets(input, step))
+        {
+            let name = labels.metric_name();
+            evaluation
+                .notes
+                .say(Remark::MixedClassicNative(name).say(), span);
+        }
+    }
     Histograms {
         list: histograms,
+        native,
         span,
     }
 }

@@ -4,7 +4,7 @@ use narthex_storage::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Regex};
 
 use crate::{
     Grid, QueryError,
-    eval::{Evaluation, Frame, same_labels},
+    eval::{Evaluation, Frame, is_label_name, same_labels},
     parser::{Expr, ExprKind},
 };
 
@@ -84,13 +84,11 @@ fn with_label(labels: &Labels, name: &str, value: &str) -> Labels {
     builder.build()
 }
 
-/// Any text but the empty one can be a label name. A literal with bytes that are not UTF-8 comes
-/// out of the parser with replacement characters; Prometheus refuses such names.
 fn check_name(name: &str, what: &str) -> Result<(), QueryError> {
-    if name.is_empty() || name.contains('\u{fffd}') {
-        return Err(QueryError::Execution(format!("invalid {what}: {name}")));
+    if is_label_name(name) {
+        return Ok(());
     }
-    Ok(())
+    Err(QueryError::Execution(format!("invalid {what}: {name}")))
 }
 
 /// The labels that `absent` can tell from its argument: those that the selector demands once.

@@ -2,29 +2,33 @@
 
 pub(crate) mod go_math;
 mod histogram;
+mod histogram_windows;
 mod label;
 mod math;
+mod native_histogram;
 mod over_time;
 mod rate;
 mod sort;
 mod table;
 mod time;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 pub use table::{FUNCTIONS, Function, FunctionId};
 
 use narthex_storage::{Labels, Timestamp};
 
 use crate::{
-    FloatStyle, Grid, QueryError,
+    FloatHistogram, FloatStyle, Grid, QueryError,
+    annotations::{Remark, Said},
     eval::{
-        ABSENT, Evaluation, Frame, Node, RangeRow, Sink, hasher, internal, is_absent, is_quantile,
-        same_labels,
+        ABSENT, Evaluation, Frame, HistogramCell, Node, RangeRow, Row, Sink, hasher, internal,
+        is_absent, is_quantile, same_labels,
     },
     format_float,
     parser::{Expr, ExprKind, Span, quote::quote},
 };
+use histogram_windows::{Mixed, Outcome};
 use over_time::Window;
 use rate::Change;
 pub(crate) use time::rfc3339;
@@ -114,6 +118,9 @@ fn dispatch(
     if let Some(operation) = math::unary(function.id) {
         return map(evaluation, &args[0], grid, |_, value| operation(value));
     }
+    if let Some(operation) = native_histogram::unary(function.id) {
+        return of_histograms(evaluation, &args[0], grid, operation);
+    }
     if let Some(operation) = time::field(function.id) {
         return match args.first() {
             Some(arg) => map(evaluation, arg, grid, |_, value| operation(value)),
@@ -132,7 +139,7 @@ fn dispatch(
             args,
             grid,
             &mut |labels, drop, row| {
-                charge(row.len() as u64)?;
+                charge(row.cost_cells())?;
                 frame.push(labels.clone(), drop, row);
                 Ok(())
             },
@@ -179,23 +186,17 @@ fn dispatch(
         FunctionId::SortByLabel | FunctionId::SortByLabelDesc => {
             sort_by_label(evaluation, function.id, args, grid)
         }
-        FunctionId::HistogramQuantile => {
-            Ok(Node::Vector(histogram::quantiles(evaluation, args, grid)?))
-        }
-        FunctionId::HistogramQuantiles => Ok(Node::Vector(histogram::many_quantiles(
-            evaluation, args, grid,
-        )?)),
-        FunctionId::HistogramFraction => {
-            Ok(Node::Vector(histogram::fractions(evaluation, args, grid)?))
-        }
-        FunctionId::HistogramAvg
-        | FunctionId::HistogramCount
-        | FunctionId::HistogramSum
-        | FunctionId::HistogramStddev
-        | FunctionId::HistogramStdvar => {
-            // They look at native histograms alone; there are none, and floats are passed over.
-            evaluation.vector(&args[0], grid)?;
-            Ok(Node::Vector(Frame::new(grid.steps())))
+        FunctionId::HistogramQuantile
+        | FunctionId::HistogramQuantiles
+        | FunctionId::HistogramFraction => {
+            let tell = match function.id {
+                FunctionId::HistogramQuantile => histogram::quantiles,
+                FunctionId::HistogramQuantiles => histogram::many_quantiles,
+                _ => histogram::fractions,
+            };
+            evaluation
+                .finding_resets(false, |evaluation| tell(evaluation, args, grid))
+                .map(Node::Vector)
         }
         _ => Err(QueryError::BadData(format!(
             "function \"{}\" is not supported yet",
@@ -219,7 +220,7 @@ fn constant(value: f64, grid: Grid) -> Node {
 /// A vector of one series without labels.
 fn unnamed(row: &[f64]) -> Frame {
     let mut frame = Frame::new(row.len());
-    frame.push(Labels::empty(), false, row);
+    frame.push(Labels::empty(), false, Row::floats(row));
     frame
 }
 
@@ -231,14 +232,36 @@ fn map(
     operation: impl Fn(usize, f64) -> f64,
 ) -> Result<Node, QueryError> {
     let mut frame = evaluation.vector(arg, grid)?;
+    frame.drop_histograms();
     for index in 0..frame.len() {
-        for (step, cell) in frame.row_mut(index).iter_mut().enumerate() {
+        for (step, cell) in frame.floats_mut(index).iter_mut().enumerate() {
             if !is_absent(*cell) {
                 *cell = operation(step, *cell);
             }
         }
     }
-    finish(evaluation, frame).map(Node::Vector)
+    finish(evaluation, frame.drop_empty_rows()).map(Node::Vector)
+}
+
+/// Tells a number of every native histogram, passes over numbers, drops the names.
+fn of_histograms(
+    evaluation: &mut Evaluation<'_>,
+    arg: &Expr,
+    grid: Grid,
+    operation: fn(&FloatHistogram) -> f64,
+) -> Result<Node, QueryError> {
+    let frame = evaluation.finding_resets(true, |evaluation| evaluation.vector(arg, grid))?;
+    let mut out = Frame::new(grid.steps());
+    let mut floats = vec![ABSENT; grid.steps()];
+    for (head, row) in frame.iter() {
+        for (step, cell) in floats.iter_mut().enumerate() {
+            *cell = row
+                .histogram(step)
+                .map_or(ABSENT, |histogram| operation(histogram));
+        }
+        out.push(head.labels.clone(), head.drop_name, Row::floats(&floats));
+    }
+    finish(evaluation, out.drop_empty_rows()).map(Node::Vector)
 }
 
 /// Drops the names; what then has the same labels is merged, or refused at a common step.
@@ -279,7 +302,7 @@ fn to_scalar(evaluation: &mut Evaluation<'_>, arg: &Expr, grid: Grid) -> Result<
     let mut found = vec![0_u32; grid.steps()];
     let mut values = vec![f64::NAN; grid.steps()];
     for (_, row) in frame.iter() {
-        for ((found, value), cell) in found.iter_mut().zip(&mut values).zip(row) {
+        for ((found, value), cell) in found.iter_mut().zip(&mut values).zip(row.floats) {
             if !is_absent(*cell) {
                 *found += 1;
                 *value = if *found == 1 { *cell } else { f64::NAN };
@@ -292,7 +315,16 @@ fn to_scalar(evaluation: &mut Evaluation<'_>, arg: &Expr, grid: Grid) -> Result<
 /// `timestamp`: of a selector the times of its samples, of anything else the evaluation time.
 fn timestamps(evaluation: &mut Evaluation<'_>, arg: &Expr, grid: Grid) -> Result<Node, QueryError> {
     let ExprKind::VectorSelector(selector) = &arg.without_parens().kind else {
-        return map(evaluation, arg, grid, |step, _| seconds(grid.time(step)));
+        let mut frame = evaluation.vector(arg, grid)?;
+        for index in 0..frame.len() {
+            for step in 0..grid.steps() {
+                if frame.row(index).is_present(step) {
+                    frame.floats_mut(index)[step] = seconds(grid.time(step));
+                }
+            }
+        }
+        frame.drop_histograms();
+        return finish(evaluation, frame).map(Node::Vector);
     };
     let mut frame = Frame::new(grid.steps());
     evaluation.selector_samples(selector, grid, &mut |labels, columns, newest| {
@@ -307,7 +339,7 @@ fn timestamps(evaluation: &mut Evaluation<'_>, arg: &Expr, grid: Grid) -> Result
             .collect();
         let samples = row.iter().filter(|cell| !is_absent(**cell)).count();
         if samples > 0 {
-            frame.push(labels.clone(), false, &row);
+            frame.push(labels.clone(), false, Row::floats(&row));
         }
         Ok(samples as u64)
     })?;
@@ -317,8 +349,8 @@ fn timestamps(evaluation: &mut Evaluation<'_>, arg: &Expr, grid: Grid) -> Result
 fn absent(evaluation: &mut Evaluation<'_>, arg: &Expr, grid: Grid) -> Result<Node, QueryError> {
     let mut row = vec![1.0; grid.steps()];
     evaluation.rows(arg, grid, &mut |_, _, cells| {
-        for (out, cell) in row.iter_mut().zip(cells) {
-            if !is_absent(*cell) {
+        for (step, out) in row.iter_mut().enumerate() {
+            if cells.is_present(step) {
                 *out = ABSENT;
             }
         }
@@ -346,7 +378,7 @@ fn absent_over_time(
 
 fn absence(arg: &Expr, row: &[f64]) -> Frame {
     let mut frame = Frame::new(row.len());
-    frame.push(label::of_absent(arg), false, row);
+    frame.push(label::of_absent(arg), false, Row::floats(row));
     frame.drop_empty_rows()
 }
 
@@ -363,13 +395,16 @@ fn sort_by_value(
     arg: &Expr,
     grid: Grid,
 ) -> Result<Node, QueryError> {
-    let frame = evaluation.vector(arg, grid)?;
+    let mut frame = evaluation.vector(arg, grid)?;
     if grid.steps() != 1 {
         return Ok(Node::Vector(frame));
     }
+    // Histograms have no place in an order of numbers.
+    frame.drop_histograms();
+    let frame = frame.drop_empty_rows();
     let descending = id == FunctionId::SortDesc;
     Ok(Node::Vector(sort_rows(&frame, |a, b| {
-        sort::by_value(frame.row(a)[0], frame.row(b)[0], descending)
+        sort::by_value(frame.row(a).floats[0], frame.row(b).floats[0], descending)
     })))
 }
 
@@ -426,6 +461,8 @@ pub(crate) fn range_function_rows(
     let mut seen: Option<HashSet<Labels, _>> =
         (!delayed && Evaluation::names_may_differ(matrix)).then(|| HashSet::with_hasher(hasher()));
     let mut out = vec![ABSENT; grid.steps()];
+    let mut histograms: Vec<HistogramCell> = Vec::new();
+    let mut remarks: Vec<Said> = Vec::new();
     let mut samples = 0;
     evaluation.range_rows(matrix, grid, &mut |row| {
         if warns_of_quantile {
@@ -433,12 +470,32 @@ pub(crate) fn range_function_rows(
                 *looked |= high > low;
             }
         }
-        fill(kernel, row, grid, &scalars, &mut out);
-        if out.iter().all(|cell| is_absent(*cell)) {
+        histograms.clear();
+        if row.histograms.iter().any(Option::is_some) {
+            let mut said = Vec::new();
+            fill_mixed(
+                function.id,
+                kernel,
+                row,
+                grid,
+                &scalars,
+                (&mut out, &mut histograms),
+                &mut said,
+            );
+            said.dedup();
+            remarks.extend(said.iter().map(Remark::say));
+        } else {
+            fill(kernel, row, grid, &scalars, &mut out);
+        }
+        let cells = Row {
+            floats: &out,
+            histograms: &histograms,
+        };
+        if cells.is_empty() {
             return Ok(());
         }
-        samples += out.iter().filter(|cell| !is_absent(**cell)).count() as u64;
-        if is_counter_function {
+        samples += cells.samples();
+        if is_counter_function && !out.iter().all(|cell| is_absent(*cell)) {
             let name = row.labels.metric_name();
             if !name.is_empty()
                 && !COUNTER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
@@ -462,7 +519,7 @@ pub(crate) fn range_function_rows(
         sink(
             labels,
             if keeps_name { row.drop_name } else { delayed },
-            &out,
+            cells,
         )
     })?;
     evaluation.hold(samples)?;
@@ -481,6 +538,14 @@ pub(crate) fn range_function_rows(
         ExprKind::Subquery(_) => Span::default(),
         _ => matrix.without_parens().span,
     };
+    let said_at = if function.id == FunctionId::QuantileOverTime {
+        args[0].without_parens().span
+    } else {
+        span
+    };
+    for remark in remarks {
+        evaluation.notes.say(remark, said_at);
+    }
     for name in suspects {
         evaluation.notes.inform(
             format!(
@@ -491,6 +556,41 @@ pub(crate) fn range_function_rows(
         );
     }
     Ok(())
+}
+
+/// Computes one row with histograms; says what is to be said.
+fn fill_mixed<'r>(
+    id: FunctionId,
+    kernel: Kernel,
+    row: &RangeRow<'r>,
+    grid: Grid,
+    scalars: &[Vec<f64>],
+    (floats, histograms): (&mut [f64], &mut Vec<HistogramCell>),
+    remarks: &mut Vec<Remark<'r>>,
+) {
+    // What a window without histograms gives.
+    fill(kernel, row, grid, scalars, floats);
+    histograms.resize(floats.len(), None);
+    for (step, (low, high)) in row.bounds.iter().enumerate() {
+        let (low, high) = (*low as usize, *high as usize);
+        if !row.histograms[low..high].iter().any(Option::is_some) {
+            continue;
+        }
+        let param = |index: usize| scalars.get(index).map_or(0.0, |row| row[step]);
+        let window = Mixed {
+            row,
+            bounds: (low, high),
+            end: row.ends[step],
+            time: grid.time(step),
+            params: [param(0), param(1)],
+        };
+        floats[step] = ABSENT;
+        match window.value(id, remarks) {
+            Outcome::Nothing => {}
+            Outcome::Float(value) => floats[step] = value,
+            Outcome::Histogram(histogram) => histograms[step] = Some(Arc::new(histogram)),
+        }
+    }
 }
 
 /// How the names of counters end.

@@ -304,6 +304,8 @@ pub enum BinaryOp {
     And,
     Or,
     Unless,
+    TrimUpper,
+    TrimLower,
 }
 
 impl BinaryOp {
@@ -326,6 +328,8 @@ impl BinaryOp {
             Self::And => "and",
             Self::Or => "or",
             Self::Unless => "unless",
+            Self::TrimUpper => "</",
+            Self::TrimLower => ">/",
         }
     }
 

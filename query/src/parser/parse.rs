@@ -220,15 +220,8 @@ impl<'a> Parser<'a> {
             let token = self.peek()?;
             let op = match token.kind {
                 TokenKind::Operator(op) => op,
-                TokenKind::TrimUpper | TokenKind::TrimLower => {
-                    return Err(self.error(
-                        token.span,
-                        format!(
-                            "the native histogram operator {} is not built yet",
-                            quote(self.text_of(token.span))
-                        ),
-                    ));
-                }
+                TokenKind::TrimUpper => BinaryOp::TrimUpper,
+                TokenKind::TrimLower => BinaryOp::TrimLower,
                 _ => break,
             };
             if binding(op) < strength {
@@ -1080,7 +1073,9 @@ fn binding(op: BinaryOp) -> u8 {
         | BinaryOp::Less
         | BinaryOp::LessEqual
         | BinaryOp::Greater
-        | BinaryOp::GreaterEqual => 3,
+        | BinaryOp::GreaterEqual
+        | BinaryOp::TrimUpper
+        | BinaryOp::TrimLower => 3,
         BinaryOp::Add | BinaryOp::Sub => 4,
         BinaryOp::Mul | BinaryOp::Div | BinaryOp::Mod | BinaryOp::Atan2 => 5,
         BinaryOp::Pow => 6,

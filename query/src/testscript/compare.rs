@@ -1,13 +1,14 @@
 //! Answers against expectations, with upstream's tolerance.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
-use narthex_storage::{Labels, Sample, is_stale_marker};
+use narthex_storage::{Labels, ResetHint, Timestamp, is_stale_marker};
 
 use super::script::{Annotations, Expected};
 use crate::{
-    Grid, Series, Value,
+    FloatHistogram, Grid, SampleValue, Series, Value, VectorSample,
     format::{FloatStyle, format_float},
+    histogram::Buckets,
 };
 
 /// Two values may differ by this share of the sum of their magnitudes.
@@ -29,6 +30,70 @@ fn almost_equal(a: f64, b: f64) -> bool {
     difference / sum.min(f64::MAX) < EPSILON
 }
 
+/// Whether two samples are equal for a test.
+fn is_same(wanted: &SampleValue, found: &SampleValue) -> bool {
+    match (wanted, found) {
+        (SampleValue::Float(wanted), SampleValue::Float(found)) => almost_equal(*wanted, *found),
+        (SampleValue::Histogram(wanted), SampleValue::Histogram(found)) => {
+            is_same_histogram(wanted, found)
+        }
+        _ => false,
+    }
+}
+
+/// Whether two histograms are equal for a test: but for empty buckets, and all numbers nearly.
+fn is_same_histogram(wanted: &FloatHistogram, found: &FloatHistogram) -> bool {
+    let (wanted, found) = (wanted.clone().compact(), found.clone().compact());
+    let same_side = |wanted: &Buckets, found: &Buckets| {
+        wanted.len() == found.len()
+            && wanted
+                .iter()
+                .zip(found.iter())
+                .all(|((a, wanted), (b, found))| a == b && almost_equal(wanted, found))
+    };
+    let same_hint =
+        wanted.reset_hint == ResetHint::Unknown || wanted.reset_hint == found.reset_hint;
+    same_hint
+        && wanted.schema == found.schema
+        && wanted.zero_threshold == found.zero_threshold
+        && almost_equal(wanted.count, found.count)
+        && almost_equal(wanted.sum, found.sum)
+        && almost_equal(wanted.zero_count, found.zero_count)
+        && *wanted.custom_bounds == *found.custom_bounds
+        && same_side(&wanted.positive, &found.positive)
+        && same_side(&wanted.negative, &found.negative)
+}
+
+/// A sample of either kind at a time.
+struct Point {
+    time: Timestamp,
+    value: SampleValue,
+}
+
+impl Point {
+    fn of(element: &VectorSample) -> Self {
+        Self {
+            time: element.time,
+            value: element.value.clone(),
+        }
+    }
+
+    /// All samples of a series, ascending in time.
+    fn all(series: &Series) -> Vec<Self> {
+        let floats = series.samples.iter().map(|sample| Self {
+            time: sample.time,
+            value: SampleValue::Float(sample.value),
+        });
+        let histograms = series.histograms.iter().map(|sample| Self {
+            time: sample.time,
+            value: SampleValue::Histogram(Arc::clone(&sample.histogram)),
+        });
+        let mut all: Vec<Self> = floats.chain(histograms).collect();
+        all.sort_by_key(|point| point.time);
+        all
+    }
+}
+
 /// Compares a value with what is expected of an evaluation over `grid`; the error says what
 /// differs.
 pub(super) fn compare(expected: &Expected, value: &Value, grid: Grid) -> Result<(), String> {
@@ -46,9 +111,9 @@ pub(super) fn compare(expected: &Expected, value: &Value, grid: Grid) -> Result<
     }
     match value {
         Value::Vector(samples) => {
-            let found: Vec<(&Labels, Vec<Sample>)> = samples
+            let found: Vec<(&Labels, Vec<Point>)> = samples
                 .iter()
-                .map(|element| (&element.labels, vec![element.sample]))
+                .map(|element| (&element.labels, vec![Point::of(element)]))
                 .collect();
             if expected.is_ordered {
                 for ((wanted, _), (labels, _)) in expected.series.iter().zip(&found) {
@@ -72,9 +137,9 @@ pub(super) fn compare(expected: &Expected, value: &Value, grid: Grid) -> Result<
                     pair[0].labels, pair[1].labels
                 ));
             }
-            let found: Vec<(&Labels, Vec<Sample>)> = series
+            let found: Vec<(&Labels, Vec<Point>)> = series
                 .iter()
-                .map(|Series { labels, samples }| (labels, samples.clone()))
+                .map(|series| (&series.labels, Point::all(series)))
                 .collect();
             compare_series(expected, &found, grid, false)
         }
@@ -86,7 +151,7 @@ pub(super) fn compare(expected: &Expected, value: &Value, grid: Grid) -> Result<
 
 fn compare_series(
     expected: &Expected,
-    found: &[(&Labels, Vec<Sample>)],
+    found: &[(&Labels, Vec<Point>)],
     grid: Grid,
     is_instant: bool,
 ) -> Result<(), String> {
@@ -103,13 +168,13 @@ fn compare_series(
                     grid.steps()
                 ));
             }
-            wanted.extend(value.map(|value| Sample {
+            wanted.extend(value.clone().map(|value| Point {
                 time: grid.time(index),
                 value,
             }));
         }
-        let is_equal = |(wanted, found): (&Sample, &Sample)| {
-            (is_instant || wanted.time == found.time) && almost_equal(wanted.value, found.value)
+        let is_equal = |(wanted, found): (&Point, &Point)| {
+            (is_instant || wanted.time == found.time) && is_same(&wanted.value, &found.value)
         };
         if wanted.len() != samples.len() || !wanted.iter().zip(samples).all(is_equal) {
             return Err(format!(
@@ -161,13 +226,15 @@ pub(super) fn describe(value: &Value) -> String {
         Value::String { value, .. } => out = format!("{value:?}"),
         Value::Vector(samples) => {
             for element in samples {
-                write!(out, "{} {}; ", element.labels, float(element.sample.value))
+                let point = points(&[Point::of(element)], true);
+                write!(out, "{} {point}; ", element.labels)
                     .expect("writing to a string does not fail");
             }
         }
         Value::Matrix(series) => {
-            for Series { labels, samples } in series {
-                write!(out, "{labels} {}; ", points(samples, false))
+            for series in series {
+                let points = points(&Point::all(series), false);
+                write!(out, "{} {points}; ", series.labels)
                     .expect("writing to a string does not fail");
             }
         }
@@ -178,15 +245,18 @@ pub(super) fn describe(value: &Value) -> String {
     out.trim_end_matches("; ").to_owned()
 }
 
-fn points(samples: &[Sample], is_instant: bool) -> String {
-    let texts: Vec<String> = samples
+fn points(points: &[Point], is_instant: bool) -> String {
+    let texts: Vec<String> = points
         .iter()
-        .map(|sample| {
-            let value = float(sample.value);
+        .map(|point| {
+            let value = match &point.value {
+                SampleValue::Float(value) => float(*value),
+                SampleValue::Histogram(histogram) => histogram.to_string(),
+            };
             if is_instant {
                 value
             } else {
-                format!("{value}@{}", sample.time)
+                format!("{value}@{}", point.time)
             }
         })
         .collect();

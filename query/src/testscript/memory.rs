@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use narthex_storage::{
-    AxisId, Budget, Estimate, Labels, Matcher, Querier, Queryable, ReadError, Run, Scan, Select,
-    SelectedSeries, Selection, Shape, TimeRange, Timestamp,
+    AxisId, Budget, Estimate, Histogram, HistogramColumns, Labels, Matcher, Querier, Queryable,
+    ReadError, ResetHint, Run, Scan, Select, SelectedSeries, Selection, Shape, TimeRange,
+    Timestamp,
 };
+
+use crate::FloatHistogram;
 
 /// See the module's documentation.
 #[derive(Debug, Default, Clone)]
@@ -17,7 +20,21 @@ pub struct MemoryStore {
 #[derive(Debug, Default, Clone)]
 struct Column {
     times: Vec<Timestamp>,
-    values: Vec<f64>,
+    samples: Vec<Stored>,
+}
+
+/// A sample.
+#[derive(Debug, Clone)]
+enum Stored {
+    Float(f64),
+    Histogram(Histogram),
+}
+
+/// Samples of one kind, and of one layout, that follow each other.
+#[derive(Debug, Clone)]
+enum Stretch {
+    Floats(Vec<Timestamp>, Vec<f64>),
+    Histograms(Vec<Timestamp>, Box<HistogramColumns>),
 }
 
 impl Column {
@@ -28,25 +45,78 @@ impl Column {
         let stretch = low..high.max(low);
         Self {
             times: self.times[stretch.clone()].to_vec(),
-            values: self.values[stretch].to_vec(),
+            samples: self.samples[stretch].to_vec(),
         }
+    }
+
+    fn insert(&mut self, time: Timestamp, sample: Stored) {
+        let place = self.times.partition_point(|known| *known < time);
+        if self.times.get(place) != Some(&time) {
+            self.times.insert(place, time);
+            self.samples.insert(place, sample);
+        }
+    }
+
+    fn stretches(&self) -> Vec<Stretch> {
+        let mut stretches: Vec<Stretch> = Vec::new();
+        for (time, sample) in self.times.iter().zip(&self.samples) {
+            match (sample, stretches.last_mut()) {
+                (Stored::Float(value), Some(Stretch::Floats(times, values))) => {
+                    times.push(*time);
+                    values.push(*value);
+                }
+                (Stored::Float(value), _) => {
+                    stretches.push(Stretch::Floats(vec![*time], vec![*value]));
+                }
+                (Stored::Histogram(histogram), Some(Stretch::Histograms(times, columns)))
+                    if columns.takes(histogram) =>
+                {
+                    times.push(*time);
+                    columns.push(histogram);
+                }
+                (Stored::Histogram(histogram), _) => {
+                    let mut columns = HistogramColumns::default();
+                    columns.push(histogram);
+                    stretches.push(Stretch::Histograms(vec![*time], Box::new(columns)));
+                }
+            }
+        }
+        stretches
     }
 }
 
 impl MemoryStore {
-    /// Adds a sample. One at a time that the series already has is ignored.
+    /// Adds a number. One at a time that the series already has is ignored.
     pub fn append(&mut self, labels: &Labels, time: Timestamp, value: f64) {
-        if !self.series.contains_key(labels) {
-            self.series.insert(labels.clone(), Column::default());
+        self.column(labels).insert(time, Stored::Float(value));
+    }
+
+    /// Adds a native histogram. One at a time that the series already has is ignored.
+    ///
+    /// What is known of a reset is found out here, as Prometheus does: nothing of the first histogram and of
+    /// those that come after a reset, of others that there was none.
+    pub fn append_histogram(&mut self, labels: &Labels, time: Timestamp, mut histogram: Histogram) {
+        let column = self.column(labels);
+        if histogram.reset_hint != ResetHint::Gauge {
+            let was_reset = histogram.reset_hint == ResetHint::Reset;
+            histogram.reset_hint = ResetHint::Unknown;
+            let float = FloatHistogram::from_stored(&histogram);
+            if let Some(Stored::Histogram(before)) = column.samples.last()
+                && !was_reset
+                && !before.is_stale()
+                && !float.is_reset_after(&FloatHistogram {
+                    reset_hint: ResetHint::Unknown,
+                    ..FloatHistogram::from_stored(before)
+                })
+            {
+                histogram.reset_hint = ResetHint::NoReset;
+            }
         }
-        let Some(column) = self.series.get_mut(labels) else {
-            return;
-        };
-        let place = column.times.partition_point(|known| *known < time);
-        if column.times.get(place) != Some(&time) {
-            column.times.insert(place, time);
-            column.values.insert(place, value);
-        }
+        column.insert(time, Stored::Histogram(histogram));
+    }
+
+    fn column(&mut self, labels: &Labels) -> &mut Column {
+        self.series.entry(labels.clone()).or_default()
     }
 
     /// Forgets everything.
@@ -168,7 +238,8 @@ impl Selection for Selected {
         Box::new(Cursor {
             columns: &self.columns,
             budget,
-            next: None,
+            stretches: Vec::new(),
+            next: 0,
         })
     }
 }
@@ -176,21 +247,28 @@ impl Selection for Selected {
 struct Cursor<'a> {
     columns: &'a [Column],
     budget: &'a Budget,
-    next: Option<usize>,
+    /// Of the series that was sought.
+    stretches: Vec<Stretch>,
+    next: usize,
 }
 
 impl Scan for Cursor<'_> {
     fn seek(&mut self, series: usize) -> Result<Shape, ReadError> {
         self.budget.check()?;
-        self.next = Some(series);
+        self.stretches = self.columns[series].stretches();
+        self.next = 0;
         Ok(Shape::Loose {
             len_max: self.columns[series].times.len() as u32,
         })
     }
 
     fn next_run(&mut self) -> Result<Option<Run<'_>>, ReadError> {
-        let column = self.next.take().map(|index| &self.columns[index]);
-        Ok(column.map(|column| Run::floats(&column.times, &column.values)))
+        let stretch = self.stretches.get(self.next);
+        self.next += 1;
+        Ok(stretch.map(|stretch| match stretch {
+            Stretch::Floats(times, values) => Run::floats(times, values),
+            Stretch::Histograms(times, columns) => Run::of_histograms(times, columns),
+        }))
     }
 
     fn axis(&mut self, _: AxisId) -> Result<&[Timestamp], ReadError> {

@@ -11,10 +11,12 @@
 //! Each `eval` counts once, passed or failed. An instant evaluation must also answer the same in
 //! the middle of a range query, as upstream demands. The engine is set as in upstream's runner:
 //! experimental functions, a lookback of 5 m, subqueries without a step at 1 m, at most 10,000
-//! samples. Series with native histograms or start timestamps are not loaded; an `eval` that
-//! selects one of them fails and names the reason.
+//! samples. Series with start timestamps are not loaded; an `eval` that selects one of them fails and
+//! names the reason.
 
 mod compare;
+mod custom_buckets;
+mod histograms;
 mod memory;
 mod run;
 mod script;

@@ -1,17 +1,19 @@
 //! Runs the commands of a script, one after the other.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use narthex_storage::{Budget, Clock, Labels, METRIC_NAME, Matcher, Timestamp};
+use narthex_storage::{Budget, Clock, Labels, Matcher, Sample, Timestamp};
 
 use super::{
     compare::{compare, compare_annotations, describe},
+    custom_buckets::custom_buckets,
     memory::MemoryStore,
     script::{CommandKind, Eval, Load, Times, parse_script},
     values::{SeriesLine, Values},
 };
 use crate::{
-    Answer, Engine, EngineOptions, Features, Grid, QueryContext, QueryError, Value, VectorSample,
+    Answer, Engine, EngineOptions, Features, Grid, QueryContext, QueryError, SampleValue, Value,
+    VectorSample,
     parser::{Expr, ExprKind, ParserOptions, VectorSelector, parse},
 };
 
@@ -171,31 +173,35 @@ impl Runner {
             // Of two lines for one series in a load the last counts.
             let is_replaced =
                 load.series.iter().skip(index + 1).any(|later| {
-                    later.labels == *labels && matches!(later.values, Values::Floats(_))
+                    later.labels == *labels && matches!(later.values, Values::Samples(_))
                 });
-            if is_replaced && matches!(values, Values::Floats(_)) {
+            if is_replaced && matches!(values, Values::Samples(_)) {
                 continue;
             }
             let values = match values {
-                Values::Floats(values) => values,
+                Values::Samples(values) => values,
                 Values::NotBuilt(reason) => {
                     self.refused.push((labels.clone(), reason));
                     continue;
                 }
             };
             for (index, value) in values.iter().enumerate() {
-                if let Some(value) = value {
-                    self.store
-                        .append(labels, index as i64 * interval_ms, *value);
+                let time = index as i64 * interval_ms;
+                match value {
+                    None => {}
+                    Some(SampleValue::Float(value)) => self.store.append(labels, time, *value),
+                    Some(SampleValue::Histogram(histogram)) => {
+                        self.store
+                            .append_histogram(labels, time, histogram.to_stored());
+                    }
                 }
             }
-            if load.with_nhcb
-                && let Some(base) = labels.metric_name().strip_suffix("_bucket")
-            {
-                let mut native = labels.to_builder();
-                native.set(METRIC_NAME, base).remove("le");
-                self.refused
-                    .push((native.build(), "native histograms are not built yet"));
+        }
+        if load.with_nhcb {
+            for (labels, step, histogram) in custom_buckets(&load.series) {
+                let time = step as i64 * interval_ms;
+                self.store
+                    .append_histogram(&labels, time, histogram.to_stored());
             }
         }
     }
@@ -308,14 +314,30 @@ impl Runner {
         };
         let mut middle: Vec<VectorSample> = Vec::new();
         for series in series {
-            let sample = series.samples.iter().find(|sample| sample.time == time);
-            middle.extend(sample.map(|sample| VectorSample {
-                labels: series.labels.clone(),
-                sample: *sample,
-            }));
+            let floats = series.samples.iter().map(|sample| {
+                let value = SampleValue::Float(sample.value);
+                (sample.time, value)
+            });
+            let histograms = series.histograms.iter().map(|sample| {
+                let value = SampleValue::Histogram(Arc::clone(&sample.histogram));
+                (sample.time, value)
+            });
+            let mut all = floats.chain(histograms);
+            middle.extend(
+                all.find(|(at, _)| *at == time)
+                    .map(|(_, value)| VectorSample {
+                        labels: series.labels.clone(),
+                        time,
+                        value,
+                    }),
+            );
         }
-        let middle = match (value, &middle[..]) {
-            (Value::Scalar(_), [only]) => Value::Scalar(only.sample),
+        let only = match &middle[..] {
+            [only] => only.value.as_float(),
+            _ => None,
+        };
+        let middle = match (value, only) {
+            (Value::Scalar(_), Some(value)) => Value::Scalar(Sample { time, value }),
             _ => Value::Vector(middle),
         };
         match compare(&eval.expected, &middle, Grid::instant(time)) {
@@ -356,7 +378,7 @@ mod tests {
     fn check(eval: &str, expected: &str) {
         let text = format!(
             "load 1m\n  x_total{{a=\"1\"}} 0+60x5\n  x_total{{a=\"2\"}} 1\n  \
-             native {{{{schema:0}}}}\n  started{{}}@st 1\n\n{eval}"
+             native {{{{count:2}}}}\n  started{{}}@st 1\n\n{eval}"
         );
         let report = run(&text, "name", &RunOptions::default());
         let failures: Vec<String> = report
@@ -438,19 +460,15 @@ mod tests {
 
     #[test]
     fn what_is_not_built_fails_by_name() {
-        let native = "native histograms are not built yet";
-        check(
-            "eval instant at 0 count(native)\n  {} 1",
-            &format!("7: series that are built | {native}: {{__name__=\"native\"}}"),
-        );
         check(
             "eval instant at 0 started",
             "7: series that are built | start timestamps are not built yet: \
              {__name__=\"started\"}",
         );
         check(
-            "eval instant at 0 x_total\n  x {{schema:0}}",
-            &format!("7: expectations that are built | {native}"),
+            "eval instant at 0 native\n  native {{count:3}}",
+            "7: {count:3, sum:0} was expected for {__name__=\"native\"} | \
+             {__name__=\"native\"} {count:2, sum:0}",
         );
         check("nonsense", "7: a command | invalid command \"nonsense\"");
         check(

@@ -6,7 +6,7 @@ use narthex_storage::{Labels, Regex, Timestamp};
 
 use super::values::{SeriesLine, Values, parse_series};
 use crate::{
-    Grid,
+    Grid, SampleValue,
     duration::parse_duration,
     parser::{Expr, ExprKind, ParserOptions, parse},
 };
@@ -62,7 +62,7 @@ pub(super) struct Expected {
     pub(super) is_ordered: bool,
     pub(super) scalar: Option<f64>,
     pub(super) string: Option<String>,
-    pub(super) series: Vec<(Labels, Vec<Option<f64>>)>,
+    pub(super) series: Vec<(Labels, Vec<Option<SampleValue>>)>,
     /// The times of the expected range vector of an instant evaluation.
     pub(super) matrix_times: Option<Grid>,
 }
@@ -257,7 +257,7 @@ fn parse_expectation(line: &str, expected: &mut Expected) -> Result<(), String> 
     }
     let SeriesLine { labels, values } = parse_series(line).map_err(|error| error.to_string())?;
     match values {
-        Values::Floats(values) => {
+        Values::Samples(values) => {
             expected.series.push((labels, values));
             Ok(())
         }

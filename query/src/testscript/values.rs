@@ -2,11 +2,15 @@
 //!
 //! Messages are those of Prometheus's parser, with the column of the mistake.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use narthex_storage::{Labels, METRIC_NAME, MatchOp, stale_marker};
 
-use crate::parser::{parse_selector, quote};
+use super::histograms::{parse_histogram, repeat_histogram};
+use crate::{
+    FloatHistogram, SampleValue,
+    parser::{parse_selector, quote},
+};
 
 /// The most values that one line may stand for.
 const VALUES_MAX: usize = 1_000_000;
@@ -24,7 +28,7 @@ pub struct SeriesLine {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Values {
     /// One for each step; `None` where there is no sample.
-    Floats(Vec<Option<f64>>),
+    Samples(Vec<Option<SampleValue>>),
     /// They are of a kind that is not built yet, named here.
     NotBuilt(&'static str),
 }
@@ -150,10 +154,8 @@ pub fn parse_series(line: &str) -> Result<SeriesLine, SeriesError> {
     let trimmed = rest.trim_start();
     let values = if trimmed.starts_with("@st") {
         Values::NotBuilt("start timestamps are not built yet")
-    } else if rest.contains("{{") {
-        Values::NotBuilt("native histograms are not built yet")
     } else {
-        Values::Floats(
+        Values::Samples(
             ValuesParser {
                 line,
                 at: values_start,
@@ -291,7 +293,7 @@ impl<'a> ValuesParser<'a> {
         SeriesError::new(self.at, format!("unexpected {}{place}", token.describe()))
     }
 
-    fn parse(mut self) -> Result<Vec<Option<f64>>, SeriesError> {
+    fn parse(mut self) -> Result<Vec<Option<SampleValue>>, SeriesError> {
         const PLACE: &str = " in series values";
         let mut values = Vec::new();
         loop {
@@ -303,6 +305,10 @@ impl<'a> ValuesParser<'a> {
                 other => return Err(self.unexpected(&other, "")),
             }
             self.at += len;
+            if self.rest().starts_with("{{") {
+                self.histograms(&mut values)?;
+                continue;
+            }
             let (token, len) = self.peek()?;
             let (first, delta) = match token {
                 Token::End => return Ok(values),
@@ -340,20 +346,57 @@ impl<'a> ValuesParser<'a> {
                 if delta.is_some() {
                     return Err(self.unexpected(&token, PLACE));
                 }
-                values.push(Some(first));
+                values.push(Some(SampleValue::Float(first)));
                 continue;
             };
             // The first value does not count as a repetition.
             self.check_count(values.len(), count.saturating_add(1))?;
             let mut value = first;
             for _ in 0..=count {
-                values.push(Some(value));
+                values.push(Some(SampleValue::Float(value)));
                 // Adding nothing keeps a marker a marker.
                 if let Some(delta) = delta {
                     value += delta;
                 }
             }
         }
+    }
+
+    /// A histogram, or a row of them.
+    fn histograms(&mut self, values: &mut Vec<Option<SampleValue>>) -> Result<(), SeriesError> {
+        let first = self.histogram()?;
+        let rest = self.rest();
+        let is_minus = rest.starts_with("-{{");
+        let step = if is_minus || rest.starts_with("+{{") {
+            self.at += 1;
+            Some(self.histogram()?)
+        } else {
+            None
+        };
+        let Some(count) = self.repetitions()? else {
+            if step.is_some() {
+                let (token, _) = self.peek()?;
+                return Err(self.unexpected(&token, " in series values"));
+            }
+            values.push(Some(SampleValue::Histogram(Arc::new(first))));
+            return Ok(());
+        };
+        self.check_count(values.len(), count.saturating_add(1))?;
+        let step = step.as_ref().map(|step| (step, is_minus));
+        let all = repeat_histogram(first, step, count)
+            .map_err(|message| SeriesError::new(self.at, message))?;
+        values.extend(
+            all.into_iter()
+                .map(|histogram| Some(SampleValue::Histogram(histogram))),
+        );
+        Ok(())
+    }
+
+    fn histogram(&mut self) -> Result<FloatHistogram, SeriesError> {
+        let (histogram, len) = parse_histogram(self.rest())
+            .map_err(|(offset, message)| SeriesError::new(self.at + offset, message))?;
+        self.at += len;
+        Ok(histogram)
     }
 
     /// A number with its sign, if it has one.
@@ -430,6 +473,14 @@ fn number_len(bytes: &[u8]) -> usize {
     len
 }
 
+/// A number with its sign, if it has one.
+pub(super) fn read_signed(text: &str) -> Option<f64> {
+    match text.strip_prefix('-') {
+        Some(rest) => read_number(rest).map(|value| -value),
+        None => read_number(text.strip_prefix('+').unwrap_or(text)),
+    }
+}
+
 /// A number in Go's notation: a whole one that begins with 0 is octal.
 fn read_number(text: &str) -> Option<f64> {
     let text = text.replace('_', "");
@@ -449,12 +500,16 @@ mod tests {
         let check = |text: &str, expected: &str| {
             let line = parse_series(&format!("x{{a=\"}}b\"}} {text}")).unwrap();
             assert_eq!(line.labels.to_string(), r#"{__name__="x", a="}b"}"#);
-            let Values::Floats(values) = line.values else {
-                panic!("{text} are floats");
+            let Values::Samples(values) = line.values else {
+                panic!("{text} are samples");
             };
             let found: Vec<String> = values
                 .iter()
-                .map(|value| value.map_or("_".to_owned(), |value| value.to_string()))
+                .map(|value| match value {
+                    None => "_".to_owned(),
+                    Some(SampleValue::Float(value)) => value.to_string(),
+                    Some(SampleValue::Histogram(histogram)) => histogram.to_string(),
+                })
                 .collect();
             assert_eq!(found.join(" "), expected, "{text}");
         };
@@ -471,11 +526,17 @@ mod tests {
         check("1_000 010 0x2 .5", "1000 8 0 0 0 0.5");
         check("infx1 -nan", "inf inf NaN");
         check("", "");
+        check(
+            "{{schema:0 count:2 sum:3 buckets:[1 1]}}+{{count:1 sum:2 buckets:[0 1]}}x1 _ {{}}x1 7",
+            "{count:2, sum:3, (0.5,1]:1, (1,2]:1} {count:3, sum:5, (0.5,1]:1, (1,2]:2} _ \
+             {count:0, sum:0} {count:0, sum:0} 7",
+        );
         let stale = parse_series("x stale").unwrap().values;
-        let Values::Floats(stale) = stale else {
-            panic!("a marker is a float");
+        let Values::Samples(stale) = stale else {
+            panic!("a marker is a sample");
         };
-        assert!(narthex_storage::is_stale_marker(stale[0].unwrap()));
+        let marker = stale[0].as_ref().and_then(SampleValue::as_float).unwrap();
+        assert!(narthex_storage::is_stale_marker(marker));
     }
 
     #[test]
@@ -590,10 +651,9 @@ mod tests {
             "1:8: parse error: unexpected end of input inside braces"
         );
         assert_eq!(parse_metric("").unwrap(), Labels::empty());
-        let histogram = parse_series("x {{schema:0}}").unwrap();
-        assert_eq!(
-            histogram.values,
-            Values::NotBuilt("native histograms are not built yet")
+        refused(
+            "x {{schema:0",
+            "13: parse error: unexpected end of input in histogram description",
         );
     }
 }

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use narthex_query::{QueryContext, QueryError, Value, VectorSample, parser::Expr};
+use narthex_query::{QueryContext, QueryError, SampleValue, Value, VectorSample, parser::Expr};
 use narthex_storage::{Budget, Labels, Refusal, Timestamp};
 
 use super::{
@@ -155,7 +155,8 @@ impl Group {
             Value::Vector(samples) => Ok(samples),
             Value::Scalar(sample) => Ok(vec![VectorSample {
                 labels: Labels::empty(),
-                sample,
+                time: sample.time,
+                value: SampleValue::Float(sample.value),
             }]),
             _ => Err(Failure::new("rule result is not a vector or scalar")),
         }
@@ -186,9 +187,11 @@ impl Group {
         cache.begin(answer.len());
         for element in answer {
             check_time(context)?;
+            // The value of a histogram is 0.
+            let value = element.value.as_float().unwrap_or_default();
             let data = TemplateData {
                 labels: &element.labels,
-                value: element.sample.value,
+                value,
                 external_labels: &self.external_labels,
                 external_url: &self.options.external_url,
                 time,
@@ -196,7 +199,6 @@ impl Group {
             };
             let labels = texts.alert_labels(&config.alert, &data, cache, &mut failed);
             let annotations = texts.alert_annotations(&config.annotations, &data, &mut failed);
-            let value = element.sample.value;
             if found.insert(labels, Found { annotations, value }).is_some() {
                 return Err(Failure::new(
                     "vector contains metrics with the same labelset after applying alert labels",

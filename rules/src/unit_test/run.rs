@@ -385,7 +385,7 @@ impl<'a> Runner<'a> {
                 .iter()
                 .map(|sample| ComparedSample {
                     labels: pairs(&sample.labels),
-                    value: sample.sample.value,
+                    value: sample.value.as_float().unwrap_or_default(),
                 })
                 .collect(),
             Value::Scalar(sample) => vec![ComparedSample {

@@ -48,7 +48,7 @@ impl Input {
                 Err(error) => return Err(error.in_line(index + 1)),
             };
             let values = match values {
-                Values::Floats(values) => values,
+                Values::Samples(values) => values,
                 Values::NotBuilt(reason) => return Err(format!("input series {labels}: {reason}")),
             };
             let samples: Vec<Sample> = values

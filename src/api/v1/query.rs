@@ -196,8 +196,20 @@ fn push_value(out: &mut Vec<u8>, value: &Value, limit: usize) -> bool {
                 }
                 out.extend_from_slice(b"{\"metric\":");
                 push_labels(out, &element.labels);
-                out.extend_from_slice(b",\"value\":");
-                push_sample(out, element.sample, FloatStyle::Json);
+                match &element.value {
+                    SampleValue::Float(value) => {
+                        out.extend_from_slice(b",\"value\":");
+                        let sample = Sample {
+                            time: element.time,
+                            value: *value,
+                        };
+                        push_sample(out, sample, FloatStyle::Json);
+                    }
+                    SampleValue::Histogram(histogram) => {
+                        out.extend_from_slice(b",\"histogram\":");
+                        push_histogram(out, element.time, histogram);
+                    }
+                }
                 out.push(b'}');
             }
             out.push(b']');
@@ -210,8 +222,14 @@ fn push_value(out: &mut Vec<u8>, value: &Value, limit: usize) -> bool {
                 }
                 out.extend_from_slice(b"{\"metric\":");
                 push_labels(out, &series.labels);
-                out.extend_from_slice(b",\"values\":");
-                push_samples(out, &series.samples);
+                if !series.samples.is_empty() {
+                    out.extend_from_slice(b",\"values\":");
+                    push_samples(out, &series.samples);
+                }
+                if !series.histograms.is_empty() {
+                    out.extend_from_slice(b",\"histograms\":");
+                    push_histograms(out, &series.histograms);
+                }
                 out.push(b'}');
             }
             out.push(b']');
@@ -229,6 +247,54 @@ fn push_samples(out: &mut Vec<u8>, samples: &[Sample]) {
         push_sample(out, *sample, FloatStyle::Json);
     }
     out.push(b']');
+}
+
+fn push_histograms(out: &mut Vec<u8>, samples: &[HistogramSample]) {
+    out.push(b'[');
+    for (index, sample) in samples.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        push_histogram(out, sample.time, &sample.histogram);
+    }
+    out.push(b']');
+}
+
+/// Appends `[time,{"count":…,"sum":…,"buckets":[[rule,lower,upper,count],…]}]`, all numbers as texts; the rule
+/// tells which bounds belong to the bucket. Empty buckets are left out.
+fn push_histogram(out: &mut Vec<u8>, time: Timestamp, histogram: &FloatHistogram) {
+    let quoted = |out: &mut Vec<u8>, value: f64| {
+        out.push(b'"');
+        push_float(out, value, FloatStyle::Json);
+        out.push(b'"');
+    };
+    out.push(b'[');
+    push_time(out, time);
+    out.extend_from_slice(b",{\"count\":");
+    quoted(out, histogram.count());
+    out.extend_from_slice(b",\"sum\":");
+    quoted(out, histogram.sum());
+    let mut is_first = true;
+    for bucket in histogram.buckets().filter(|bucket| bucket.count != 0.0) {
+        let rule = match (bucket.lower_inclusive, bucket.upper_inclusive) {
+            (false, true) => 0,
+            (true, false) => 1,
+            (false, false) => 2,
+            (true, true) => 3,
+        };
+        out.extend_from_slice(if is_first { b",\"buckets\":[[" } else { b",[" });
+        is_first = false;
+        push_integer(out, rule);
+        for value in [bucket.lower, bucket.upper, bucket.count] {
+            out.push(b',');
+            quoted(out, value);
+        }
+        out.push(b']');
+    }
+    if !is_first {
+        out.push(b']');
+    }
+    out.extend_from_slice(b"}]");
 }
 
 /// Appends `stats`. Phases that the engine does not time apart count as evaluation.

@@ -1,6 +1,6 @@
 //! The exponential function.
 
-use super::power_of_two;
+use super::{polynomial, power_of_two, scale};
 
 /// The greatest argument whose exponential is finite.
 const OVERFLOW: f64 = 709.782712893384;
@@ -58,4 +58,38 @@ pub(crate) fn exp(x: f64) -> f64 {
         power @ -1080..-1022 => result * power_of_two(power + 100) / power_of_two(100),
         _ => 0.0,
     }
+}
+
+/// The upper half of ln 2 in msun's parting, and what it lacks.
+const LN_2_PARTS: [f64; 2] = [6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10];
+
+/// Two to the power of `x`.
+///
+/// The whole part of `x` is the exponent; of the rest times ln 2 the exponential is a rational function, as in
+/// msun's `e_exp`.
+pub(crate) fn exp2(x: f64) -> f64 {
+    const SERIES: [f64; 5] = [
+        4.138_136_797_057_238_5e-8,
+        -1.653_390_220_546_525_2e-6,
+        6.613_756_321_437_934e-5,
+        -2.777_777_777_701_559_3e-3,
+        1.666_666_666_666_666_6e-1,
+    ];
+    if x.is_nan() || x == f64::INFINITY {
+        return x;
+    }
+    if x > 1.023_999_999_999_999_9e3 {
+        return f64::INFINITY;
+    }
+    if x < -1.074e3 {
+        return 0.0;
+    }
+    let whole = (x + 0.5_f64.copysign(x)).trunc();
+    let rest = x - whole;
+    let (upper, lower) = (rest * LN_2_PARTS[0], -rest * LN_2_PARTS[1]);
+    let reduced = upper - lower;
+    let square = reduced * reduced;
+    let even = reduced - square * polynomial(square, SERIES);
+    let result = 1.0 - ((lower - (reduced * even) / (2.0 - even)) - upper);
+    scale(result, whole as i32)
 }

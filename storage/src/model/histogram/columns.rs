@@ -66,9 +66,23 @@ impl HistogramColumns {
         }
     }
 
-    /// Adds a sample; the first one gives the columns their layout and flavour, which the others have too or
-    /// are staleness markers. A marker repeats the counts before it.
-    pub(crate) fn push(&mut self, histogram: &Histogram) {
+    /// Whether the sample can be added: it has the columns' layout and flavour, or is a staleness marker, or
+    /// there is none yet.
+    pub fn takes(&self, histogram: &Histogram) -> bool {
+        let same_flavour = matches!(
+            (&self.counts, &histogram.counts),
+            (HistogramCounts::Integer(_), HistogramCounts::Integer(_))
+                | (HistogramCounts::Float(_), HistogramCounts::Float(_))
+        );
+        self.is_empty() || histogram.is_stale() || (same_flavour && self.layout == histogram.layout)
+    }
+
+    /// Adds a sample that the columns take; the first one gives them their layout and flavour. A staleness
+    /// marker repeats the counts before it.
+    ///
+    /// # Panics
+    /// When the columns do not take it, see [`HistogramColumns::takes`].
+    pub fn push(&mut self, histogram: &Histogram) {
         if self.is_empty() {
             self.layout = histogram.layout.clone();
             self.counts = match &histogram.counts {
