@@ -1,7 +1,7 @@
 //! Replays the corpus, and what a corpus cannot say: limits, positions, and that nothing panics.
 
-use narthex_query::VectorSample;
-use narthex_storage::{Labels, Sample, Timestamp};
+use narthex_query::{SampleValue, VectorSample};
+use narthex_storage::{Labels, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
@@ -9,7 +9,8 @@ use super::*;
 fn answer(query: &str) -> Result<Vec<VectorSample>, String> {
     let other = |n: &str, instance: &str, value: f64| VectorSample {
         labels: Labels::from_pairs([("__name__", "other"), ("n", n), ("instance", instance)]),
-        sample: Sample { time: 0, value },
+        time: 0,
+        value: SampleValue::Float(value),
     };
     match query {
         "other" => Ok(vec![
@@ -20,10 +21,8 @@ fn answer(query: &str) -> Result<Vec<VectorSample>, String> {
         "other{n='a'}" => Ok(vec![other("a", "c:1", 1.0)]),
         "vector(NaN)" => Ok(vec![VectorSample {
             labels: Labels::empty(),
-            sample: Sample {
-                time: 0,
-                value: f64::NAN,
-            },
+            time: 0,
+            value: SampleValue::Float(f64::NAN),
         }]),
         "bad(" => Err("1:5: parse error: unclosed left parenthesis".to_owned()),
         _ => Ok(Vec::new()),
@@ -220,13 +219,10 @@ fn queries_are_asked_for_the_time_of_the_evaluation() {
         time: 1500,
         query: &|query, time| {
             assert_eq!(query, "q");
-            let sample = Sample {
-                time,
-                value: time as f64,
-            };
             Ok(vec![VectorSample {
                 labels: Labels::empty(),
-                sample,
+                time,
+                value: SampleValue::Float(time as f64),
             }])
         },
     });

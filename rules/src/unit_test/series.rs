@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use narthex_query::{
-    format_duration,
+    SampleValue, format_duration,
     testscript::{SeriesError, SeriesLine, Values, parse_series},
 };
 use narthex_storage::{Appendable, Labels, Sample, Timestamp};
@@ -13,7 +13,7 @@ use super::file::{InputSeries, TestGroup};
 /// The input of a test; what was appended is gone.
 #[derive(Debug)]
 pub(super) struct Input {
-    series: Vec<(Labels, std::vec::IntoIter<Sample>)>,
+    series: Vec<(Labels, std::vec::IntoIter<(Timestamp, SampleValue)>)>,
     /// Why nothing can be appended.
     refused: Option<String>,
 }
@@ -51,15 +51,12 @@ impl Input {
                 Values::Samples(values) => values,
                 Values::NotBuilt(reason) => return Err(format!("input series {labels}: {reason}")),
             };
-            let samples: Vec<Sample> = values
-                .iter()
+            let samples: Vec<(Timestamp, SampleValue)> = values
+                .into_iter()
                 .enumerate()
                 .filter_map(|(index, value)| {
                     let after = step_ms.saturating_mul(index as i64);
-                    Some(Sample {
-                        time: test.start.saturating_add(after),
-                        value: (*value)?,
-                    })
+                    Some((test.start.saturating_add(after), value?))
                 })
                 .collect();
             // Of two lines for one series the last counts.
@@ -86,13 +83,21 @@ impl Input {
         for (labels, samples) in &mut self.series {
             let due = samples
                 .as_slice()
-                .partition_point(|sample| sample.time <= time);
+                .partition_point(|(sample_time, _)| *sample_time <= time);
             if due == 0 {
                 continue;
             }
             let series = appender.series(labels).map_err(|error| error.to_string())?;
-            let due: Vec<Sample> = samples.by_ref().take(due).collect();
-            appender.samples(series, &due);
+            for (time, value) in samples.by_ref().take(due) {
+                match value {
+                    SampleValue::Float(value) => {
+                        appender.samples(series, &[Sample { time, value }]);
+                    }
+                    SampleValue::Histogram(histogram) => {
+                        appender.histograms(series, &[(time, histogram.to_stored())]);
+                    }
+                }
+            }
             is_empty = false;
         }
         if is_empty {

@@ -235,7 +235,7 @@ impl World {
         };
         let mut lines: Vec<String> = samples
             .iter()
-            .map(|element| format!("{} {}\n", element.labels, element.sample.value))
+            .map(|element| format!("{} {}\n", element.labels, element.value.as_float().unwrap()))
             .collect();
         lines.sort();
         lines.concat()

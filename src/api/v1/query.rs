@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use narthex_query::{
-    FloatStyle, Grid, QueryContext, Value,
+    FloatHistogram, FloatStyle, Grid, HistogramSample, QueryContext, SampleValue, Value,
     parser::{ParserOptions, parse},
+    push_float,
 };
-use narthex_storage::{Budget, Queryable, Sample};
+use narthex_storage::{Budget, Queryable, Sample, Timestamp};
 
 use super::{Answer, ApiError, Call, Success};
 use crate::api::{

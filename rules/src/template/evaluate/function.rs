@@ -86,8 +86,9 @@ impl Evaluator<'_, '_> {
                 (self.data.query)(&text_at(0), self.data.time).map(|vector| {
                     let samples = vector.into_iter().map(|element| {
                         Rc::new(Sample {
+                            // The value of a histogram is 0.
+                            value: element.value.as_float().unwrap_or_default(),
                             labels: element.labels,
-                            value: element.sample.value,
                         })
                     });
                     Value::Samples(Samples::new(samples.collect()))
