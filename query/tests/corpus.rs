@@ -7,6 +7,7 @@ fn every_evaluation_passes() {
     let mut failures = Vec::new();
     for (name, text, total) in [
         ("functions", include_str!("corpus/functions.test"), 43),
+        ("info", include_str!("corpus/info.test"), 21),
         ("language", include_str!("corpus/language.test"), 25),
     ] {
         let report = run(text, name, &RunOptions::default());

@@ -219,11 +219,6 @@ fn repaired_counts_are_told_together() {
 fn what_is_not_built_is_refused_by_name() {
     at(
         0,
-        "info(gauge)",
-        "error: function \"info\" is not supported yet",
-    );
-    at(
-        0,
         "start_timestamp(gauge)",
         "error: function \"start_timestamp\" is not supported yet",
     );

@@ -25,9 +25,10 @@ use narthex_storage::{Labels, Querier, Queryable, ReadError, Sample, TimeRange, 
 pub(crate) use aggregate::{is_label_name, is_quantile, quantile};
 pub(crate) use duration::duration_ms;
 pub(crate) use frame::{
-    ABSENT, Frame, HistogramCell, Row, hasher, is_absent, same_labels, without_name,
+    ABSENT, Frame, HistogramCell, Merge, Row, hasher, is_absent, same_labels, without_name,
 };
 pub(crate) use range::RangeRow;
+pub(crate) use selector::Reference;
 pub(crate) use window::{Mean, add_exact};
 
 use crate::{
@@ -244,6 +245,15 @@ impl<'a> Evaluation<'a> {
                 let reference = self.reference(&subquery.modifiers)?;
                 let range = reference.extent(start, end, self.range_ms(&subquery.range)?);
                 self.extent(&subquery.expr, range.min, range.max)?
+            }
+            ExprKind::Call { function, args } if function.id == FunctionId::Info => {
+                let sight = functions::Sight::of(self, &args[0])?;
+                let range = Reference::default().extent(
+                    sight.time(start),
+                    sight.time(end),
+                    self.lookback_ms,
+                );
+                union(Some(range), self.extent(&args[0], start, end)?)
             }
             ExprKind::Call { args, .. } => {
                 let mut range = None;

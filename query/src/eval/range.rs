@@ -76,7 +76,7 @@ impl Evaluation<'_> {
         let reference = self.reference(&selector.modifiers)?;
         let last = grid.time(grid.steps() - 1);
         let range = reference.extent(grid.start, last, range_ms);
-        let selection = self.select(selector, range)?;
+        let selection = self.select(&selector.matchers, range)?;
         let budget = self.context.budget;
         let mut scan = selection.scan(range, budget);
         let ends: Vec<Timestamp> = reference.times(grid).collect();

@@ -7,8 +7,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use narthex_storage::{
-    AxisId, HistogramColumns, HistogramCounts, Kind, Labels, METRIC_NAME, MatchOp, ResetHint, Scan,
-    Select, Selection, Shape, TimeRange, Timestamp, Wants, is_stale_marker,
+    AxisId, HistogramColumns, HistogramCounts, Kind, Labels, METRIC_NAME, MatchOp, Matcher,
+    ResetHint, Scan, Select, Selection, Shape, TimeRange, Timestamp, Wants, is_stale_marker,
 };
 
 use crate::{
@@ -22,7 +22,7 @@ use super::{ABSENT, Evaluation, HistogramCell, Row, Sink, duration_ms, frame::ha
 const AXES_MAX: usize = 4096;
 
 /// Where a selector looks: at the evaluation time or a fixed one, moved back by the offset.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Reference {
     at: Option<Timestamp>,
     offset_ms: i64,
@@ -150,7 +150,7 @@ impl Evaluation<'_> {
     /// The series that a selector names, with samples in `range`.
     pub(crate) fn select(
         &self,
-        selector: &VectorSelector,
+        matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<Box<dyn Selection>, QueryError> {
         self.check()?;
@@ -158,7 +158,7 @@ impl Evaluation<'_> {
             return Err(super::internal("no snapshot was taken"));
         };
         let request = Select {
-            matchers: &selector.matchers,
+            matchers,
             range,
             limit: None,
             wants: Wants::Samples,
@@ -289,9 +289,24 @@ impl Evaluation<'_> {
         sink: &mut SampleSink<'_>,
     ) -> Result<(), QueryError> {
         let reference = self.reference(&selector.modifiers)?;
-        let last = grid.time(grid.steps() - 1);
-        let range = reference.extent(grid.start, last, self.lookback_ms);
-        let selection = self.select(selector, range)?;
+        let times: Vec<Timestamp> = reference.times(grid).collect();
+        self.samples_at(&selector.matchers, &|_| true, &times, sink)
+    }
+
+    /// [`Evaluation::selector_samples`] for the series that pass `matchers` and `is_wanted`, at `times`, which
+    /// ascend and are at least one.
+    pub(crate) fn samples_at(
+        &mut self,
+        matchers: &[Matcher],
+        is_wanted: &dyn Fn(&Labels) -> bool,
+        times: &[Timestamp],
+        sink: &mut SampleSink<'_>,
+    ) -> Result<(), QueryError> {
+        let range = TimeRange::new(
+            times[0].saturating_sub(self.lookback_ms).saturating_add(1),
+            times[times.len() - 1],
+        );
+        let selection = self.select(matchers, range)?;
         let budget = self.context.budget;
         let mut scan = selection.scan(range, budget);
         let mut columns = Columns::default();
@@ -299,11 +314,11 @@ impl Evaluation<'_> {
         let mut own = Vec::new();
         for (index, series) in selection.series().iter().enumerate() {
             self.check()?;
-            if !self.gather(&mut *scan, index, &mut columns)? {
+            if !is_wanted(&series.labels) || !self.gather(&mut *scan, index, &mut columns)? {
                 continue;
             }
             let find = |out: &mut Vec<Option<u32>>| {
-                newest(&columns.times, reference.times(grid), self.lookback_ms, out);
+                newest(&columns.times, times.iter().copied(), self.lookback_ms, out);
             };
             let newest: &[Option<u32>] = if let Some(key) = columns.key {
                 remember(&mut known, key, || {

@@ -3,6 +3,7 @@
 pub(crate) mod go_math;
 mod histogram;
 mod histogram_windows;
+mod info;
 mod label;
 mod math;
 mod native_histogram;
@@ -29,6 +30,7 @@ use crate::{
     parser::{Expr, ExprKind, Span, quote::quote},
 };
 use histogram_windows::{Mixed, Outcome};
+pub(crate) use info::Sight;
 use over_time::Window;
 use rate::Change;
 pub(crate) use time::rfc3339;
@@ -178,6 +180,7 @@ fn dispatch(
         }
         FunctionId::Absent => absent(evaluation, &args[0], grid),
         FunctionId::AbsentOverTime => absent_over_time(evaluation, &args[0], grid),
+        FunctionId::Info => Ok(Node::Vector(info::enriched(evaluation, args, grid)?)),
         FunctionId::LabelReplace => Ok(Node::Vector(label::replace(evaluation, args, grid)?)),
         FunctionId::LabelJoin => Ok(Node::Vector(label::join(evaluation, args, grid)?)),
         FunctionId::Sort | FunctionId::SortDesc => {

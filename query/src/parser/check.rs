@@ -174,8 +174,13 @@ impl Checker<'_> {
     /// The second argument of `info`: matchers alone, which may all be empty.
     fn info_selector(&self, arg: &Expr) -> Result<(), ParseError> {
         match &arg.kind {
-            ExprKind::VectorSelector(selector) if selector.name.is_none() => Ok(()),
-            ExprKind::VectorSelector(_) => self.error(
+            // An offset would change nothing and is accepted, as Prometheus does.
+            ExprKind::VectorSelector(selector)
+                if selector.name.is_none() && selector.modifiers.at.is_none() =>
+            {
+                Ok(())
+            }
+            ExprKind::VectorSelector(selector) if selector.name.is_some() => self.error(
                 arg.span,
                 "expected label selectors only, got vector selector instead",
             ),
