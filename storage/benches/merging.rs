@@ -12,7 +12,8 @@
 //! * `paced_only`: giving way, at the priority of the queries.
 //!
 //! Each works on links to the same files; a way of merging does so again until it ran for
-//! `NARTHEX_MERGING_SECONDS` (10). `merge_s` is the time of one merge of everything.
+//! `NARTHEX_MERGING_SECONDS` (10). `merge_s` is the time of one merge of everything. `NARTHEX_MERGING_WAYS` (all)
+//! names those to run, separated by commas.
 #![expect(clippy::unwrap_used, reason = "a bench ends at what it did not expect")]
 #![expect(clippy::print_stdout, reason = "the figures are the purpose")]
 
@@ -187,7 +188,7 @@ fn read(db: &Db, matchers: &[Matcher], values: &mut Vec<f64>) -> usize {
 fn selectors() -> Vec<Vec<Matcher>> {
     let of = |name, op, value| Matcher::new(name, op, value).unwrap();
     vec![
-        vec![of("instance", MatchOp::Equal, "host-77.example.com:9100")],
+        vec![of("instance", MatchOp::Equal, "host-3.example.com:9100")],
         vec![of("__name__", MatchOp::Equal, "metric_7_total")],
         vec![
             of("__name__", MatchOp::Regex, "metric_1[3-7]_total"),
@@ -263,10 +264,12 @@ fn main() {
     let files = folder.path().join("filled");
     fill(&files, series, hours);
     println!("way queries p50_ms p90_ms p99_ms max_ms merge_s");
-    for way in WAYS {
+    let ways = parameter("NARTHEX_MERGING_WAYS", String::new());
+    let is_wanted = |way: &&Way| ways.is_empty() || ways.split(',').any(|name| name == way.name);
+    for way in WAYS.iter().filter(is_wanted) {
         let (mut took, mut merged, mut rounds) = (Vec::new(), 0.0, 0.0);
         while merged < least.as_secs_f64() {
-            let (of_round, round) = measure(&files, way, clients, pause, least);
+            let (of_round, round) = measure(&files, *way, clients, pause, least);
             took.extend(of_round);
             merged += round;
             rounds += 1.0;
