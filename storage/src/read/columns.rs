@@ -11,11 +11,18 @@ pub(super) struct Stretch {
     pub(super) len: u32,
 }
 
+/// A scan that has decoded more than this of blocks' time columns, in bytes, forgets them between two series and
+/// decodes them again when they are needed: a selection of thousands of targets over weeks takes no more memory
+/// for its timestamps, and some more time.
+pub(super) const KEPT_BYTES: u64 = 64 << 20;
+
 /// A time column of a block, or the times of a block of rows.
 #[derive(Debug, Default)]
 pub(super) struct Column {
-    /// Ascending; none when nothing of the column lies in the scan's range.
+    /// Ascending; none when nothing of the column lies in the scan's range, or when they were forgotten.
     pub(super) times: Vec<Timestamp>,
+    /// Block and number, unless they are of rows.
+    of_block: Option<(u32, u32)>,
     /// The part in the scan's range.
     pub(super) start: u32,
     pub(super) end: u32,
@@ -29,6 +36,7 @@ impl Column {
             start: times.partition_point(|time| *time < range.min) as u32,
             end: times.partition_point(|time| *time <= range.max) as u32,
             times,
+            of_block: None,
             skip,
         }
     }
@@ -39,13 +47,16 @@ impl Column {
 }
 
 /// Columns by the order of their first use, which is their slot. Their memory is charged to the
-/// budget and given back at the end.
+/// budget and given back when they are forgotten and at the end.
 #[derive(Debug)]
 pub(super) struct Columns<'a> {
     selection: &'a StoreSelection,
     range: TimeRange,
     budget: &'a Budget,
     charged: u64,
+    /// Of these what can be forgotten, and how much of it is kept.
+    forgettable: u64,
+    kept_max: u64,
     /// Of each block the frame of time columns that was read last.
     frames: Vec<FrameBuffer>,
     list: Vec<Column>,
@@ -61,12 +72,19 @@ const ROWS: u32 = u32::MAX;
 const RECENT: usize = 16;
 
 impl<'a> Columns<'a> {
-    pub(super) fn new(selection: &'a StoreSelection, range: TimeRange, budget: &'a Budget) -> Self {
+    pub(super) fn new(
+        selection: &'a StoreSelection,
+        range: TimeRange,
+        budget: &'a Budget,
+        kept_max: u64,
+    ) -> Self {
         Self {
             selection,
             range,
             budget,
             charged: 0,
+            forgettable: 0,
+            kept_max,
             frames: selection
                 .blocks
                 .iter()
@@ -82,8 +100,52 @@ impl<'a> Columns<'a> {
         self.range
     }
 
+    /// As [`Columns::charge`], for what is let go when the columns are forgotten.
+    pub(super) fn charge_forgettable(&mut self, timestamps: usize) -> Result<(), ReadError> {
+        self.charge(timestamps)?;
+        self.forgettable += timestamps as u64 * 8;
+        Ok(())
+    }
+
+    /// Whether it is time to forget columns.
+    pub(super) fn is_full(&self) -> bool {
+        self.forgettable > self.kept_max
+    }
+
+    /// Lets go of the times of all blocks' columns. Slots go on: whoever refers to one has its times recalled.
+    pub(super) fn forget(&mut self) {
+        for column in &mut self.list {
+            if column.of_block.is_some() {
+                column.times = Vec::new();
+            }
+        }
+        self.recent = [((ROWS, ROWS), 0); RECENT];
+        let bytes = std::mem::take(&mut self.forgettable);
+        self.charged -= bytes;
+        self.budget.release(bytes);
+    }
+
+    /// Decodes the times of a slot again if they were forgotten.
+    pub(super) fn recall(&mut self, slot: u32) -> Result<(), ReadError> {
+        let column = &self.list[slot as usize];
+        let is_forgotten = column.times.is_empty() && !column.is_outside();
+        if let Some((block, number)) = column.of_block.filter(|_| is_forgotten) {
+            self.list[slot as usize].times = self.decode(block, number)?;
+        }
+        Ok(())
+    }
+
+    fn decode(&mut self, block: u32, column: u32) -> Result<Vec<Timestamp>, ReadError> {
+        let sealed = &self.selection.blocks[block as usize];
+        let (_, count) = sealed.times_range(column)?;
+        self.charge_forgettable(count as usize)?;
+        let mut times = Vec::with_capacity(count as usize);
+        sealed.times(column, &mut self.frames[block as usize], &mut times)?;
+        Ok(times)
+    }
+
     /// Takes the memory of so many timestamps from the budget until the scan ends.
-    pub(super) fn charge(&mut self, timestamps: usize) -> Result<(), ReadError> {
+    fn charge(&mut self, timestamps: usize) -> Result<(), ReadError> {
         let bytes = timestamps as u64 * 8;
         self.budget.charge(bytes)?;
         self.charged += bytes;
@@ -108,7 +170,11 @@ impl<'a> Columns<'a> {
             return Ok(slot);
         }
         let slot = match self.slot_of.get(&key) {
-            Some(slot) => *slot,
+            Some(slot) => {
+                let slot = *slot;
+                self.recall(slot)?;
+                slot
+            }
             None => self.read(block, column)?,
         };
         self.recent[column as usize % RECENT] = (key, slot);
@@ -117,13 +183,18 @@ impl<'a> Columns<'a> {
 
     fn read(&mut self, block: u32, column: u32) -> Result<u32, ReadError> {
         let sealed = &self.selection.blocks[block as usize];
-        let (range, count) = sealed.times_range(column)?;
-        let mut times = Vec::new();
-        if range.overlaps(&self.range) {
-            self.charge(count as usize)?;
-            sealed.times(column, &mut self.frames[block as usize], &mut times)?;
-        }
-        Ok(self.add((block, column), Column::cut(times, 0, self.range)))
+        let (range, _) = sealed.times_range(column)?;
+        let times = if range.overlaps(&self.range) {
+            self.decode(block, column)?
+        } else {
+            Vec::new()
+        };
+        let key = (block, column);
+        let column = Column {
+            of_block: Some(key),
+            ..Column::cut(times, 0, self.range)
+        };
+        Ok(self.add(key, column))
     }
 
     /// The slot of the times of a block of rows: of those that the snapshot sees in memory.

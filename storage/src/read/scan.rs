@@ -7,6 +7,9 @@
 //! A series is aligned when every piece is a stretch of a shared column: a block's time column, or
 //! the times of a block of rows. The list of its stretches names its axis.
 
+#[cfg(test)]
+mod tests;
+
 use std::{ops::Range, sync::Arc};
 
 use super::{
@@ -112,12 +115,19 @@ impl Piece {
 }
 
 impl<'a> StoreScan<'a> {
-    pub(super) fn new(selection: &'a StoreSelection, range: TimeRange, budget: &'a Budget) -> Self {
+    /// A scan of the samples in `range`, which keeps up to `kept_max` bytes of blocks' time columns from one
+    /// series to the next.
+    pub(super) fn new(
+        selection: &'a StoreSelection,
+        range: TimeRange,
+        budget: &'a Budget,
+        kept_max: u64,
+    ) -> Self {
         let blocks = selection.blocks.iter();
         Self {
             selection,
             budget,
-            columns: Columns::new(selection, range, budget),
+            columns: Columns::new(selection, range, budget, kept_max),
             frames: blocks.clone().map(|_| FrameBuffer::default()).collect(),
             directories: blocks.map(|sealed| sealed.block.all_pages()).collect(),
             pages: Vec::new(),
@@ -576,6 +586,12 @@ impl Scan for StoreScan<'_> {
         if self.charged > 0 {
             self.budget.release(std::mem::take(&mut self.charged));
         }
+        if self.columns.is_full() {
+            self.columns.forget();
+            for axis in &mut self.axes {
+                axis.times = Vec::new();
+            }
+        }
         let selection = self.selection;
         for place in selection.pages.of(series) {
             self.add_pages(*place)?;
@@ -649,12 +665,16 @@ impl Scan for StoreScan<'_> {
 
     fn axis(&mut self, id: AxisId) -> Result<&[Timestamp], ReadError> {
         let axis = &mut self.axes[id.0 as usize];
-        if let [only] = &*axis.stretches {
-            return Ok(self.columns.times(*only));
+        if let [only] = *axis.stretches {
+            self.columns.recall(only.slot)?;
+            return Ok(self.columns.times(only));
         }
         if axis.times.is_empty() {
             let len: u32 = axis.stretches.iter().map(|stretch| stretch.len).sum();
-            self.columns.charge(len as usize)?;
+            self.columns.charge_forgettable(len as usize)?;
+            for stretch in axis.stretches.iter() {
+                self.columns.recall(stretch.slot)?;
+            }
             for stretch in axis.stretches.iter() {
                 axis.times.extend_from_slice(self.columns.times(*stretch));
             }

@@ -4,6 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use super::{
     catalog::Sealed,
+    columns::KEPT_BYTES,
     memory::{Memory, RowPlace},
     scan::StoreScan,
 };
@@ -110,6 +111,6 @@ impl Selection for StoreSelection {
 
     fn scan<'a>(&'a self, slice: TimeRange, budget: &'a Budget) -> Box<dyn Scan + 'a> {
         let range = TimeRange::new(self.range.min.max(slice.min), self.range.max.min(slice.max));
-        Box::new(StoreScan::new(self, range, budget))
+        Box::new(StoreScan::new(self, range, budget, KEPT_BYTES))
     }
 }
