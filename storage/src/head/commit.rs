@@ -12,7 +12,7 @@
 use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
 
 use super::{
-    Counters, Head, State,
+    Head, State,
     judge::Undo,
     pushes::{Push, StagedPush},
     rows::StagedRow,
@@ -223,24 +223,16 @@ impl Head {
 
     /// Applies what was staged and written.
     fn publish(&self, state: &mut State, staged: Staged) -> Commit {
-        let (commit, histograms) = match staged {
+        match staged {
             Staged::Push(push) => {
-                let histograms = push.histograms_accepted;
-                (self.publish_push(state, push), histograms)
+                self.counters.appended(push.appended);
+                self.publish_push(state, push)
             }
             Staged::Row(row) => {
-                let histograms = row.histograms.accepted;
-                (self.publish_row(state, *row), histograms)
+                self.counters.appended(row.appended());
+                self.publish_row(state, *row)
             }
-        };
-        let Counters {
-            samples_appended,
-            histograms_appended,
-            ..
-        } = &self.counters;
-        samples_appended.fetch_add(u64::from(commit.accepted - histograms), Ordering::Relaxed);
-        histograms_appended.fetch_add(u64::from(histograms), Ordering::Relaxed);
-        commit
+        }
     }
 
     pub(super) fn publish_solo(&self, commit: u64, samples: &[(u32, Sample)]) {

@@ -149,6 +149,8 @@ pub(super) struct RowHistograms {
     pub(super) columns: Bits,
     /// How many were accepted.
     pub(super) accepted: u32,
+    /// Of these, how many were there before.
+    pub(super) repeated: u32,
 }
 
 impl Head {
@@ -190,7 +192,11 @@ impl Head {
                     }
                     match verdict {
                         Verdict::Refuse(refusal) => Some(refusal),
-                        _ => None,
+                        Verdict::Same => {
+                            staged.repeated += 1;
+                            None
+                        }
+                        Verdict::Keep | Verdict::Late => None,
                     }
                 }
                 (Some(_), None) => Some(Refusal::InvalidHistogram),

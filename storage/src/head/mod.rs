@@ -165,7 +165,26 @@ pub(crate) struct Counters {
     pub(crate) wal_truncations: AtomicU64,
 }
 
+/// What a commit brought that was not there before.
+#[derive(Debug, Clone, Copy)]
+struct Appended {
+    numbers: u32,
+    histograms: u32,
+    /// Of both, how many came late; those of rows are counted when they are judged.
+    late: u32,
+}
+
 impl Counters {
+    fn appended(&self, appended: Appended) {
+        for (counter, count) in [
+            (&self.samples_appended, appended.numbers),
+            (&self.histograms_appended, appended.histograms),
+            (&self.late, appended.late),
+        ] {
+            counter.fetch_add(u64::from(count), Ordering::Relaxed);
+        }
+    }
+
     fn refused(&self, refusal: Refusal) {
         let counter = match refusal {
             Refusal::OutOfOrder => &self.out_of_order,

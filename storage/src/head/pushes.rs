@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Bounds, Counters, HashMap, Head, Known, State,
+    Appended, Bounds, HashMap, Head, Known, State,
     cells::StagedCells,
     groups::Kept,
     histograms::PushedHistogram,
@@ -51,7 +51,7 @@ pub(super) struct StagedPush {
     /// Samples that are in no row, by the number of the series.
     samples: Vec<(u32, Sample)>,
     histograms: Vec<(u32, PackedSample)>,
-    pub(super) histograms_accepted: u32,
+    pub(super) appended: Appended,
     metadata: Vec<LoggedMetadata>,
     commit: Commit,
 }
@@ -65,14 +65,13 @@ struct Position {
 
 /// A push while it is judged.
 struct Judged<'a> {
-    counters: &'a Counters,
     bounds: Bounds,
     /// That of the log.
     epoch: u64,
     undo: &'a mut Undo,
     kept: Vec<Kept>,
     histograms: Vec<(u32, PackedSample)>,
-    histograms_accepted: u32,
+    late: u32,
     /// Series that the log does not know in its epoch.
     undefined: Vec<u32>,
     commit: Commit,
@@ -127,10 +126,8 @@ impl Judged<'_> {
                 // Only a series that could not be had again is without a record.
                 (None, _) => self.refuse(at, Refusal::SeriesLimit),
                 (Some((last, mut side)), Some(sample)) => {
-                    let before = self.commit.accepted;
                     let newest = (sample.time, sample.histogram.fingerprint());
                     let verdict = self.judge(at, (*id, &mut side), last, newest);
-                    self.histograms_accepted += self.commit.accepted - before;
                     if verdict.is_some() {
                         self.histograms.push((*id, sample.clone()));
                     }
@@ -156,7 +153,7 @@ impl Judged<'_> {
                 false
             }
             Verdict::Late => {
-                self.counters.late.fetch_add(1, Ordering::Relaxed);
+                self.late += 1;
                 true
             }
             Verdict::Same => {
@@ -177,7 +174,6 @@ impl Judged<'_> {
 
     #[cold]
     fn refuse(&mut self, at: &Position, refusal: Refusal) {
-        self.counters.refused(refusal);
         let index = (at.samples + at.histograms) as u32;
         self.commit.refused.push((index, refusal));
     }
@@ -215,13 +211,12 @@ impl Head {
         let mark = undo.len();
         let push = self.renumbered(push);
         let mut judged = Judged {
-            counters: &self.counters,
             bounds: push.bounds,
             epoch: state.wal.epoch,
             undo,
             kept: Vec::with_capacity(push.samples.len()),
             histograms: Vec::new(),
-            histograms_accepted: 0,
+            late: 0,
             undefined: Vec::new(),
             commit: Commit::default(),
         };
@@ -237,13 +232,18 @@ impl Head {
             undo,
             mut kept,
             mut histograms,
-            mut histograms_accepted,
+            mut late,
             mut undefined,
             mut commit,
             ..
         } = judged;
         let (mut metadata, refused) = self.metadata.judge(&push.metadata, Origins::PUSH);
         commit.metadata_refused = refused;
+        // What is refused whole ends, as far as counters go, with its first refused sample.
+        let counted = if push.all_or_nothing { 1 } else { usize::MAX };
+        for (_, refusal) in commit.refused.iter().take(counted) {
+            self.counters.refused(*refusal);
+        }
         if push.all_or_nothing && !commit.refused.is_empty() {
             self.revert(undo.split_off(mark));
             let tables = self.states.tables();
@@ -255,10 +255,15 @@ impl Head {
             }
             kept.clear();
             histograms.clear();
-            histograms_accepted = 0;
+            late = 0;
             metadata.clear();
             commit.accepted = 0;
         }
+        let appended = Appended {
+            numbers: kept.len() as u32,
+            histograms: histograms.len() as u32,
+            late,
+        };
         let (rows, samples) = self.in_groups(state, &kept);
         if !kept.is_empty() || !histograms.is_empty() || !metadata.is_empty() {
             state.sequence += 1;
@@ -279,7 +284,7 @@ impl Head {
             rows,
             samples,
             histograms,
-            histograms_accepted,
+            appended,
             metadata,
             commit,
         }

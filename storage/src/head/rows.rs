@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{
-    Head, State,
+    Appended, Head, State,
     bits::{self, Bits},
     cells::StagedCells,
     commit::Outcome,
@@ -34,7 +34,20 @@ pub(super) struct StagedRow {
     current: Vec<(u32, u64)>,
     tracked: Bits,
     pub(super) histograms: RowHistograms,
+    /// Numbers that were accepted because they were there before.
+    repeated: u32,
     commit: Commit,
+}
+
+impl StagedRow {
+    pub(super) fn appended(&self) -> Appended {
+        let histograms = &self.histograms;
+        Appended {
+            numbers: self.commit.accepted - histograms.accepted - self.repeated,
+            histograms: histograms.accepted - histograms.repeated,
+            late: 0,
+        }
+    }
 }
 
 impl Head {
@@ -67,6 +80,7 @@ impl Head {
             }
             now.insert_range(range.clone());
         }
+        let mut repeated = 0;
         let mut commit = Commit::default();
         let counters = &self.counters;
         let refuse = |commit: &mut Commit, index: usize, refusal| {
@@ -174,7 +188,10 @@ impl Head {
                     let value = f64::from_bits(*bits);
                     solo.push((id, Sample { time, value }));
                 }
-                Verdict::Same => commit.accepted += 1,
+                Verdict::Same => {
+                    commit.accepted += 1;
+                    repeated += 1;
+                }
                 Verdict::Refuse(refusal) => refuse(&mut commit, *index, refusal),
             }
         }
@@ -199,7 +216,10 @@ impl Head {
                     counters.late.fetch_add(1, Ordering::Relaxed);
                     solo.push((id, *sample));
                 }
-                Verdict::Same => commit.accepted += 1,
+                Verdict::Same => {
+                    commit.accepted += 1;
+                    repeated += 1;
+                }
                 Verdict::Refuse(refusal) => refuse(&mut commit, index, refusal),
             }
         }
@@ -287,6 +307,7 @@ impl Head {
             current,
             tracked: now,
             histograms,
+            repeated,
             commit,
         })
     }

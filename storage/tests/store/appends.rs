@@ -110,6 +110,52 @@ const COMMITS: i64 = 300;
 const STEP: i64 = 10_000;
 const SERIES: i64 = 8;
 
+/// What came before is accepted and not counted as appended; of a commit that is refused whole the first refused
+/// sample counts, and nothing else. So are the counters of Prometheus 3.5.3.
+#[test]
+fn counters_tell_what_was_appended_and_why_a_commit_was_refused() {
+    let (fs, clock) = (FaultyFs::default(), Arc::new(SetClock::default()));
+    let mut options = options(&fs, &clock, WalFsync::Segment);
+    options.out_of_order_window_ms = HOUR;
+    let (db, _) = Db::open(&options).unwrap();
+    let push = |all_or_nothing: bool, samples: &[(&str, Timestamp, f64)]| {
+        let mut appender = db.appender();
+        for (name, time, value) in samples {
+            let series = appender.series(&labels(name)).unwrap();
+            let (time, value) = (*time, *value);
+            appender.samples(series, &[Sample { time, value }]);
+        }
+        let commit = appender.commit(all_or_nothing).unwrap();
+        (commit.accepted, commit.refused.len())
+    };
+    assert_eq!(
+        push(true, &[("a", 2 * HOUR, 1.0), ("b", 2 * HOUR, 1.0)]),
+        (2, 0)
+    );
+    // One that is there, one that is late, one that is new.
+    let some = [
+        ("a", 2 * HOUR, 1.0),
+        ("a", HOUR + 1, 5.0),
+        ("b", 2 * HOUR + 1, 1.0),
+    ];
+    assert_eq!(push(true, &some), (3, 0));
+    // A late one, and two that are refused for two reasons.
+    let refused = [("b", HOUR + 1, 5.0), ("a", 2 * HOUR, 7.0), ("a", 0, 7.0)];
+    assert_eq!(push(true, &refused), (0, 2));
+    let counters = || {
+        let stats = db.stats();
+        (
+            stats.samples_appended,
+            stats.samples_appended_late,
+            stats.refused_duplicate,
+            stats.refused_too_old,
+        )
+    };
+    assert_eq!(counters(), (4, 1, 1, 0));
+    assert_eq!(push(false, &refused), (1, 2));
+    assert_eq!(counters(), (5, 2, 2, 1));
+}
+
 fn member(appender: i64, series: i64) -> String {
     format!("a{appender}_{series}")
 }
