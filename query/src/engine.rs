@@ -40,12 +40,20 @@ impl Default for EngineOptions {
 
 /// What is enabled beyond the stable language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own name"
+)]
 pub struct Features {
     /// `--enable-feature=promql-experimental-functions`
     pub experimental_functions: bool,
     /// `--enable-feature=promql-delayed-name-removal`: the metric name goes at the end of the
     /// evaluation, not at each function.
     pub delayed_name_removal: bool,
+    /// `--enable-feature=use-start-timestamps`: counters begin anew where the samples' start timestamps say so.
+    pub start_timestamps: bool,
+    /// `--enable-feature=type-and-unit-labels`: the label `__type__` tells what a counter is, not the name.
+    pub type_and_unit_labels: bool,
 }
 
 /// The times at which an expression is evaluated: `start`, `start + step`, … not beyond `end`.

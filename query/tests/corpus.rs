@@ -9,10 +9,51 @@ fn every_evaluation_passes() {
         ("functions", include_str!("corpus/functions.test"), 43),
         ("info", include_str!("corpus/info.test"), 21),
         ("language", include_str!("corpus/language.test"), 25),
+        (
+            "start_timestamps",
+            include_str!("corpus/start_timestamps.test"),
+            30,
+        ),
     ] {
         let report = run(text, name, &RunOptions::default());
         assert_eq!(report.total, total, "evaluations of {name}");
         failures.extend(report.failures.into_iter().map(|failure| (name, failure)));
     }
     assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn start_timestamps_count_only_where_enabled() {
+    let script = "load 1m\n  c_total@st _ -30s -30s\n  c_total _ 45 50\n\n\
+                  eval instant at 2m start_timestamp(c_total)\n\n\
+                  eval instant at 1m increase(c_total[5m])\n\n\
+                  eval instant at 2m irate(c_total[5m])\n  {} 0.08333333333333333";
+    let options = RunOptions {
+        start_timestamps: false,
+        ..RunOptions::default()
+    };
+    let report = run(script, "off", &options);
+    assert_eq!((report.passed, &report.failures[..]), (3, &[][..]));
+}
+
+/// The texts are those of Prometheus 3.14; 3.5.3 names the counter alone.
+#[test]
+fn types_tell_what_is_no_counter_where_enabled() {
+    let info = "  expect info msg: PromQL info: metric might not be a counter, __type__ label is not \
+                set to \"counter\" or \"histogram\", got";
+    let script = format!(
+        "load 1m\n  a_total{{__type__=\"gauge\"}} 1 2\n  b{{__type__=\"counter\"}} 1 2\n  \
+         c{{__type__=\"histogram\"}} 1 2\n  d_total 1 2\n\n\
+         eval instant at 1m rate(a_total[5m])\n{info} \"gauge\": \"a_total\" (1:6)\n  \
+         {{}} 0.005\n\n\
+         eval instant at 1m sum(rate({{__name__=~\"b|c\"}}[5m]))\n  expect no_info\n  {{}} 0.01\n\n\
+         eval instant at 1m increase(d_total[5m])\n{info} \"\": \"d_total\" (1:10)\n  {{}} 1.5\n\n\
+         eval instant at 1m irate(d_total[5m])\n  expect no_info\n  {{}} 0.016666666666666666"
+    );
+    let options = RunOptions {
+        type_and_unit_labels: true,
+        ..RunOptions::default()
+    };
+    let report = run(&script, "types", &options);
+    assert_eq!((report.passed, &report.failures[..]), (4, &[][..]));
 }

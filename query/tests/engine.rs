@@ -64,6 +64,7 @@ fn run<S: Queryable>(
         features: Features {
             experimental_functions: true,
             delayed_name_removal: false,
+            ..Features::default()
         },
         ..EngineOptions::default()
     };
@@ -212,15 +213,6 @@ fn repaired_counts_are_told_together() {
             "{{host=\"b\"}} 0@0 0@15 0@30\n{text}, from buckets 50 to 50, with a max diff of \
              15, over 2 samples from 1970-01-01T00:00:15Z to 1970-01-01T00:00:30Z (1:23)"
         ),
-    );
-}
-
-#[test]
-fn what_is_not_built_is_refused_by_name() {
-    at(
-        0,
-        "start_timestamp(gauge)",
-        "error: function \"start_timestamp\" is not supported yet",
     );
 }
 

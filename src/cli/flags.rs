@@ -201,6 +201,12 @@ pub(crate) static REMOVED: &[RemovedFlag] = &[
 pub(crate) enum Feature {
     /// Turns on PromQL's experimental functions.
     ExperimentalFunctions,
+    /// Drops metric names at the end of a query.
+    DelayedNameRemoval,
+    /// Takes start timestamps into account in queries.
+    StartTimestamps,
+    /// Tells counters by the label `__type__` in queries.
+    TypeAndUnitLabels,
     /// Keeps exemplars.
     ExemplarStorage,
     /// The same as `--config.auto-reload`.
@@ -219,6 +225,9 @@ pub(crate) enum Feature {
 pub(crate) fn feature(name: &str) -> Option<Feature> {
     Some(match name {
         "promql-experimental-functions" => Feature::ExperimentalFunctions,
+        "promql-delayed-name-removal" => Feature::DelayedNameRemoval,
+        "use-start-timestamps" => Feature::StartTimestamps,
+        "type-and-unit-labels" => Feature::TypeAndUnitLabels,
         "auto-reload-config" => Feature::AutoReload,
         "remote-write-receiver" => Feature::RemoteWriteReceiver,
         "promql-duration-expr"
@@ -242,15 +251,12 @@ pub(crate) fn feature(name: &str) -> Option<Feature> {
         | "extra-scrape-metrics"
         | "created-timestamp-zero-ingestion"
         | "metadata-wal-records"
-        | "type-and-unit-labels"
         | "otlp-deltatocumulative"
         | "otlp-native-delta-ingestion"
         | "otlp-write-receiver"
         | "agent"
         | "promql-extended-range-selectors"
         | "promql-binop-fill-modifiers"
-        | "promql-delayed-name-removal"
-        | "use-start-timestamps"
         | "st-storage"
         | "st-synthesis"
         | "histograms-st-encoding"

@@ -136,8 +136,8 @@ pub struct ServerOptions {
     pub adjust_timestamps: bool,
     /// How far a scrape may be from its schedule to be snapped.
     pub timestamp_tolerance: Duration,
-    /// Whether experimental PromQL functions are on.
-    pub experimental_functions: bool,
+    /// What of PromQL is on beyond the stable language.
+    pub query_features: Features,
     /// Whether exemplars are kept, as many as the configuration says.
     pub exemplar_storage: bool,
     /// How rules are evaluated.
@@ -288,10 +288,7 @@ impl Server {
             engine: Arc::new(Engine::new(EngineOptions {
                 lookback: options.query_lookback,
                 samples_max: options.query_samples_max,
-                features: Features {
-                    experimental_functions: options.experimental_functions,
-                    ..Features::default()
-                },
+                features: options.query_features,
                 ..EngineOptions::default()
             })),
             gate: Gate::new(options.query_concurrency, QUERY_BYTES_MAX, &registry),
@@ -580,7 +577,7 @@ impl Server {
         let own_address = listen::reachable(self.addresses[0]);
         let prefix = self.state.settings.route_prefix.clone();
         let parser = ParserOptions {
-            experimental_functions: self.options.experimental_functions,
+            experimental_functions: self.options.query_features.experimental_functions,
         };
         let mut loaded =
             tokio::task::spawn_blocking(move || source.load(&own_address, &prefix, parser))

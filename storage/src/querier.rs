@@ -13,6 +13,7 @@
 //!   [`AxisId`] of one scan have equal timestamps; ids of different scans mean nothing to each other.
 //! - A run has numbers or native histograms, never both, and its histograms have one layout: runs of a
 //!   series that has both alternate by time, and it is [`Shape::Loose`].
+//! - Start timestamps are delivered only by stores that keep them, see [`Run::start_times`].
 //! - Staleness markers are delivered as values; [`Run::may_be_stale`] says whether to look for them.
 
 use std::{
@@ -174,6 +175,8 @@ pub struct Run<'a> {
     may_be_stale: bool,
     body: Body<'a>,
     times: &'a [Timestamp],
+    /// Nothing, or one for each of `times`.
+    start_times: &'a [Timestamp],
     /// The page that the run's values are all of.
     whole: Option<(&'a Block, &'a PageRef)>,
 }
@@ -234,6 +237,7 @@ impl<'a> Run<'a> {
             may_be_stale: true,
             body: Body::Floats(values),
             times,
+            start_times: &[],
             whole: None,
         }
     }
@@ -253,8 +257,30 @@ impl<'a> Run<'a> {
             may_be_stale: true,
             body: Body::Columns(columns),
             times,
+            start_times: &[],
             whole: None,
         }
+    }
+
+    /// The run with start timestamps, one a sample; 0 where none is known.
+    ///
+    /// # Panics
+    /// When they are not as many as the samples.
+    #[must_use]
+    pub fn with_start_times(mut self, start_times: &'a [Timestamp]) -> Self {
+        assert_eq!(
+            start_times.len(),
+            self.len(),
+            "a run has a start timestamp for every sample"
+        );
+        self.start_times = start_times;
+        self
+    }
+
+    /// When what each sample counts began, in milliseconds, 0 where that is not known; empty when it is known
+    /// of none.
+    pub fn start_times(&self) -> &'a [Timestamp] {
+        self.start_times
     }
 
     /// A run of sealed values, as many as `times`; `whole` is the page that they are all of.
@@ -269,6 +295,7 @@ impl<'a> Run<'a> {
             may_be_stale,
             body,
             times,
+            start_times: &[],
             whole,
         }
     }

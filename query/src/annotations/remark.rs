@@ -1,4 +1,4 @@
-//! What is said about native histograms.
+//! What is said about samples, mostly native histograms.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ impl Operation {
     }
 }
 
-/// Something to be said about native histograms; a name is that of the metric.
+/// Something to be said about samples, mostly native histograms; a name is that of the metric.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Remark<'n> {
     /// A window has both kinds of samples.
@@ -56,6 +56,12 @@ pub(crate) enum Remark<'n> {
     QuantileIsSkewed(&'n str),
     /// Observations that are no numbers lie in no fraction.
     FractionWithoutNan(&'n str),
+    /// Something may be no counter, for its name does not end like that of one.
+    NotNamedCounter(&'n str),
+    /// Something may be no counter, for its type label, which comes first, says something else.
+    NotTypedCounter(&'n str, &'n str),
+    /// A sample counts in part what the one before it has counted, too.
+    StartsOverlap(&'n str),
     /// Kinds that a binary operator does not combine: left side, operator, right side.
     IncompatibleKinds(&'static str, &'static str, &'static str),
 }
@@ -87,6 +93,8 @@ impl Remark<'_> {
                 | Self::QuantileIsSkewed(_)
                 | Self::FractionWithoutNan(_)
                 | Self::IncompatibleKinds(..)
+                | Self::NotNamedCounter(_)
+                | Self::NotTypedCounter(..)
         )
     }
 }
@@ -158,6 +166,22 @@ impl fmt::Display for Remark<'_> {
                 formatter,
                 "input to histogram_fraction has NaN observations, which are excluded from all fractions{}",
                 ForMetric(name)
+            ),
+            Self::NotNamedCounter(name) => write!(
+                formatter,
+                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
+                quote(name)
+            ),
+            Self::NotTypedCounter(declared, name) => write!(
+                formatter,
+                "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got {}: {}",
+                quote(declared),
+                quote(name)
+            ),
+            Self::StartsOverlap(name) => write!(
+                formatter,
+                "sample has start time that overlaps with previous sample timestamp for metric {}",
+                quote(name)
             ),
             Self::IncompatibleKinds(left, operator, right) => write!(
                 formatter,

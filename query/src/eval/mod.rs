@@ -28,7 +28,7 @@ pub(crate) use frame::{
     ABSENT, Frame, HistogramCell, Merge, Row, hasher, is_absent, same_labels, without_name,
 };
 pub(crate) use range::RangeRow;
-pub(crate) use selector::Reference;
+pub(crate) use selector::{Columns, Reference};
 pub(crate) use window::{Mean, add_exact};
 
 use crate::{

@@ -29,6 +29,8 @@ pub(crate) struct RangeRow<'r> {
     pub(crate) values: &'r [f64],
     /// The histograms: nothing, or a cell a sample.
     pub(crate) histograms: &'r [HistogramCell],
+    /// Start timestamps, 0 where none is known: nothing, or one a sample.
+    pub(crate) starts: &'r [Timestamp],
     /// For each step which samples lie in the window: `low..high`.
     pub(crate) bounds: &'r [(u32, u32)],
     /// For each step where the window ends (inclusive).
@@ -109,6 +111,7 @@ impl Evaluation<'_> {
                 times: &columns.times,
                 values: &columns.values,
                 histograms: &columns.histograms,
+                starts: &columns.starts,
                 bounds: &windows.bounds,
                 ends: &ends,
                 range_ms,
@@ -171,6 +174,7 @@ impl Evaluation<'_> {
                 times: &columns.times,
                 values: &columns.values,
                 histograms: &columns.histograms,
+                starts: &[],
                 bounds: &windows.bounds,
                 ends: &ends,
                 range_ms: plan.range_ms,

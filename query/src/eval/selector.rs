@@ -58,6 +58,8 @@ pub(crate) struct Columns {
     pub(crate) values: Vec<f64>,
     /// The histograms: nothing, or a cell a sample.
     pub(crate) histograms: Vec<HistogramCell>,
+    /// Start timestamps, 0 where none is known: nothing, or one a sample.
+    pub(crate) starts: Vec<Timestamp>,
     pub(crate) may_be_stale: bool,
     /// What the timestamps are, if another series can have the same ones.
     pub(crate) key: Option<AxisKey>,
@@ -122,12 +124,16 @@ impl Columns {
                 if !self.histograms.is_empty() {
                     self.histograms.swap(kept, index);
                 }
+                if !self.starts.is_empty() {
+                    self.starts[kept] = self.starts[index];
+                }
                 kept += 1;
             }
         }
         self.values.truncate(kept);
         self.times.truncate(kept);
         self.histograms.truncate(kept);
+        self.starts.truncate(kept);
         self.key = None;
     }
 }
@@ -179,6 +185,7 @@ impl Evaluation<'_> {
         columns.may_be_stale = false;
         columns.key = None;
         columns.histograms.clear();
+        columns.starts.clear();
         let shape = scan.seek(series).map_err(read)?;
         let own_times = match shape {
             Shape::Empty => return Ok(false),
@@ -221,12 +228,21 @@ impl Evaluation<'_> {
             if own_times {
                 run.times(&mut columns.times[filled..end]).map_err(read)?;
             }
+            if self.options.features.start_timestamps && !run.start_times().is_empty() {
+                columns.starts.resize(filled, 0);
+                columns.starts.extend_from_slice(run.start_times());
+            }
             filled = end;
         }
         columns.values.truncate(filled);
         columns.times.truncate(filled);
         if !columns.histograms.is_empty() {
             columns.histograms.resize(filled, None);
+        }
+        if columns.starts.iter().all(|start| *start == 0) {
+            columns.starts.clear();
+        } else {
+            columns.starts.resize(filled, 0);
         }
         Ok(filled > 0)
     }

@@ -12,6 +12,7 @@ use super::{
     over_time::Window,
     range_kernel,
     rate::{Change, Stretch},
+    start_times::{begins_anew, factor_since_zero, has_overlap, zero_within},
 };
 use crate::{
     FloatHistogram,
@@ -96,10 +97,12 @@ impl<'r> Mixed<'_, 'r> {
             FunctionId::TsOfFirstOverTime => self.time_of(self.bounds.0),
             FunctionId::TsOfLastOverTime => self.time_of(self.bounds.1 - 1),
             FunctionId::Resets => self.count_pairs(
+                true,
                 |before, after| after < before,
                 |before, after| after.is_reset_after(before),
             ),
             FunctionId::Changes => self.count_pairs(
+                false,
                 |before, after| before != after && !(before.is_nan() && after.is_nan()),
                 |before, after| !after.is_same_as(before),
             ),
@@ -133,17 +136,28 @@ impl<'r> Mixed<'_, 'r> {
         Outcome::Float(self.row.times[index] as f64 / 1000.0)
     }
 
-    /// How many neighbours differ in a certain way; those of two kinds do.
+    /// Whether a sample counts from zero after the one before it, as their start timestamps say; `index` is
+    /// that in the window, above 0.
+    fn begins_anew(&self, index: usize) -> bool {
+        begins_anew(self.row, self.bounds.0 + index)
+    }
+
+    /// How many neighbours differ in a certain way; those of two kinds do, and where `counts_starts` those of
+    /// which the second counts from zero.
     fn count_pairs(
         &self,
+        counts_starts: bool,
         floats: impl Fn(f64, f64) -> bool,
         histograms: impl Fn(&FloatHistogram, &FloatHistogram) -> bool,
     ) -> Outcome {
-        let pairs = self.samples().zip(self.samples().skip(1));
-        let differing = pairs.filter(|((_, before), (_, after))| match (before, after) {
-            (Err(before), Err(after)) => floats(*before, *after),
-            (Ok(before), Ok(after)) => histograms(before, after),
-            _ => true,
+        let pairs = self.samples().zip(self.samples().skip(1)).enumerate();
+        let differing = pairs.filter(|(index, ((_, before), (_, after)))| {
+            (counts_starts && self.begins_anew(index + 1))
+                || match (before, after) {
+                    (Err(before), Err(after)) => floats(*before, *after),
+                    (Ok(before), Ok(after)) => histograms(before, after),
+                    _ => true,
+                }
         });
         Outcome::Float(differing.count() as f64)
     }
@@ -186,9 +200,10 @@ impl<'r> Mixed<'_, 'r> {
             return Outcome::Nothing;
         };
         let seconds = (last_time - before_time) as f64 / 1000.0;
+        let anew = is_rate && self.begins_anew(self.count() - 1);
         match (last, before) {
             (Err(last), Err(before)) => {
-                let rise = if is_rate && last < before {
+                let rise = if anew || (is_rate && last < before) {
                     last
                 } else {
                     last - before
@@ -204,7 +219,7 @@ impl<'r> Mixed<'_, 'r> {
                     remarks.push(Remark::NotGauge(self.name()));
                 }
                 let mut change = (**last).clone();
-                if !is_rate || !last.is_reset_after(before) {
+                if !is_rate || !(anew || last.is_reset_after(before)) {
                     match change.subtract(before) {
                         Err(IncompatibleSchema) => {
                             remarks.push(Remark::MixedSchemas(self.name()));
@@ -237,15 +252,27 @@ impl<'r> Mixed<'_, 'r> {
             remarks.push(Remark::MixedKinds(self.name()));
             return Outcome::Nothing;
         }
-        if self.count() < 2 {
-            return Outcome::Nothing;
-        }
+        let (low, high) = self.bounds;
+        let is_counter = change != Change::Delta;
+        let zero = zero_within(self.row, low, self.end).filter(|_| is_counter);
         let histograms: Vec<&FloatHistogram> =
             self.histograms().map(|histogram| &**histogram).collect();
-        let Some(rise) = self.rise(&histograms, change != Change::Delta, remarks) else {
+        let rise = match (&histograms[..], zero) {
+            ([only], Some(_)) => Some((*only).clone()),
+            ([_], None) => None,
+            (_, zero) => self
+                .rise(&histograms, is_counter, remarks)
+                .and_then(|mut rise| {
+                    if zero.is_some() {
+                        let sum = rise.add(histograms[0]);
+                        self.combine(sum, Operation::Addition, remarks)?;
+                    }
+                    Some(rise)
+                }),
+        };
+        let Some(rise) = rise else {
             return Outcome::Nothing;
         };
-        let (low, high) = self.bounds;
         let stretch = Stretch {
             first_time: self.row.times[low],
             last_time: self.row.times[high - 1],
@@ -253,7 +280,10 @@ impl<'r> Mixed<'_, 'r> {
             end: self.end,
             range_ms: self.row.range_ms,
         };
-        let factor = stretch.factor(change, histograms[0].count, rise.count);
+        let factor = match zero {
+            Some(zero) => factor_since_zero(stretch, change, zero),
+            None => stretch.factor(change, histograms[0].count, rise.count),
+        };
         Outcome::Histogram(rise.scaled(factor))
     }
 
@@ -271,7 +301,8 @@ impl<'r> Mixed<'_, 'r> {
             remarks.push(Remark::NotCounter(name));
         }
         // A first histogram that a reset follows says nothing, not even by its buckets.
-        let begins_anew = is_counter && histograms[1].is_reset_after(first);
+        let begins_anew =
+            is_counter && (self.begins_anew(1) || histograms[1].is_reset_after(first));
         let empty;
         let first = if begins_anew {
             empty = FloatHistogram {
@@ -299,9 +330,12 @@ impl<'r> Mixed<'_, 'r> {
         let mut rise = last.reduced(schema);
         self.combine(rise.subtract(first), Operation::Subtraction, remarks)?;
         if is_counter {
+            if has_overlap(self.row, self.bounds) {
+                remarks.push(Remark::StartsOverlap(name));
+            }
             let mut before = first;
-            for histogram in &histograms[1..] {
-                if histogram.is_reset_after(before) {
+            for (index, histogram) in histograms.iter().enumerate().skip(1) {
+                if self.begins_anew(index) || histogram.is_reset_after(before) {
                     self.combine(rise.add(before), Operation::Addition, remarks)?;
                 }
                 before = histogram;

@@ -10,6 +10,7 @@ mod native_histogram;
 mod over_time;
 mod rate;
 mod sort;
+mod start_times;
 mod table;
 mod time;
 
@@ -23,11 +24,11 @@ use crate::{
     FloatHistogram, FloatStyle, Grid, QueryError,
     annotations::{Remark, Said},
     eval::{
-        ABSENT, Evaluation, Frame, HistogramCell, Node, RangeRow, Row, Sink, hasher, internal,
-        is_absent, is_quantile, same_labels,
+        ABSENT, Columns, Evaluation, Frame, HistogramCell, Node, RangeRow, Row, Sink, hasher,
+        internal, is_absent, is_quantile, same_labels,
     },
     format_float,
-    parser::{Expr, ExprKind, Span, quote::quote},
+    parser::{Expr, ExprKind, Span, VectorSelector},
 };
 use histogram_windows::{Mixed, Outcome};
 pub(crate) use info::Sight;
@@ -154,6 +155,7 @@ fn dispatch(
         }
         FunctionId::Time => Ok(Node::Scalar(times(grid).collect())),
         FunctionId::Timestamp => timestamps(evaluation, &args[0], grid),
+        FunctionId::StartTimestamp => started(evaluation, &args[0], grid),
         FunctionId::Pi => Ok(constant(std::f64::consts::PI, grid)),
         FunctionId::Start => Ok(constant(seconds(evaluation.grid.start), grid)),
         FunctionId::End => Ok(constant(seconds(evaluation.grid.end), grid)),
@@ -201,10 +203,7 @@ fn dispatch(
                 .finding_resets(false, |evaluation| tell(evaluation, args, grid))
                 .map(Node::Vector)
         }
-        _ => Err(QueryError::BadData(format!(
-            "function \"{}\" is not supported yet",
-            function.name
-        ))),
+        _ => Err(internal("a function that nobody computes")),
     }
 }
 
@@ -329,13 +328,40 @@ fn timestamps(evaluation: &mut Evaluation<'_>, arg: &Expr, grid: Grid) -> Result
         frame.drop_histograms();
         return finish(evaluation, frame).map(Node::Vector);
     };
+    sample_times(evaluation, selector, grid, |columns, index| {
+        columns.times[index]
+    })
+}
+
+/// `start_timestamp`: of a selector since when its samples count, 0 where that is not known; of anything else
+/// nothing.
+fn started(evaluation: &mut Evaluation<'_>, arg: &Expr, grid: Grid) -> Result<Node, QueryError> {
+    let ExprKind::VectorSelector(selector) = &arg.without_parens().kind else {
+        evaluation.vector(arg, grid)?;
+        return Ok(Node::Vector(Frame::new(grid.steps())));
+    };
+    if !evaluation.options.features.start_timestamps {
+        return Ok(Node::Vector(Frame::new(grid.steps())));
+    }
+    sample_times(evaluation, selector, grid, |columns, index| {
+        columns.starts.get(index).copied().unwrap_or_default()
+    })
+}
+
+/// Of each sample of a selector a time, in seconds.
+fn sample_times(
+    evaluation: &mut Evaluation<'_>,
+    selector: &VectorSelector,
+    grid: Grid,
+    time: impl Fn(&Columns, usize) -> Timestamp,
+) -> Result<Node, QueryError> {
     let mut frame = Frame::new(grid.steps());
     evaluation.selector_samples(selector, grid, &mut |labels, columns, newest| {
         let row: Vec<f64> = newest
             .iter()
             .map(|index| match index {
                 Some(index) if !is_absent(columns.values[*index as usize]) => {
-                    seconds(columns.times[*index as usize])
+                    seconds(time(columns, *index as usize))
                 }
                 _ => ABSENT,
             })
@@ -460,7 +486,8 @@ pub(crate) fn range_function_rows(
     );
     let delayed = evaluation.options.features.delayed_name_removal;
     let is_counter_function = matches!(function.id, FunctionId::Rate | FunctionId::Increase);
-    let mut suspects: Vec<String> = Vec::new();
+    let by_type = evaluation.options.features.type_and_unit_labels;
+    let mut suspects: Vec<Said> = Vec::new();
     let mut seen: Option<HashSet<Labels, _>> =
         (!delayed && Evaluation::names_may_differ(matrix)).then(|| HashSet::with_hasher(hasher()));
     let mut out = vec![ABSENT; grid.steps()];
@@ -474,8 +501,8 @@ pub(crate) fn range_function_rows(
             }
         }
         histograms.clear();
+        let mut said = Vec::new();
         if row.histograms.iter().any(Option::is_some) {
-            let mut said = Vec::new();
             fill_mixed(
                 function.id,
                 kernel,
@@ -485,11 +512,19 @@ pub(crate) fn range_function_rows(
                 (&mut out, &mut histograms),
                 &mut said,
             );
-            said.dedup();
-            remarks.extend(said.iter().map(Remark::say));
         } else {
-            fill(kernel, row, grid, &scalars, &mut out);
+            fill(
+                function.id,
+                kernel,
+                row,
+                grid,
+                &scalars,
+                &mut out,
+                &mut said,
+            );
         }
+        said.dedup();
+        remarks.extend(said.iter().map(Remark::say));
         let cells = Row {
             floats: &out,
             histograms: &histograms,
@@ -498,14 +533,12 @@ pub(crate) fn range_function_rows(
             return Ok(());
         }
         samples += cells.samples();
-        if is_counter_function && !out.iter().all(|cell| is_absent(*cell)) {
-            let name = row.labels.metric_name();
-            if !name.is_empty()
-                && !COUNTER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
-                && suspects.last().is_none_or(|suspect| suspect != name)
-            {
-                suspects.push(name.to_owned());
-            }
+        if is_counter_function
+            && !out.iter().all(|cell| is_absent(*cell))
+            && let Some(suspect) = suspect(row.labels, by_type)
+            && suspects.last() != Some(&suspect)
+        {
+            suspects.push(suspect);
         }
         let dropped;
         let labels = if keeps_name || delayed {
@@ -549,16 +582,26 @@ pub(crate) fn range_function_rows(
     for remark in remarks {
         evaluation.notes.say(remark, said_at);
     }
-    for name in suspects {
-        evaluation.notes.inform(
-            format!(
-                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
-                quote(&name)
-            ),
-            span,
-        );
+    for suspect in suspects {
+        evaluation.notes.say(suspect, span);
     }
     Ok(())
+}
+
+/// What is said about a series that might be no counter, by its type label or by its name.
+fn suspect(labels: &Labels, by_type: bool) -> Option<Said> {
+    let name = labels.metric_name();
+    let declared = labels.get("__type__").unwrap_or_default();
+    let remark = if by_type {
+        let is_counter = matches!(declared, "counter" | "histogram");
+        (!is_counter).then_some(Remark::NotTypedCounter(declared, name))
+    } else {
+        let is_counter = COUNTER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix));
+        (!is_counter).then_some(Remark::NotNamedCounter(name))
+    };
+    remark
+        .filter(|_| !name.is_empty())
+        .map(|remark| remark.say())
 }
 
 /// Computes one row with histograms; says what is to be said.
@@ -572,7 +615,7 @@ fn fill_mixed<'r>(
     remarks: &mut Vec<Remark<'r>>,
 ) {
     // What a window without histograms gives.
-    fill(kernel, row, grid, scalars, floats);
+    fill(id, kernel, row, grid, scalars, floats, remarks);
     histograms.resize(floats.len(), None);
     for (step, (low, high)) in row.bounds.iter().enumerate() {
         let (low, high) = (*low as usize, *high as usize);
@@ -621,8 +664,24 @@ fn check_factors(scalars: &[Vec<f64>]) -> Result<(), QueryError> {
     Ok(())
 }
 
-/// Computes one row.
-fn fill(kernel: Kernel, row: &RangeRow<'_>, grid: Grid, scalars: &[Vec<f64>], out: &mut [f64]) {
+/// Computes one row; says what is to be said.
+fn fill<'r>(
+    id: FunctionId,
+    kernel: Kernel,
+    row: &RangeRow<'r>,
+    grid: Grid,
+    scalars: &[Vec<f64>],
+    out: &mut [f64],
+    remarks: &mut Vec<Remark<'r>>,
+) {
+    if !row.starts.is_empty()
+        && let Some(overlap) = start_times::fill(id, row, out)
+    {
+        if overlap {
+            remarks.push(Remark::StartsOverlap(row.labels.metric_name()));
+        }
+        return;
+    }
     match kernel {
         Kernel::Change(change) => rate::column(change, row, out),
         Kernel::Window(kernel) => {

@@ -21,6 +21,8 @@ pub struct MemoryStore {
 struct Column {
     times: Vec<Timestamp>,
     samples: Vec<Stored>,
+    /// Start timestamps, 0 where none is known: nothing, or one a sample.
+    starts: Vec<Timestamp>,
 }
 
 /// A sample.
@@ -37,6 +39,13 @@ enum Stretch {
     Histograms(Vec<Timestamp>, Box<HistogramColumns>),
 }
 
+impl Stretch {
+    fn len(&self) -> usize {
+        let (Self::Floats(times, _) | Self::Histograms(times, _)) = self;
+        times.len()
+    }
+}
+
 impl Column {
     /// The samples within `range`.
     fn cut(&self, range: TimeRange) -> Self {
@@ -45,7 +54,8 @@ impl Column {
         let stretch = low..high.max(low);
         Self {
             times: self.times[stretch.clone()].to_vec(),
-            samples: self.samples[stretch].to_vec(),
+            samples: self.samples[stretch.clone()].to_vec(),
+            starts: self.starts.get(stretch).unwrap_or_default().to_vec(),
         }
     }
 
@@ -54,6 +64,9 @@ impl Column {
         if self.times.get(place) != Some(&time) {
             self.times.insert(place, time);
             self.samples.insert(place, sample);
+            if !self.starts.is_empty() {
+                self.starts.insert(place, 0);
+            }
         }
     }
 
@@ -113,6 +126,17 @@ impl MemoryStore {
             }
         }
         column.insert(time, Stored::Histogram(histogram));
+    }
+
+    /// Says since when the sample of a series at `time` counts, in milliseconds; 0 is unknown. Nothing happens
+    /// when there is no such sample.
+    pub fn set_start(&mut self, labels: &Labels, time: Timestamp, start: Timestamp) {
+        if let Some(column) = self.series.get_mut(labels)
+            && let Ok(place) = column.times.binary_search(&time)
+        {
+            column.starts.resize(column.times.len(), 0);
+            column.starts[place] = start;
+        }
     }
 
     fn column(&mut self, labels: &Labels) -> &mut Column {
@@ -238,6 +262,7 @@ impl Selection for Selected {
         Box::new(Cursor {
             columns: &self.columns,
             budget,
+            starts: &[],
             stretches: Vec::new(),
             next: 0,
         })
@@ -247,6 +272,8 @@ impl Selection for Selected {
 struct Cursor<'a> {
     columns: &'a [Column],
     budget: &'a Budget,
+    /// Of the series that was sought: those of the stretches that follow.
+    starts: &'a [Timestamp],
     /// Of the series that was sought.
     stretches: Vec<Stretch>,
     next: usize,
@@ -256,6 +283,7 @@ impl Scan for Cursor<'_> {
     fn seek(&mut self, series: usize) -> Result<Shape, ReadError> {
         self.budget.check()?;
         self.stretches = self.columns[series].stretches();
+        self.starts = &self.columns[series].starts;
         self.next = 0;
         Ok(Shape::Loose {
             len_max: self.columns[series].times.len() as u32,
@@ -263,11 +291,20 @@ impl Scan for Cursor<'_> {
     }
 
     fn next_run(&mut self) -> Result<Option<Run<'_>>, ReadError> {
-        let stretch = self.stretches.get(self.next);
+        let Some(stretch) = self.stretches.get(self.next) else {
+            return Ok(None);
+        };
         self.next += 1;
-        Ok(stretch.map(|stretch| match stretch {
+        let run = match stretch {
             Stretch::Floats(times, values) => Run::floats(times, values),
             Stretch::Histograms(times, columns) => Run::of_histograms(times, columns),
+        };
+        Ok(Some(if self.starts.is_empty() {
+            run
+        } else {
+            let (starts, rest) = self.starts.split_at(stretch.len());
+            self.starts = rest;
+            run.with_start_times(starts)
         }))
     }
 

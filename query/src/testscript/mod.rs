@@ -10,9 +10,8 @@
 //!
 //! Each `eval` counts once, passed or failed. An instant evaluation must also answer the same in
 //! the middle of a range query, as upstream demands. The engine is set as in upstream's runner:
-//! experimental functions, a lookback of 5 m, subqueries without a step at 1 m, at most 10,000
-//! samples. Series with start timestamps are not loaded; an `eval` that selects one of them fails and
-//! names the reason.
+//! experimental functions, start timestamps, a lookback of 5 m, subqueries without a step at 1 m, at
+//! most 10,000 samples. A line `x@st -1m` says since when the samples of `x` count, from their times.
 
 mod compare;
 mod custom_buckets;
@@ -20,6 +19,7 @@ mod histograms;
 mod memory;
 mod run;
 mod script;
+mod start_times;
 mod values;
 
 pub use memory::MemoryStore;

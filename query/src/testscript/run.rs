@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use narthex_storage::{Budget, Clock, Labels, Matcher, Sample, Timestamp};
+use narthex_storage::{Budget, Clock, Sample, Timestamp};
 
 use super::{
     compare::{compare, compare_annotations, describe},
@@ -14,7 +14,6 @@ use super::{
 use crate::{
     Answer, Engine, EngineOptions, Features, Grid, QueryContext, QueryError, SampleValue, Value,
     VectorSample,
-    parser::{Expr, ExprKind, ParserOptions, VectorSelector, parse},
 };
 
 /// The most samples that an evaluation may hold at once.
@@ -26,11 +25,19 @@ const AROUND_MS: i64 = 60_000;
 /// What is enabled beyond the stable language; by default all that upstream's runner enables and
 /// the engine has.
 #[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own name"
+)]
 pub struct RunOptions {
     /// Experimental functions and aggregators.
     pub experimental_functions: bool,
     /// The metric name is dropped at the end of an evaluation, not at each function.
     pub delayed_name_removal: bool,
+    /// Counters begin anew where start timestamps say so.
+    pub start_timestamps: bool,
+    /// The label `__type__` tells what a counter is; upstream's runner has this off.
+    pub type_and_unit_labels: bool,
 }
 
 impl Default for RunOptions {
@@ -38,6 +45,8 @@ impl Default for RunOptions {
         Self {
             experimental_functions: true,
             delayed_name_removal: true,
+            start_timestamps: true,
+            type_and_unit_labels: false,
         }
     }
 }
@@ -128,9 +137,6 @@ struct Difference {
 struct Runner {
     store: MemoryStore,
     engine: Engine,
-    parser: ParserOptions,
-    /// Series that could not be loaded, and why.
-    refused: Vec<(Labels, &'static str)>,
 }
 
 /// Scripts have no deadline, so nobody reads the time.
@@ -152,6 +158,8 @@ impl Runner {
         let features = Features {
             experimental_functions: options.experimental_functions,
             delayed_name_removal: options.delayed_name_removal,
+            start_timestamps: options.start_timestamps,
+            type_and_unit_labels: options.type_and_unit_labels,
         };
         Self {
             store: MemoryStore::default(),
@@ -160,10 +168,6 @@ impl Runner {
                 features,
                 ..EngineOptions::default()
             }),
-            parser: ParserOptions {
-                experimental_functions: options.experimental_functions,
-            },
-            refused: Vec::new(),
         }
     }
 
@@ -180,10 +184,7 @@ impl Runner {
             }
             let values = match values {
                 Values::Samples(values) => values,
-                Values::NotBuilt(reason) => {
-                    self.refused.push((labels.clone(), reason));
-                    continue;
-                }
+                Values::StartTimes(_) => continue,
             };
             for (index, value) in values.iter().enumerate() {
                 let time = index as i64 * interval_ms;
@@ -197,6 +198,16 @@ impl Runner {
                 }
             }
         }
+        for SeriesLine { labels, values } in &load.series {
+            let Values::StartTimes(starts) = values else {
+                continue;
+            };
+            for (index, start) in starts.iter().enumerate() {
+                let time = index as i64 * interval_ms;
+                let start = start.map_or(0, |distance_ms| time.saturating_add(distance_ms));
+                self.store.set_start(labels, time, start);
+            }
+        }
         if load.with_nhcb {
             for (labels, step, histogram) in custom_buckets(&load.series) {
                 let time = step as i64 * interval_ms;
@@ -206,30 +217,10 @@ impl Runner {
         }
     }
 
-    /// Why a query cannot be answered: it selects a series that could not be loaded.
-    fn refusal(&self, query: &str) -> Option<String> {
-        let expr = parse(query, self.parser).ok()?;
-        let mut found = None;
-        selectors(&expr, &mut |selector| {
-            let matches = |labels: &Labels| {
-                let passes = |matcher: &Matcher| matcher.matches_labels(labels);
-                selector.matchers.iter().all(passes)
-            };
-            if let Some((labels, reason)) = self.refused.iter().find(|(labels, _)| matches(labels))
-            {
-                found = Some(format!("{reason}: {labels}"));
-            }
-        });
-        found
-    }
-
     fn eval(&self, eval: &Eval) -> Result<(), Difference> {
         let fail = |expected: String, got: String| Err(Difference { expected, got });
         if let Some(problem) = &eval.problem {
             return fail("expectations that are built".to_owned(), problem.clone());
-        }
-        if let Some(reason) = self.refusal(&eval.query) {
-            return fail("series that are built".to_owned(), reason);
         }
         let answer = match (self.answer(&eval.query, eval.times), &eval.expected.fail) {
             (Ok(answer), None) => answer,
@@ -347,29 +338,6 @@ impl Runner {
     }
 }
 
-/// Calls `visit` for every selector of a tree.
-fn selectors(expr: &Expr, visit: &mut impl FnMut(&VectorSelector)) {
-    match &expr.kind {
-        ExprKind::Number { .. } | ExprKind::String(_) => {}
-        ExprKind::VectorSelector(selector) | ExprKind::MatrixSelector { selector, .. } => {
-            visit(selector);
-        }
-        ExprKind::Subquery(subquery) => selectors(&subquery.expr, visit),
-        ExprKind::Call { args, .. } => args.iter().for_each(|arg| selectors(arg, visit)),
-        ExprKind::Aggregate(aggregate) => {
-            selectors(&aggregate.expr, visit);
-            if let Some(param) = &aggregate.param {
-                selectors(param, visit);
-            }
-        }
-        ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => selectors(expr, visit),
-        ExprKind::Binary(binary) => {
-            selectors(&binary.lhs, visit);
-            selectors(&binary.rhs, visit);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -378,7 +346,7 @@ mod tests {
     fn check(eval: &str, expected: &str) {
         let text = format!(
             "load 1m\n  x_total{{a=\"1\"}} 0+60x5\n  x_total{{a=\"2\"}} 1\n  \
-             native {{{{count:2}}}}\n  started{{}}@st 1\n\n{eval}"
+             native {{{{count:2}}}}\n  started _ 1\n  started{{}}@st _ -1ms\n\n{eval}"
         );
         let report = run(&text, "name", &RunOptions::default());
         let failures: Vec<String> = report
@@ -398,35 +366,35 @@ mod tests {
         );
         check(
             "eval instant at 1m x_total{a=\"1\"}\n  x_total{a=\"1\"} 61",
-            "7: 61 was expected for {__name__=\"x_total\", a=\"1\"} | \
+            "8: 61 was expected for {__name__=\"x_total\", a=\"1\"} | \
              {__name__=\"x_total\", a=\"1\"} 60",
         );
         check(
             "eval instant at 1m x_total{a=\"1\"}",
-            "7: unexpected series {__name__=\"x_total\", a=\"1\"} | \
+            "8: unexpected series {__name__=\"x_total\", a=\"1\"} | \
              {__name__=\"x_total\", a=\"1\"} 60",
         );
         check(
             "eval instant at 1m y\n  y 1",
-            "7: {__name__=\"y\"} was expected | nothing",
+            "8: {__name__=\"y\"} was expected | nothing",
         );
         check(
             "eval instant at 1m 2\n  1",
-            "7: the scalar 1 was expected | 2",
+            "8: the scalar 1 was expected | 2",
         );
         check(
             "eval instant at 1m \"a\"\n  expect string \"b\"",
-            "7: the string \"b\" was expected | \"a\"",
+            "8: the string \"b\" was expected | \"a\"",
         );
         check(
             "eval range from 0 to 1m step 1m x_total{a=\"1\"}\n  x_total{a=\"1\"} 0 61",
-            "7: 0@0 61@60000 was expected for {__name__=\"x_total\", a=\"1\"} | \
+            "8: 0@0 61@60000 was expected for {__name__=\"x_total\", a=\"1\"} | \
              {__name__=\"x_total\", a=\"1\"} 0@0 60@60000",
         );
         check(
             "eval instant at 0 sort(x_total)\n  expect ordered\n  x_total{a=\"2\"} 1\n  \
              x_total{a=\"1\"} 0",
-            "7: {__name__=\"x_total\", a=\"2\"} was expected in the place of \
+            "8: {__name__=\"x_total\", a=\"2\"} was expected in the place of \
              {__name__=\"x_total\", a=\"1\"} | {__name__=\"x_total\", a=\"1\"} 0; \
              {__name__=\"x_total\", a=\"2\"} 1",
         );
@@ -434,46 +402,49 @@ mod tests {
 
     #[test]
     fn errors_and_annotations_must_come_as_expected() {
-        check("eval instant at 0 1\n  expect fail", "7: an error | 1");
+        check("eval instant at 0 1\n  expect fail", "8: an error | 1");
         check(
             "eval instant at 0 (",
-            "7: an answer | 1:2: parse error: unclosed left parenthesis",
+            "8: an answer | 1:2: parse error: unclosed left parenthesis",
         );
         check(
             "eval instant at 0 (\n  expect fail msg: other",
-            "7: \"other\" | 1:2: parse error: unclosed left parenthesis",
+            "8: \"other\" | 1:2: parse error: unclosed left parenthesis",
         );
         check(
             "eval instant at 0 1\n  expect warn\n  1",
-            "7: a warning was expected: any text | []",
+            "8: a warning was expected: any text | []",
         );
         let warning = "PromQL warning: quantile value should be between 0 and 1, got 2 (1:10)";
         check(
             "eval instant at 0 quantile(2, x_total)\n  expect no_warn\n  {} Inf",
-            &format!("7: no warning was expected | [{warning:?}]"),
+            &format!("8: no warning was expected | [{warning:?}]"),
         );
         check(
             "eval instant at 0 quantile(2, x_total)\n  expect warn msg: other\n  {} Inf",
-            &format!("7: a warning was expected: \"other\" | [{warning:?}]"),
+            &format!("8: a warning was expected: \"other\" | [{warning:?}]"),
         );
     }
 
     #[test]
-    fn what_is_not_built_fails_by_name() {
+    fn what_no_script_may_say_fails_by_name() {
         check(
-            "eval instant at 0 started",
-            "7: series that are built | start timestamps are not built yet: \
-             {__name__=\"started\"}",
+            "eval instant at 1m start_timestamp(started)\n  {} 61",
+            "8: 61 was expected for {} | {} 59.999",
+        );
+        check(
+            "eval instant at 0 started\n  started@st 1m",
+            "8: expectations that are built | start timestamps are not expected of answers",
         );
         check(
             "eval instant at 0 native\n  native {{count:3}}",
-            "7: {count:3, sum:0} was expected for {__name__=\"native\"} | \
+            "8: {count:3, sum:0} was expected for {__name__=\"native\"} | \
              {__name__=\"native\"} {count:2, sum:0}",
         );
-        check("nonsense", "7: a command | invalid command \"nonsense\"");
+        check("nonsense", "8: a command | invalid command \"nonsense\"");
         check(
             "eval instant at 0 1\n  expect nonsense",
-            "7: expectations that are built | invalid expectation \"nonsense\"",
+            "8: expectations that are built | invalid expectation \"nonsense\"",
         );
     }
 }

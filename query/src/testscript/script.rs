@@ -261,7 +261,7 @@ fn parse_expectation(line: &str, expected: &mut Expected) -> Result<(), String> 
             expected.series.push((labels, values));
             Ok(())
         }
-        Values::NotBuilt(reason) => Err(reason.to_owned()),
+        Values::StartTimes(_) => Err("start timestamps are not expected of answers".to_owned()),
     }
 }
 

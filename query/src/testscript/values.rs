@@ -6,14 +6,17 @@ use std::{fmt, sync::Arc};
 
 use narthex_storage::{Labels, METRIC_NAME, MatchOp, stale_marker};
 
-use super::histograms::{parse_histogram, repeat_histogram};
+use super::{
+    histograms::{parse_histogram, repeat_histogram},
+    start_times::parse_start_times,
+};
 use crate::{
     FloatHistogram, SampleValue,
     parser::{parse_selector, quote},
 };
 
 /// The most values that one line may stand for.
-const VALUES_MAX: usize = 1_000_000;
+pub(super) const VALUES_MAX: usize = 1_000_000;
 
 /// A series line.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,8 +32,9 @@ pub struct SeriesLine {
 pub enum Values {
     /// One for each step; `None` where there is no sample.
     Samples(Vec<Option<SampleValue>>),
-    /// They are of a kind that is not built yet, named here.
-    NotBuilt(&'static str),
+    /// `@st`: for each step how far from its time the sample's start timestamp lies, in milliseconds; `None` where
+    /// none is known.
+    StartTimes(Vec<Option<i64>>),
 }
 
 /// Why a line is no series.
@@ -48,7 +52,7 @@ pub enum SeriesError {
 }
 
 impl SeriesError {
-    fn new(offset: usize, message: impl Into<String>) -> Self {
+    pub(super) fn new(offset: usize, message: impl Into<String>) -> Self {
         Self::Syntax {
             column: offset + 1,
             message: message.into(),
@@ -151,17 +155,15 @@ pub fn parse_series(line: &str) -> Result<SeriesLine, SeriesError> {
     let values_start = metric_len(line)?;
     let (metric, rest) = line.split_at(values_start);
     let labels = labels_of(metric)?;
-    let trimmed = rest.trim_start();
-    let values = if trimmed.starts_with("@st") {
-        Values::NotBuilt("start timestamps are not built yet")
-    } else {
-        Values::Samples(
+    let values = match rest.trim_start().strip_prefix("@st") {
+        Some(starts) => Values::StartTimes(parse_start_times(starts, line.len() - starts.len())?),
+        None => Values::Samples(
             ValuesParser {
                 line,
                 at: values_start,
             }
             .parse()?,
-        )
+        ),
     };
     Ok(SeriesLine { labels, values })
 }

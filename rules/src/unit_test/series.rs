@@ -49,7 +49,11 @@ impl Input {
             };
             let values = match values {
                 Values::Samples(values) => values,
-                Values::NotBuilt(reason) => return Err(format!("input series {labels}: {reason}")),
+                Values::StartTimes(_) => {
+                    return Err(format!(
+                        "input series {labels}: the store keeps no start timestamps"
+                    ));
+                }
             };
             let samples: Vec<(Timestamp, SampleValue)> = values
                 .into_iter()

@@ -63,6 +63,8 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, 
             features: Features {
                 experimental_functions: file.parser.experimental_functions,
                 delayed_name_removal: has_feature(arguments, "promql-delayed-name-removal"),
+                start_timestamps: has_feature(arguments, "use-start-timestamps"),
+                type_and_unit_labels: has_feature(arguments, "type-and-unit-labels"),
             },
             diff: arguments.is_set("diff"),
             dump: debug,
