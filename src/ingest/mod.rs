@@ -2,5 +2,5 @@
 
 mod remote_write;
 
-pub use remote_write::message::{BadMessage, Batch};
+pub use remote_write::message::{BadMessage, Batch, BatchSeries};
 pub(crate) use remote_write::remote_write;

@@ -3,10 +3,14 @@
 //! A request is a snappy block around a protobuf message. Either every sample of it is kept or none:
 //! a single refused sample answers 400, after which senders do not try again. Series whose labels
 //! break a rule are skipped and counted. Exemplars refuse nothing: one that breaks a rule of theirs is left
-//! out by itself. Metadata of metric families neither: what the store refuses of it is counted there. Native
-//! histograms are refused by name, and so is version 2.0 of the protocol.
+//! out by itself. Metadata of metric families neither: what the store refuses of it is counted there. Version
+//! 2.0 of the protocol is refused by name.
 //!
-//! Samples of one series come in order within a request, also in several pieces. One that is not
+//! A native histogram that breaks a rule refuses its request, with 400 as later versions of
+//! Prometheus do; 3.5 answers 500, after which senders try again without end.
+//!
+//! Samples of one series, of a piece first the numbers and then the native histograms, come in order within a
+//! request, also in several pieces. One that is not
 //! later than those before it in the same request is left out and the rest is kept, as upstream:
 //! an earlier one is counted, and of two with the same time the first stands. It refuses the request
 //! only when the store itself, before the request, makes it out of order or a duplicate.
@@ -15,6 +19,7 @@
 
 #![deny(clippy::indexing_slicing)]
 
+mod histogram;
 pub(super) mod message;
 
 use std::{cmp::Ordering, collections::HashMap, sync::Arc};
@@ -23,8 +28,8 @@ use axum::body::Body;
 use http::{HeaderMap, Response, StatusCode, header};
 use message::{Batch, DECODED_BYTES_MAX};
 use narthex_storage::{
-    Budget, Labels, MatchOp, Matcher, ReadError, Refusal, Sample, Select, SeriesRef, TimeRange,
-    Wants,
+    Appender, Budget, Histogram, HistogramColumns, Kind, Labels, MatchOp, Matcher, ReadError,
+    Refusal, Sample, Select, SeriesRef, TimeRange, Timestamp, Wants,
 };
 
 use crate::api::{State, Store, error_text};
@@ -156,19 +161,26 @@ impl Batch {
         let mut appender = store.appendable.appender();
         // Pieces of one series come together, in the order of its first piece.
         let mut index: HashMap<SeriesRef, usize> = HashMap::new();
-        let mut collected: Vec<(SeriesRef, Labels, Vec<Sample>)> = Vec::new();
-        let mut late: Vec<(Labels, Vec<Sample>)> = Vec::new();
+        let mut collected: Vec<Collected> = Vec::new();
+        let mut late: Vec<(Labels, Vec<Pushed>)> = Vec::new();
         let mut above_limit = None;
-        for (labels, samples) in self.series {
-            if samples.iter().any(|sample| sample.time > time_max) {
-                return Err(Rejected::bad(
-                    "out of bounds: timestamp is too far in the future",
-                ));
+        for piece in self.series {
+            let is_ahead = |time: Timestamp| time > time_max;
+            if piece.samples.iter().any(|sample| is_ahead(sample.time)) {
+                return Err(too_far_ahead());
             }
-            if samples.is_empty() {
+            let mut histograms = Vec::with_capacity(piece.histograms.len());
+            for (time, histogram) in piece.histograms {
+                if is_ahead(time) {
+                    return Err(too_far_ahead());
+                }
+                let histogram = histogram.map_err(|error| Rejected::bad(error.to_string()))?;
+                histograms.push((time, histogram));
+            }
+            if piece.samples.is_empty() && histograms.is_empty() {
                 continue;
             }
-            let series = match appender.series(&labels) {
+            let series = match appender.series(&piece.labels) {
                 Ok(series) => series,
                 // Those that the store knows go on: a sender does not send them again after a refusal.
                 Err(refusal @ Refusal::SeriesLimit) => {
@@ -179,28 +191,27 @@ impl Batch {
             };
             let at = *index.entry(series).or_insert(collected.len());
             if at == collected.len() {
-                collected.push((series, labels.clone(), Vec::with_capacity(samples.len())));
+                collected.push(Collected {
+                    series,
+                    labels: piece.labels.clone(),
+                    newest: None,
+                    samples: Vec::with_capacity(piece.samples.len()),
+                    histograms: Vec::with_capacity(histograms.len()),
+                });
             }
-            let Some((_, _, kept)) = collected.get_mut(at) else {
+            let Some(kept) = collected.get_mut(at) else {
                 continue;
             };
-            let mut left_out = Vec::new();
-            for sample in samples {
-                match kept.last() {
-                    Some(newest) if sample.time < newest.time => left_out.push(sample),
-                    Some(newest) if sample.time == newest.time => {}
-                    _ => kept.push(sample),
-                }
-            }
+            let left_out = kept.take(piece.samples, histograms);
             if !left_out.is_empty() {
-                late.push((labels, left_out));
+                late.push((piece.labels, left_out));
             }
         }
         for (labels, left_out) in &late {
             check_late(store, labels, left_out, window_ms)?;
         }
-        for (series, _, samples) in &collected {
-            appender.samples(*series, samples);
+        for kept in &collected {
+            kept.append(&mut *appender);
         }
         for (series, exemplar) in self.exemplars {
             if exemplar.time <= time_max {
@@ -223,19 +234,155 @@ impl Batch {
         };
         let refused = collected
             .iter()
-            .flat_map(|(_, labels, samples)| samples.iter().map(move |sample| (labels, sample)))
+            .flat_map(|kept| kept.in_order().map(move |pushed| (&kept.labels, pushed)))
             .nth(*position as usize);
         let message = refused.map_or_else(
             || refusal.to_string(),
-            |(labels, sample)| describe(*refusal, labels, *sample, store),
+            |(labels, pushed)| describe(*refusal, labels, pushed, store),
         );
-        tracing::error!(
-            error = %message,
-            series = refused.map(|(labels, _)| tracing::field::display(labels)),
-            timestamp = refused.map(|(_, sample)| sample.time),
-            "Out of order sample from remote write"
-        );
+        let series = refused.map(|(labels, _)| tracing::field::display(labels));
+        let timestamp = refused.map(|(_, pushed)| pushed.time());
+        if let Some((_, PushedRef::Histogram(..))) = refused {
+            tracing::error!(error = %message, series, timestamp, "Out of order histogram from remote write");
+        } else {
+            tracing::error!(error = %message, series, timestamp, "Out of order sample from remote write");
+        }
         Err(Rejected::bad(message))
+    }
+}
+
+fn too_far_ahead() -> Rejected {
+    Rejected::bad("out of bounds: timestamp is too far in the future")
+}
+
+/// A sample by itself.
+#[derive(Debug, Clone, PartialEq)]
+enum Pushed {
+    Float(Sample),
+    Histogram(Timestamp, Box<Histogram>),
+}
+
+/// One that somebody else has.
+#[derive(Debug, Clone, Copy)]
+enum PushedRef<'a> {
+    Float(Sample),
+    Histogram(Timestamp, &'a Histogram),
+}
+
+impl Pushed {
+    fn borrowed(&self) -> PushedRef<'_> {
+        match self {
+            Self::Float(sample) => PushedRef::Float(*sample),
+            Self::Histogram(time, histogram) => PushedRef::Histogram(*time, histogram),
+        }
+    }
+
+    fn time(&self) -> Timestamp {
+        self.borrowed().time()
+    }
+}
+
+impl PushedRef<'_> {
+    fn time(self) -> Timestamp {
+        match self {
+            Self::Float(sample) => sample.time,
+            Self::Histogram(time, _) => time,
+        }
+    }
+
+    /// Whether both are the same number, bit for bit, or the same histogram, whatever is known of resets.
+    fn has_value_of(self, other: PushedRef<'_>) -> bool {
+        match (self, other) {
+            (Self::Float(left), PushedRef::Float(right)) => {
+                left.value.to_bits() == right.value.to_bits()
+            }
+            (Self::Histogram(_, left), PushedRef::Histogram(_, right)) => {
+                left.layout == right.layout
+                    && left.counts == right.counts
+                    && left.sum.to_bits() == right.sum.to_bits()
+            }
+            _ => false,
+        }
+    }
+
+    fn append(self, series: SeriesRef, appender: &mut dyn Appender) {
+        match self {
+            Self::Float(sample) => appender.samples(series, &[sample]),
+            Self::Histogram(time, histogram) => {
+                appender.histograms(series, &[(time, histogram.clone())]);
+            }
+        }
+    }
+}
+
+/// What a request holds of a series and is in order; numbers and histograms together are ascending in time, no
+/// two at the same time.
+struct Collected {
+    series: SeriesRef,
+    labels: Labels,
+    newest: Option<Timestamp>,
+    samples: Vec<Sample>,
+    histograms: Vec<(Timestamp, Histogram)>,
+}
+
+impl Collected {
+    /// Takes what is later than everything taken before, numbers first, and gives back what is earlier than
+    /// the newest; of two at the same time the first stands.
+    fn take(
+        &mut self,
+        samples: Vec<Sample>,
+        histograms: Vec<(Timestamp, Histogram)>,
+    ) -> Vec<Pushed> {
+        let mut left_out = Vec::new();
+        for sample in samples {
+            match self.newest.map(|newest| sample.time.cmp(&newest)) {
+                Some(Ordering::Less) => left_out.push(Pushed::Float(sample)),
+                Some(Ordering::Equal) => {}
+                Some(Ordering::Greater) | None => {
+                    self.newest = Some(sample.time);
+                    self.samples.push(sample);
+                }
+            }
+        }
+        for (time, histogram) in histograms {
+            match self.newest.map(|newest| time.cmp(&newest)) {
+                Some(Ordering::Less) => {
+                    left_out.push(Pushed::Histogram(time, Box::new(histogram)));
+                }
+                Some(Ordering::Equal) => {}
+                Some(Ordering::Greater) | None => {
+                    self.newest = Some(time);
+                    self.histograms.push((time, histogram));
+                }
+            }
+        }
+        left_out
+    }
+
+    /// Everything, ascending in time.
+    fn in_order(&self) -> impl Iterator<Item = PushedRef<'_>> {
+        let mut samples = self.samples.iter().peekable();
+        let mut histograms = self.histograms.iter().peekable();
+        std::iter::from_fn(move || {
+            let next = histograms.peek().map(|(time, _)| *time);
+            let is_first = |sample: &&Sample| next.is_none_or(|time| sample.time < time);
+            if let Some(sample) = samples.next_if(is_first) {
+                return Some(PushedRef::Float(*sample));
+            }
+            let (time, histogram) = histograms.next()?;
+            Some(PushedRef::Histogram(*time, histogram))
+        })
+    }
+
+    fn append(&self, appender: &mut dyn Appender) {
+        if self.histograms.is_empty() {
+            appender.samples(self.series, &self.samples);
+        } else if self.samples.is_empty() {
+            appender.histograms(self.series, &self.histograms);
+        } else {
+            self.in_order()
+                .for_each(|pushed| pushed.append(self.series, appender));
+        }
     }
 }
 
@@ -244,49 +391,52 @@ impl Batch {
 fn check_late(
     store: &Store,
     labels: &Labels,
-    samples: &[Sample],
+    samples: &[Pushed],
     window_ms: i64,
 ) -> Result<(), Rejected> {
-    let Some(oldest) = samples.iter().map(|sample| sample.time).min() else {
+    let Some(oldest) = samples.iter().map(Pushed::time).min() else {
         return Ok(());
     };
     let unreadable =
         |error: ReadError| Rejected(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
     let existing = samples_since(store, labels, oldest).map_err(unreadable)?;
-    let Some(newest) = existing.last() else {
+    let Some(newest) = existing.last().map(Pushed::borrowed) else {
         return Ok(());
     };
     let store_newest = (store.head)().range.map(|(_, newest)| newest);
     let too_old = store_newest
-        .unwrap_or(newest.time)
+        .unwrap_or(newest.time())
         .saturating_sub(window_ms);
-    let refused = samples.iter().find_map(|sample| {
-        let same_value = sample.value.to_bits() == newest.value.to_bits();
-        match sample.time.cmp(&newest.time) {
+    let mut samples = samples.iter().map(Pushed::borrowed);
+    let refused = samples.find_map(|sample| {
+        let time = sample.time();
+        match time.cmp(&newest.time()) {
             Ordering::Less if window_ms == 0 => Some((sample, Refusal::OutOfOrder)),
-            Ordering::Less if sample.time < too_old => Some((sample, Refusal::TooOld)),
+            Ordering::Less if time < too_old => Some((sample, Refusal::TooOld)),
             Ordering::Less => None,
-            Ordering::Equal if !same_value => Some((sample, Refusal::Duplicate)),
+            Ordering::Equal if !sample.has_value_of(newest) => Some((sample, Refusal::Duplicate)),
             Ordering::Equal | Ordering::Greater => None,
         }
     });
     match refused {
-        Some((sample, refusal)) => Err(Rejected::bad(describe(refusal, labels, *sample, store))),
+        Some((sample, refusal)) => Err(Rejected::bad(describe(refusal, labels, sample, store))),
         None => Ok(()),
     }
 }
 
 /// Hands samples that the newest of their series has overtaken to the store, which takes those within
 /// its out-of-order window, and refuses and counts the others.
-fn append_late(store: &Store, late: Vec<(Labels, Vec<Sample>)>) {
+fn append_late(store: &Store, late: Vec<(Labels, Vec<Pushed>)>) {
     if late.is_empty() {
         return;
     }
     let mut appender = store.appendable.appender();
     for (labels, mut samples) in late {
-        samples.sort_by_key(|sample| sample.time);
+        samples.sort_by_key(Pushed::time);
         if let Ok(series) = appender.series(&labels) {
-            appender.samples(series, &samples);
+            for sample in &samples {
+                sample.borrowed().append(series, &mut *appender);
+            }
         }
     }
     if let Err(error) = appender.commit(false) {
@@ -294,25 +444,28 @@ fn append_late(store: &Store, late: Vec<(Labels, Vec<Sample>)>) {
     }
 }
 
-/// Prometheus's words for a refusal; a duplicate names both values.
-fn describe(refusal: Refusal, labels: &Labels, sample: Sample, store: &Store) -> String {
+/// Prometheus's words for a refusal; a duplicate number names what is there already.
+fn describe(refusal: Refusal, labels: &Labels, sample: PushedRef<'_>, store: &Store) -> String {
     if refusal == Refusal::Duplicate
-        && let Ok(newer) = samples_since(store, labels, sample.time)
-        && let Some(existing) = newer.first().filter(|first| first.time == sample.time)
+        && let PushedRef::Float(Sample { time, value }) = sample
+        && let Ok(newer) = samples_since(store, labels, time)
+        && let Some(existing) = newer.first().filter(|first| first.time() == time)
     {
         let number = |value| narthex_query::format_float(value, narthex_query::FloatStyle::General);
+        let existing = match existing {
+            Pushed::Float(sample) => number(sample.value),
+            Pushed::Histogram(..) => "is a histogram".to_owned(),
+        };
         return format!(
-            "duplicate sample for timestamp {}; overrides not allowed: existing {}, new value {}",
-            sample.time,
-            number(existing.value),
-            number(sample.value),
+            "duplicate sample for timestamp {time}; overrides not allowed: existing {existing}, new value {}",
+            number(value),
         );
     }
     refusal.to_string()
 }
 
 /// The samples that a series has from `start` on, ascending.
-fn samples_since(store: &Store, labels: &Labels, start: i64) -> Result<Vec<Sample>, ReadError> {
+fn samples_since(store: &Store, labels: &Labels, start: i64) -> Result<Vec<Pushed>, ReadError> {
     let range = TimeRange::new(start, i64::MAX);
     let matchers: Vec<Matcher> = labels
         .iter()
@@ -334,14 +487,29 @@ fn samples_since(store: &Store, labels: &Labels, start: i64) -> Result<Vec<Sampl
     let mut scan = selection.scan(range, &budget);
     scan.seek(index)?;
     let mut samples = Vec::new();
+    let mut columns = HistogramColumns::default();
     while let Some(run) = scan.next_run()? {
-        let (mut times, mut values) = (vec![0; run.len()], vec![0.0; run.len()]);
+        let mut times = vec![0; run.len()];
         run.times(&mut times)?;
-        run.values(&mut values)?;
-        let pairs = times.into_iter().zip(values);
-        let pairs = pairs.filter(|(time, _)| *time >= start);
-        samples.extend(pairs.map(|(time, value)| Sample { time, value }));
+        let times = times.into_iter();
+        match run.kind() {
+            Kind::Float => {
+                let mut values = vec![0.0; run.len()];
+                run.values(&mut values)?;
+                let pairs = times.zip(values);
+                samples.extend(pairs.map(|(time, value)| Pushed::Float(Sample { time, value })));
+            }
+            Kind::Histogram => {
+                run.histograms(&mut columns)?;
+                let pairs = times.enumerate();
+                samples
+                    .extend(pairs.map(|(index, time)| {
+                        Pushed::Histogram(time, Box::new(columns.get(index)))
+                    }));
+            }
+        }
     }
+    samples.retain(|sample| sample.time() >= start);
     Ok(samples)
 }
 

@@ -10,8 +10,8 @@ use axum::body::Body;
 use http::{Response, StatusCode};
 use narthex_query::{FloatStyle, format_float, parser::parse_selector};
 use narthex_storage::{
-    Budget, Labels, METRIC_NAME, Matcher, Querier, ReadError, Sample, Select, TimeRange, Wants,
-    is_stale_marker,
+    Budget, Kind, Labels, METRIC_NAME, Matcher, Querier, ReadError, Sample, Select, TimeRange,
+    Wants, is_stale_marker,
 };
 
 use crate::api::{Params, Read, State, error_text, text};
@@ -47,7 +47,8 @@ pub(super) async fn federate(state: &Arc<State>, params: Params) -> Response<Bod
 }
 
 /// The newest sample in `range` of each series that a selector selects, in label order; series that
-/// ended are left out.
+/// ended are left out, and so are those whose newest sample is a native histogram, which the text format cannot
+/// say.
 fn newest(
     querier: &dyn Querier,
     selectors: &[Vec<Matcher>],
@@ -76,14 +77,19 @@ fn newest(
                 times.resize(run.len(), 0);
                 values.resize(run.len(), 0.0);
                 run.times(&mut times)?;
-                run.values(&mut values)?;
                 let in_range = times.iter().rposition(|time| range.contains(*time));
-                if let Some(index) = in_range {
-                    newest = Some(Sample {
-                        time: times[index],
-                        value: values[index],
-                    });
+                let Some(index) = in_range else {
+                    continue;
+                };
+                if run.kind() == Kind::Histogram {
+                    newest = None;
+                    continue;
                 }
+                run.values(&mut values)?;
+                newest = Some(Sample {
+                    time: times[index],
+                    value: values[index],
+                });
             }
             if let Some(sample) = newest.filter(|sample| !is_stale_marker(sample.value)) {
                 found.push((series.labels.clone(), sample));

@@ -4,8 +4,13 @@
 //! looked at before memory is taken for it.
 #![deny(clippy::indexing_slicing)]
 
-use narthex_storage::{Exemplar, InvalidLabels, Labels, Metadata, MetricType, Sample};
+use narthex_storage::{
+    Exemplar, Histogram, InvalidHistogram, InvalidLabels, Labels, Metadata, MetricType, Sample,
+    Timestamp,
+};
 use prost::Message;
+
+use super::histogram::{WireHistogram, histogram};
 
 /// The largest message after decompression, in bytes; checked before anything is allocated for it.
 pub(super) const DECODED_BYTES_MAX: usize = 32 << 20;
@@ -26,9 +31,8 @@ pub(super) struct TimeSeries {
     pub(super) samples: Vec<WireSample>,
     #[prost(message, repeated, tag = "3")]
     pub(super) exemplars: Vec<WireExemplar>,
-    /// Only counted, so their contents stay encoded.
-    #[prost(bytes = "vec", repeated, tag = "4")]
-    pub(super) histograms: Vec<Vec<u8>>,
+    #[prost(message, repeated, tag = "4")]
+    pub(super) histograms: Vec<WireHistogram>,
 }
 
 /// Texts as bytes: whether they are UTF-8 is looked at label by label, so that a bad one costs its
@@ -79,8 +83,8 @@ pub struct BadMessage(String);
 /// The samples of a request.
 #[derive(Debug, Default, PartialEq)]
 pub struct Batch {
-    /// Label sets and their samples, as sent: label sets may repeat, samples come in any order.
-    pub series: Vec<(Labels, Vec<Sample>)>,
+    /// As sent: label sets may repeat.
+    pub series: Vec<BatchSeries>,
     /// Exemplars and their series, as sent, without those whose labels break a rule.
     pub exemplars: Vec<(Labels, Exemplar)>,
     /// Metric families and what is said of them, as sent, without what is not UTF-8.
@@ -89,11 +93,22 @@ pub struct Batch {
     pub skipped: u64,
 }
 
+/// The samples of a series, in any order.
+#[derive(Debug, PartialEq)]
+pub struct BatchSeries {
+    /// The series.
+    pub labels: Labels,
+    /// Its numbers.
+    pub samples: Vec<Sample>,
+    /// Its native histograms; what is none says why.
+    pub histograms: Vec<(Timestamp, Result<Histogram, InvalidHistogram>)>,
+}
+
 impl Batch {
     /// Decompresses and decodes a body.
     ///
     /// # Errors
-    /// [`BadMessage`] when it is none, or holds what is not stored.
+    /// [`BadMessage`] when it is none.
     pub fn decode(body: &[u8]) -> Result<Self, BadMessage> {
         let corrupt = |_| BadMessage("snappy: corrupt input".to_owned());
         let decoded_bytes = snap::raw::decompress_len(body).map_err(corrupt)?;
@@ -107,15 +122,6 @@ impl Batch {
             .map_err(corrupt)?;
         let request = WriteRequest::decode(message.as_slice())
             .map_err(|error| BadMessage(format!("proto: {error}")))?;
-        if request
-            .series
-            .iter()
-            .any(|series| !series.histograms.is_empty())
-        {
-            return Err(BadMessage(
-                "native histograms are not stored by this version: set send_native_histograms to false in the sender's remote_write".to_owned(),
-            ));
-        }
         let mut batch = Self {
             metadata: request.metadata.into_iter().filter_map(metadata).collect(),
             ..Self::default()
@@ -130,9 +136,13 @@ impl Batch {
                     let exemplars = series.exemplars.iter().filter_map(exemplar);
                     let exemplars = exemplars.map(|exemplar| (labels.clone(), exemplar));
                     batch.exemplars.extend(exemplars);
-                    batch.series.push((labels, samples.collect()));
+                    batch.series.push(BatchSeries {
+                        labels,
+                        samples: samples.collect(),
+                        histograms: series.histograms.into_iter().map(histogram).collect(),
+                    });
                 }
-                Err(_) => batch.skipped += samples.len() as u64,
+                Err(_) => batch.skipped += (samples.len() + series.histograms.len()) as u64,
             }
         }
         Ok(batch)

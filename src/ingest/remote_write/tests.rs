@@ -6,6 +6,7 @@ use narthex_storage::{Exemplar, KeptMetadata, Metadata, MetricType, stale_marker
 use prost::Message as _;
 
 use super::{
+    histogram::{WireHistogram, WireSpan},
     message::{Label, TimeSeries, WireExemplar, WireMetadata, WireSample, WriteRequest},
     *,
 };
@@ -357,23 +358,59 @@ async fn series_with_invalid_labels_are_skipped_and_counted() {
     );
 }
 
+/// Sentences are those of Prometheus 3.5.3, which answers 500 where a histogram breaks a rule.
 #[tokio::test]
-async fn native_histograms_are_refused_by_name() {
+async fn a_native_histogram_that_breaks_a_rule_refuses_the_whole_request() {
     let site = site();
-    let histogram = TimeSeries {
-        histograms: vec![vec![]],
-        ..series(&[("__name__", "h")], &[])
+    let sent = WireHistogram {
+        count: Some(3),
+        positive_spans: vec![WireSpan {
+            offset: 0,
+            length: 2,
+        }],
+        positive_deltas: vec![1, 1],
+        timestamp: NOW,
+        ..WireHistogram::default()
     };
-    let sent = vec![series(&[("__name__", "m")], &[(NOW, 1.0)]), histogram];
-    let (status, message) = push(&site, sent).await;
-    assert_eq!(
-        (status, message.as_str()),
+    let changed = |change: &dyn Fn(&mut WireHistogram)| {
+        let mut changed = sent.clone();
+        change(&mut changed);
+        changed
+    };
+    for (broken, message) in [
         (
-            400,
-            "native histograms are not stored by this version: set send_native_histograms to false in the sender's remote_write\n"
-        )
-    );
-    assert_eq!(stored(&site, "m"), []);
+            changed(&|sent| sent.count = Some(7)),
+            "3 observations found in buckets, but the Count field is 7: histogram's observation count should equal the number of observations found in the buckets (in absence of NaN)\n",
+        ),
+        (
+            changed(&|sent| sent.positive_deltas = vec![1]),
+            "positive side: spans need 2 buckets, have 1 buckets: histogram spans specify different number of buckets than provided\n",
+        ),
+        (
+            changed(&|sent| sent.positive_deltas = vec![1, -2]),
+            "positive side: bucket number 2 has observation count of -1: histogram has a bucket whose observation count is negative\n",
+        ),
+        (
+            changed(&|sent| sent.custom_values = vec![1.0]),
+            "histogram with exponential schema must not have custom bounds\n",
+        ),
+        (
+            changed(&|sent| sent.schema = 1000),
+            "histogram has an invalid schema, which must be between -4 and 8 for exponential buckets, or -53 for custom buckets, got schema 1000\n",
+        ),
+        (
+            changed(&|sent| sent.timestamp = NOW + 600_001),
+            "out of bounds: timestamp is too far in the future\n",
+        ),
+    ] {
+        let native = TimeSeries {
+            histograms: vec![broken],
+            ..series(&[("__name__", "h")], &[])
+        };
+        let sent = vec![series(&[("__name__", "m")], &[(NOW, 1.0)]), native];
+        assert_eq!(push(&site, sent).await, (400, message.to_owned()));
+        assert_eq!(stored(&site, "m"), []);
+    }
 }
 
 #[tokio::test]

@@ -55,6 +55,16 @@ impl ResetHint {
             _ => None,
         }
     }
+
+    /// What counts of the word of who appends a histogram: that it is no counter. Whether a counter began
+    /// anew is found out by whoever reads it, against the one before it in *this* store.
+    #[must_use]
+    pub const fn when_appended(self) -> Self {
+        match self {
+            Self::Gauge => Self::Gauge,
+            Self::Unknown | Self::Reset | Self::NoReset => Self::Unknown,
+        }
+    }
 }
 
 /// Buckets that lie side by side.

@@ -1,8 +1,9 @@
-//! Remote write bodies: what is accepted is encoded and decoded again.
+//! Remote write bodies: what is accepted is encoded and decoded again, native histograms apart, which are only
+//! decoded.
 //!
 //! The first byte says whether the body follows, or the message that is compressed to a body here.
 
-use narthex::ingest::Batch;
+use narthex::ingest::{Batch, BatchSeries};
 use narthex_storage::{Labels, MetricType};
 
 pub(super) fn check(bytes: &[u8]) -> bool {
@@ -18,10 +19,10 @@ pub(super) fn check(bytes: &[u8]) -> bool {
     let again = again.expect("what is encoded is accepted");
     let bits = |batch: &Batch| -> Vec<(Labels, Vec<(i64, u64)>)> {
         let series = batch.series.iter();
-        let bits = |(labels, samples): &(Labels, Vec<narthex_storage::Sample>)| {
-            let samples = samples.iter();
+        let bits = |series: &BatchSeries| {
+            let samples = series.samples.iter();
             (
-                labels.clone(),
+                series.labels.clone(),
                 samples.map(|one| (one.time, one.value.to_bits())).collect(),
             )
         };
@@ -40,7 +41,10 @@ fn compress(message: &[u8]) -> Vec<u8> {
 
 fn encode(batch: &Batch) -> Vec<u8> {
     let mut request = Vec::new();
-    for (labels, samples) in &batch.series {
+    for BatchSeries {
+        labels, samples, ..
+    } in &batch.series
+    {
         let mut series = Vec::new();
         for (name, value) in labels.iter() {
             let mut label = Vec::new();

@@ -15,7 +15,7 @@ pub enum InvalidHistogram {
     #[error(
         "histogram has an invalid schema, which must be between -4 and 8 for exponential buckets, or -53 for custom buckets, got schema {0}"
     )]
-    Schema(i8),
+    Schema(i32),
     /// The number of counts is not that of the buckets.
     #[error(
         "{side}: spans need {needed} buckets, have {found} buckets: histogram spans specify different number of buckets than provided"
@@ -234,7 +234,7 @@ impl HistogramLayout {
                     return Err(InvalidHistogram::ExponentialCustomBounds);
                 }
             }
-            schema => return Err(InvalidHistogram::Schema(schema)),
+            schema => return Err(InvalidHistogram::Schema(i32::from(schema))),
         }
         if is_negative(&counts.count) {
             return Err(InvalidHistogram::NegativeCount(as_float(&counts.count)));
