@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use narthex_query::SampleValue;
 use narthex_storage::{
     AppendError, Appendable, Column, Labels, Refusal, RowBuilder, TargetAppender, TargetKey,
     Timestamp,
@@ -22,7 +23,7 @@ pub(crate) struct Output {
     /// The number of the newest row.
     row_number: u64,
     row: RowBuilder,
-    /// The series of the row that is being filled, in the order of their setting.
+    /// The series of the row that is being filled: numbers, then native histograms.
     filled: Vec<Labels>,
 }
 
@@ -34,12 +35,12 @@ struct Place {
 
 impl Output {
     /// Writes the row of `samples` at `time`; no series comes twice. Returns what was refused.
-    pub(crate) fn write<'a>(
+    pub(crate) fn write(
         &mut self,
         store: &dyn Appendable,
         key: &TargetKey,
         time: Timestamp,
-        samples: impl Iterator<Item = (&'a Labels, f64)>,
+        samples: &[(Labels, SampleValue)],
     ) -> Result<Vec<(Labels, Refusal)>, AppendError> {
         if self.appender.is_none() {
             self.appender = Some(store.target(key)?);
@@ -48,6 +49,7 @@ impl Output {
         let mut refused = Vec::new();
         self.row.begin(time);
         self.filled.clear();
+        let mut filled_histograms = Vec::new();
         let row_number = self.row_number + 1;
         for (labels, value) in samples {
             let column = match self.columns.get_mut(labels) {
@@ -67,9 +69,21 @@ impl Output {
                     }
                 },
             };
-            self.row.set(column, value);
-            self.filled.push(labels.clone());
+            match value {
+                SampleValue::Float(value) => {
+                    self.row.set(column, *value);
+                    self.filled.push(labels.clone());
+                }
+                SampleValue::Histogram(histogram) => {
+                    let mut histogram = histogram.to_stored();
+                    histogram.reset_hint = histogram.reset_hint.when_appended();
+                    self.row.histogram(column, &histogram);
+                    filled_histograms.push(labels.clone());
+                }
+            }
         }
+        // The store counts what it refuses in this order.
+        self.filled.append(&mut filled_histograms);
         if self.filled.is_empty() && self.columns.is_empty() {
             return Ok(refused);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use narthex_query::VectorSample;
+use narthex_query::{SampleValue, VectorSample};
 use narthex_storage::{Labels, METRIC_NAME};
 
 use crate::{file::RuleConfig, group::Failure};
@@ -42,7 +42,7 @@ pub(crate) fn record(
     limit: i64,
     answer: &[VectorSample],
     cache: &mut LabelCache,
-) -> Result<Vec<(Labels, f64)>, Failure> {
+) -> Result<Vec<(Labels, SampleValue)>, Failure> {
     cache.begin(answer.len());
     let mut seen =
         HashSet::with_capacity_and_hasher(answer.len(), foldhash::fast::RandomState::default());
@@ -54,12 +54,7 @@ pub(crate) fn record(
                 "vector contains metrics with the same labelset after applying rule labels",
             ));
         }
-        let Some(value) = element.value.as_float() else {
-            return Err(Failure::new(
-                "the rule yields native histograms, which rules cannot record yet",
-            ));
-        };
-        samples.push((labels, value));
+        samples.push((labels, element.value.clone()));
     }
     if limit > 0 && samples.len() as i64 > limit {
         return Err(Failure::new(format!(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use narthex_storage::{CUSTOM_BUCKETS_SCHEMA, ResetHint};
 
-use crate::{FloatHistogram, histogram::Buckets, parser::quote};
+use crate::{FloatHistogram, FloatStyle, format_float, histogram::Buckets, parser::quote};
 
 use super::values::read_signed;
 
@@ -110,6 +110,59 @@ pub(super) fn parse_histogram(text: &str) -> Result<(FloatHistogram, usize), (us
     histogram.positive = positive.buckets();
     histogram.negative = negative.buckets();
     Ok((histogram, end + 2))
+}
+
+/// The histogram in the language of series lines, without what is 0 and without empty buckets at both ends:
+/// `{{schema:1 count:3 sum:4.5 offset:-1 buckets:[1 0 2]}}`.
+pub fn describe_histogram(histogram: &FloatHistogram) -> String {
+    let number = |value| format_float(value, FloatStyle::General);
+    let list = |values: &mut dyn Iterator<Item = f64>| {
+        let values: Vec<String> = values.map(number).collect();
+        format!("[{}]", values.join(" "))
+    };
+    let mut words = Vec::new();
+    if histogram.schema != 0 {
+        words.push(format!("schema:{}", histogram.schema));
+    }
+    for (name, value) in [
+        ("count", histogram.count),
+        ("sum", histogram.sum),
+        ("z_bucket", histogram.zero_count),
+        ("z_bucket_w", histogram.zero_threshold),
+    ] {
+        if value != 0.0 {
+            words.push(format!("{name}:{}", number(value)));
+        }
+    }
+    if !histogram.custom_bounds.is_empty() {
+        let bounds = list(&mut histogram.custom_bounds.iter().copied());
+        words.push(format!("custom_values:{bounds}"));
+    }
+    match histogram.reset_hint {
+        ResetHint::Unknown => {}
+        ResetHint::Reset => words.push("counter_reset_hint:reset".to_owned()),
+        ResetHint::NoReset => words.push("counter_reset_hint:not_reset".to_owned()),
+        ResetHint::Gauge => words.push("counter_reset_hint:gauge".to_owned()),
+    }
+    for (prefix, buckets) in [("", &histogram.positive), ("n_", &histogram.negative)] {
+        let filled: Vec<(i32, f64)> = buckets.iter().filter(|(_, count)| *count != 0.0).collect();
+        let (Some((first, _)), Some((last, _))) = (filled.first(), filled.last()) else {
+            continue;
+        };
+        if *first != 0 {
+            words.push(format!("{prefix}offset:{first}"));
+        }
+        let mut present = buckets
+            .iter()
+            .skip_while(|(index, _)| index < first)
+            .peekable();
+        let mut counts = (*first..=*last).map(|wanted| {
+            let here = present.next_if(|(index, _)| *index == wanted);
+            here.map_or(0.0, |(_, count)| count)
+        });
+        words.push(format!("{prefix}buckets:{}", list(&mut counts)));
+    }
+    format!("{{{{{}}}}}", words.join(" "))
 }
 
 #[derive(Default)]

@@ -22,6 +22,7 @@ mod script;
 mod start_times;
 mod values;
 
+pub use histograms::describe_histogram;
 pub use memory::MemoryStore;
 pub use run::{Failure, Report, RunOptions, run};
 pub use values::{SeriesError, SeriesLine, Values, parse_metric, parse_series};

@@ -110,7 +110,7 @@ impl Group {
         cache: &mut LabelCache,
         time: Timestamp,
         is_restored: bool,
-    ) -> Result<Vec<(Labels, f64)>, Failure> {
+    ) -> Result<Vec<(Labels, SampleValue)>, Failure> {
         let options = &self.options;
         let budget = Arc::new(Budget::new(options.query_budget_bytes));
         *lock(&self.running) = Some(Arc::clone(&budget));
@@ -130,7 +130,11 @@ impl Group {
             RuleKind::Recording { .. } => record(&rule.config, self.config.limit, &answer, cache),
             RuleKind::Alerting(config) => {
                 let found = self.found(rule, config, &answer, time, &context, cache)?;
-                self.alerts(rule, config, &found, time, is_restored)
+                let samples = self.alerts(rule, config, &found, time, is_restored)?;
+                let samples = samples.into_iter();
+                Ok(samples
+                    .map(|(labels, value)| (labels, SampleValue::Float(value)))
+                    .collect())
             }
         });
         *lock(&self.running) = None;
@@ -187,11 +191,11 @@ impl Group {
         cache.begin(answer.len());
         for element in answer {
             check_time(context)?;
-            // The value of a histogram is 0.
+            // Of an alert; templates see the histogram.
             let value = element.value.as_float().unwrap_or_default();
             let data = TemplateData {
                 labels: &element.labels,
-                value,
+                value: element.value.clone(),
                 external_labels: &self.external_labels,
                 external_url: &self.options.external_url,
                 time,
@@ -262,11 +266,10 @@ impl Group {
         rule: &Rule,
         output: &mut Output,
         time: Timestamp,
-        samples: &[(Labels, f64)],
+        samples: &[(Labels, SampleValue)],
     ) -> Option<String> {
         let at = time - milliseconds(self.query_offset);
-        let row = samples.iter().map(|(labels, value)| (labels, *value));
-        match output.write(&*self.options.appendable, &rule.key, at, row) {
+        match output.write(&*self.options.appendable, &rule.key, at, samples) {
             Ok(refused) => self.report_refused(rule, &refused),
             Err(error) => {
                 self.figures.failures.fetch_add(1, Ordering::Relaxed);
@@ -314,6 +317,10 @@ impl Group {
             (
                 Refusal::InvalidLabels,
                 "Error on ingesting results from rule evaluation with invalid labels",
+            ),
+            (
+                Refusal::InvalidHistogram,
+                "Error on ingesting results from rule evaluation that are no valid native histograms",
             ),
         ];
         for (reason, message) in reasons {

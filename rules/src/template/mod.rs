@@ -32,7 +32,7 @@ mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use narthex_query::VectorSample;
+use narthex_query::{SampleValue, VectorSample};
 use narthex_storage::{Labels, Timestamp};
 
 pub use error::TemplateError;
@@ -107,8 +107,8 @@ pub type QueryFunction<'a> = dyn Fn(&str, Timestamp) -> Result<Vec<VectorSample>
 pub struct TemplateData<'a> {
     /// The labels of the alert's sample: `.Labels` and `$labels`.
     pub labels: &'a Labels,
-    /// Its value: `.Value` and `$value`.
-    pub value: f64,
+    /// Its value: `.Value` and `$value`, a native histogram as its text.
+    pub value: SampleValue,
     /// The server's own labels: `.ExternalLabels` and `$externalLabels`.
     pub external_labels: &'a Labels,
     /// Where the server is reached from outside; its path is what `pathPrefix` answers.

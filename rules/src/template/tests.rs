@@ -52,7 +52,7 @@ fn expand_at(template: &Template, time: Timestamp) -> Result<String, TemplateErr
             ("job", "node"),
             ("number", "1234.5"),
         ]),
-        value: 1234567.25,
+        value: SampleValue::Float(1234567.25),
         external_labels: &Labels::from_pairs([("cluster", "eu-1"), ("region", "x")]),
         external_url: "http://prom.example.com:9090/path/to",
         time,
@@ -213,7 +213,7 @@ fn queries_are_asked_for_the_time_of_the_evaluation() {
         Template::parse("__alert_X", "{{ now }} {{ query `q` | first | value }}").unwrap();
     let text = template.expand(&TemplateData {
         labels: &Labels::empty(),
-        value: 0.0,
+        value: SampleValue::Float(0.0),
         external_labels: &Labels::empty(),
         external_url: "",
         time: 1500,
@@ -235,7 +235,7 @@ fn a_panic_is_an_error_of_the_template() {
     let template = Template::parse("__alert_X", "{{ query `q` }}").unwrap();
     let expanded = template.expand(&TemplateData {
         labels: &Labels::empty(),
-        value: 0.0,
+        value: SampleValue::Float(0.0),
         external_labels: &Labels::empty(),
         external_url: "",
         time: 0,

@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
+use narthex_query::SampleValue;
 use narthex_storage::Labels;
 
 use super::time::Time;
@@ -57,7 +58,7 @@ pub(super) enum IntType {
 #[derive(Debug)]
 pub(super) struct Sample {
     pub(super) labels: Labels,
-    pub(super) value: f64,
+    pub(super) value: Value,
 }
 
 /// What `args` makes: values by name, with what the limits need to know of them.
@@ -161,13 +162,21 @@ pub(super) struct Root {
     pub(super) labels: Labels,
     pub(super) external_labels: Labels,
     pub(super) external_url: Rc<str>,
-    pub(super) value: f64,
+    pub(super) value: Value,
 }
 
 /// The type of the data, as Go spells it.
 pub(super) const ROOT_TYPE: &str = "struct { Labels map[string]string; ExternalLabels map[string]string; ExternalURL string; Value interface {} }";
 
 impl Value {
+    /// The value of a sample; a native histogram is its text.
+    pub(super) fn of_sample(value: &SampleValue) -> Self {
+        match value {
+            SampleValue::Float(value) => Self::Float(*value),
+            SampleValue::Histogram(histogram) => Self::text(histogram.to_string()),
+        }
+    }
+
     pub(super) fn text(text: impl Into<Rc<str>>) -> Self {
         Self::Text(text.into())
     }
@@ -249,7 +258,12 @@ impl Value {
 
     /// About how many bytes it takes to write the value out.
     pub(super) fn text_bytes(&self) -> usize {
-        let sample_bytes = |sample: &Rc<Sample>| sample.labels.as_bytes().len() + 8;
+        let value_bytes = |value: &Self| match value {
+            Self::Text(text) => text.len(),
+            _ => 8,
+        };
+        let sample_bytes =
+            |sample: &Rc<Sample>| sample.labels.as_bytes().len() + value_bytes(&sample.value);
         match self.inner() {
             Self::Text(text) | Self::Html(text) => text.len(),
             Self::Labels(labels) => labels.as_bytes().len(),

@@ -34,7 +34,10 @@ impl ComparedAlert {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ComparedSample {
     pub(super) labels: Vec<(String, String)>,
+    /// 0 of a histogram.
     pub(super) value: f64,
+    /// In the language of series lines; nothing of a number.
+    pub(super) histogram: Option<String>,
 }
 
 /// `{a="b", "c d"="e"}`
@@ -87,7 +90,10 @@ pub(super) fn samples_text(samples: &[ComparedSample]) -> String {
         .iter()
         .map(|sample| {
             let labels = labels_text(&sample.labels);
-            format!("{labels} {}", scientific(sample.value))
+            match &sample.histogram {
+                Some(histogram) => format!("{labels} {histogram}"),
+                None => format!("{labels} {}", scientific(sample.value)),
+            }
         })
         .collect();
     samples.join(", ")

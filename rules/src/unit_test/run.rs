@@ -8,10 +8,10 @@ use std::{
 };
 
 use narthex_query::{
-    Engine, EngineOptions, Features, FloatStyle, QueryContext, Value, format_duration,
+    Engine, EngineOptions, Features, FloatStyle, QueryContext, SampleValue, Value, format_duration,
     format_float,
     parser::quote,
-    testscript::{SeriesError, parse_metric},
+    testscript::{SeriesError, Values, describe_histogram, parse_metric, parse_series},
 };
 use narthex_storage::{Budget, Clock, Db, DbOptions, Labels, MemoryFs, Timestamp};
 
@@ -386,11 +386,16 @@ impl<'a> Runner<'a> {
                 .map(|sample| ComparedSample {
                     labels: pairs(&sample.labels),
                     value: sample.value.as_float().unwrap_or_default(),
+                    histogram: match &sample.value {
+                        SampleValue::Float(_) => None,
+                        SampleValue::Histogram(histogram) => Some(describe_histogram(histogram)),
+                    },
                 })
                 .collect(),
             Value::Scalar(sample) => vec![ComparedSample {
                 labels: Vec::new(),
                 value: sample.value,
+                histogram: None,
             }],
             Value::String { .. } | Value::Matrix(_) => {
                 return Err(failed("rule result is not a vector or scalar".to_owned()));
@@ -402,12 +407,11 @@ impl<'a> Runner<'a> {
                 |reason: String| failed(format!("labels {}: {reason}", quote(&sample.labels)));
             let labels = parse_metric(&sample.labels)
                 .map_err(|error: SeriesError| in_labels(error.to_string()))?;
-            if !sample.histogram.is_empty() {
-                return Err(in_labels("native histograms are not built yet".to_owned()));
-            }
+            let histogram = expected_histogram(&sample.histogram).map_err(in_labels)?;
             expected.push(ComparedSample {
                 labels: pairs(&labels),
                 value: sample.value,
+                histogram,
             });
         }
         for samples in [&mut got, &mut expected] {
@@ -415,7 +419,9 @@ impl<'a> Runner<'a> {
         }
         let is_same = got.len() == expected.len()
             && got.iter().zip(&expected).all(|(got, expected)| {
-                got.labels == expected.labels && self.same(expected.value, got.value)
+                got.labels == expected.labels
+                    && got.histogram == expected.histogram
+                    && self.same(expected.value, got.value)
             });
         if is_same {
             return Ok(());
@@ -455,6 +461,10 @@ impl<'a> Runner<'a> {
                         let value = format_float(sample.value, FloatStyle::Decimal);
                         write!(text, "\n{value} @[{}]", sample.time).expect(INFALLIBLE);
                     }
+                    for sample in one.histograms {
+                        write!(text, "\n{} @[{}]", sample.histogram, sample.time)
+                            .expect(INFALLIBLE);
+                    }
                 }
                 text
             }
@@ -464,6 +474,23 @@ impl<'a> Runner<'a> {
                 quote(&expr)
             ),
         }
+    }
+}
+
+/// The histogram that a sample is expected to be, as it is compared; nothing of an empty text.
+fn expected_histogram(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let line = parse_series(&format!("{{}} {text}")).map_err(|error| error.to_string())?;
+    let values = match line.values {
+        Values::Samples(values) => values,
+        Values::NotBuilt(reason) => return Err(reason.to_owned()),
+    };
+    match values.as_slice() {
+        [Some(SampleValue::Histogram(histogram))] => Ok(Some(describe_histogram(histogram))),
+        [_] => Ok(None),
+        values => Err(format!("expected 1 value, got {}", values.len())),
     }
 }
 

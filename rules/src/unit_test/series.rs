@@ -98,7 +98,9 @@ impl Input {
                         appender.samples(series, &[Sample { time, value }]);
                     }
                     SampleValue::Histogram(histogram) => {
-                        appender.histograms(series, &[(time, histogram.to_stored())]);
+                        let mut histogram = histogram.to_stored();
+                        histogram.reset_hint = histogram.reset_hint.when_appended();
+                        appender.histograms(series, &[(time, histogram)]);
                     }
                 }
             }

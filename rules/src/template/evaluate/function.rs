@@ -86,8 +86,7 @@ impl Evaluator<'_, '_> {
                 (self.data.query)(&text_at(0), self.data.time).map(|vector| {
                     let samples = vector.into_iter().map(|element| {
                         Rc::new(Sample {
-                            // The value of a histogram is 0.
-                            value: element.value.as_float().unwrap_or_default(),
+                            value: Value::of_sample(&element.value),
                             labels: element.labels,
                         })
                     });
@@ -114,7 +113,7 @@ impl Evaluator<'_, '_> {
                 Ok(match function {
                     Function::Label => Value::text(label(&text_at(0))),
                     Function::StringValue => Value::text(label("__value__")),
-                    _ => Value::Float(sample.value),
+                    _ => sample.value.clone(),
                 })
             }
             Function::SortByLabel => match second {

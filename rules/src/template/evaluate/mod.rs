@@ -51,7 +51,7 @@ pub(super) fn expand(
         labels: data.labels.clone(),
         external_labels: data.external_labels.clone(),
         external_url: data.external_url.into(),
-        value: data.value,
+        value: Value::of_sample(&data.value),
     }));
     let mut evaluator = Evaluator {
         template,

@@ -186,12 +186,12 @@ impl<'t> Evaluator<'t, '_> {
             (Value::Root(root), "Labels") => Value::Labels(root.labels.clone()),
             (Value::Root(root), "ExternalLabels") => Value::Labels(root.external_labels.clone()),
             (Value::Root(root), "ExternalURL") => Value::Text(Rc::clone(&root.external_url)),
-            (Value::Root(root), "Value") => Value::boxed(Value::Float(root.value)),
+            (Value::Root(root), "Value") => Value::boxed(root.value.clone()),
             (Value::Sample(None), "Labels" | "Value") => {
                 return self.fail(format!("nil pointer evaluating {type_name}.{name}"));
             }
             (Value::Sample(Some(sample)), "Labels") => Value::Labels(sample.labels.clone()),
-            (Value::Sample(Some(sample)), "Value") => Value::Float(sample.value),
+            (Value::Sample(Some(sample)), "Value") => sample.value.clone(),
             _ => {
                 return self.fail(format!("can't evaluate field {name} in type {type_name}"));
             }

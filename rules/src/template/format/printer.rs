@@ -257,7 +257,7 @@ impl Printer {
 
     fn sample(&mut self, sample: &Sample, verb: char) {
         let labels = Value::Labels(sample.labels.clone());
-        let fields = [("Labels", labels), ("Value", Value::Float(sample.value))];
+        let fields = [("Labels", labels), ("Value", sample.value.clone())];
         self.structure("template.sample", &fields, verb);
     }
 
@@ -269,7 +269,7 @@ impl Printer {
                 Value::Labels(root.external_labels.clone()),
             ),
             ("ExternalURL", Value::Text(Rc::clone(&root.external_url))),
-            ("Value", Value::Float(root.value)),
+            ("Value", root.value.clone()),
         ];
         self.structure(ROOT_TYPE, &fields, verb);
     }
