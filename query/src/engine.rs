@@ -54,6 +54,46 @@ pub struct Features {
     pub start_timestamps: bool,
     /// `--enable-feature=type-and-unit-labels`: the label `__type__` tells what a counter is, not the name.
     pub type_and_unit_labels: bool,
+    /// `--enable-feature=promql-extended-range-selectors`: `anchored` and `smoothed`.
+    pub extended_range_selectors: bool,
+    /// `--enable-feature=promql-binop-fill-modifiers`: `fill`, `fill_left` and `fill_right`.
+    pub fill_modifiers: bool,
+}
+
+impl Features {
+    /// Everything that adds to the language: what upstream's own test scripts are run with.
+    pub const ALL: Self = Self {
+        experimental_functions: true,
+        delayed_name_removal: true,
+        start_timestamps: true,
+        type_and_unit_labels: false,
+        extended_range_selectors: true,
+        fill_modifiers: true,
+    };
+
+    /// Turns on what `--enable-feature` calls `name`; whether that is one of these.
+    pub fn enable(&mut self, name: &str) -> bool {
+        let feature = match name {
+            "promql-experimental-functions" => &mut self.experimental_functions,
+            "promql-delayed-name-removal" => &mut self.delayed_name_removal,
+            "use-start-timestamps" => &mut self.start_timestamps,
+            "type-and-unit-labels" => &mut self.type_and_unit_labels,
+            "promql-extended-range-selectors" => &mut self.extended_range_selectors,
+            "promql-binop-fill-modifiers" => &mut self.fill_modifiers,
+            _ => return false,
+        };
+        *feature = true;
+        true
+    }
+
+    /// What of them a parser must know.
+    pub fn parser(self) -> ParserOptions {
+        ParserOptions {
+            experimental_functions: self.experimental_functions,
+            extended_range_selectors: self.extended_range_selectors,
+            fill_modifiers: self.fill_modifiers,
+        }
+    }
 }
 
 /// The times at which an expression is evaluated: `start`, `start + step`, … not beyond `end`.
@@ -138,10 +178,7 @@ impl Engine {
     }
 
     fn parse(&self, text: &str) -> Result<Expr, QueryError> {
-        let options = ParserOptions {
-            experimental_functions: self.options.features.experimental_functions,
-        };
-        Ok(parser::parse(text, options)?)
+        Ok(parser::parse(text, self.options.features.parser())?)
     }
 
     /// The value of `text` at one time.

@@ -1,14 +1,19 @@
 //! Runs the scripts of `corpus/`; every evaluation must pass.
 
-use narthex_query::testscript::{RunOptions, run};
+use narthex_query::{
+    Features,
+    testscript::{RunOptions, run},
+};
 
 #[test]
 fn every_evaluation_passes() {
     let mut failures = Vec::new();
     for (name, text, total) in [
+        ("extended", include_str!("corpus/extended.test"), 26),
+        ("fill", include_str!("corpus/fill.test"), 10),
         ("functions", include_str!("corpus/functions.test"), 43),
         ("info", include_str!("corpus/info.test"), 21),
-        ("language", include_str!("corpus/language.test"), 25),
+        ("language", include_str!("corpus/language.test"), 27),
         (
             "start_timestamps",
             include_str!("corpus/start_timestamps.test"),
@@ -29,8 +34,10 @@ fn start_timestamps_count_only_where_enabled() {
                   eval instant at 1m increase(c_total[5m])\n\n\
                   eval instant at 2m irate(c_total[5m])\n  {} 0.08333333333333333";
     let options = RunOptions {
-        start_timestamps: false,
-        ..RunOptions::default()
+        features: Features {
+            start_timestamps: false,
+            ..Features::ALL
+        },
     };
     let report = run(script, "off", &options);
     assert_eq!((report.passed, &report.failures[..]), (3, &[][..]));
@@ -51,8 +58,10 @@ fn types_tell_what_is_no_counter_where_enabled() {
          eval instant at 1m irate(d_total[5m])\n  expect no_info\n  {{}} 0.016666666666666666"
     );
     let options = RunOptions {
-        type_and_unit_labels: true,
-        ..RunOptions::default()
+        features: Features {
+            type_and_unit_labels: true,
+            ..Features::ALL
+        },
     };
     let report = run(&script, "types", &options);
     assert_eq!((report.passed, &report.failures[..]), (4, &[][..]));

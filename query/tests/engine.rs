@@ -62,9 +62,8 @@ fn run<S: Queryable>(
     };
     let options = EngineOptions {
         features: Features {
-            experimental_functions: true,
             delayed_name_removal: false,
-            ..Features::default()
+            ..Features::ALL
         },
         ..EngineOptions::default()
     };

@@ -10,6 +10,7 @@ use narthex_query::parser::{ParserOptions, format_query, parse};
 fn answer(query: &str) -> String {
     let options = ParserOptions {
         experimental_functions: true,
+        ..ParserOptions::default()
     };
     match parse(query, options) {
         Ok(expr) => format!("= {}\n", format_query(&expr).replace('\n', "\n= ")),

@@ -199,14 +199,10 @@ pub(crate) static REMOVED: &[RemovedFlag] = &[
 /// A name that `--enable-feature` takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Feature {
-    /// Turns on PromQL's experimental functions.
-    ExperimentalFunctions,
-    /// Drops metric names at the end of a query.
-    DelayedNameRemoval,
-    /// Takes start timestamps into account in queries.
-    StartTimestamps,
-    /// Tells counters by the label `__type__` in queries.
-    TypeAndUnitLabels,
+    /// Turns on something of PromQL ([`narthex_query::Features::enable`]), which the log says in these words.
+    Query(&'static str),
+    /// As that, and the log warns of what is missing.
+    QueryPartly(&'static str),
     /// Keeps exemplars.
     ExemplarStorage,
     /// The same as `--config.auto-reload`.
@@ -224,10 +220,22 @@ pub(crate) enum Feature {
 /// What a name of `--enable-feature` stands for; `None` for an unknown one.
 pub(crate) fn feature(name: &str) -> Option<Feature> {
     Some(match name {
-        "promql-experimental-functions" => Feature::ExperimentalFunctions,
-        "promql-delayed-name-removal" => Feature::DelayedNameRemoval,
-        "use-start-timestamps" => Feature::StartTimestamps,
-        "type-and-unit-labels" => Feature::TypeAndUnitLabels,
+        "promql-experimental-functions" => Feature::Query("Experimental PromQL functions enabled."),
+        "promql-extended-range-selectors" => {
+            Feature::Query("Experimental PromQL extended range selectors enabled.")
+        }
+        "promql-binop-fill-modifiers" => {
+            Feature::Query("Experimental PromQL binary operator fill modifiers enabled.")
+        }
+        "promql-delayed-name-removal" => {
+            Feature::Query("Experimental PromQL delayed name removal enabled.")
+        }
+        "use-start-timestamps" => {
+            Feature::QueryPartly("Queries use start timestamps, but the store keeps none yet")
+        }
+        "type-and-unit-labels" => Feature::QueryPartly(
+            "Queries look at __type__, but scrapes do not add __type__ and __unit__ yet",
+        ),
         "auto-reload-config" => Feature::AutoReload,
         "remote-write-receiver" => Feature::RemoteWriteReceiver,
         "promql-duration-expr"
@@ -255,8 +263,6 @@ pub(crate) fn feature(name: &str) -> Option<Feature> {
         | "otlp-native-delta-ingestion"
         | "otlp-write-receiver"
         | "agent"
-        | "promql-extended-range-selectors"
-        | "promql-binop-fill-modifiers"
         | "st-storage"
         | "st-synthesis"
         | "histograms-st-encoding"

@@ -68,7 +68,7 @@ pub(super) fn run(arguments: &[String]) -> ExitCode {
     // Checked before anything else happens; loaded again by the server, which then knows where it
     // listens.
     if let ConfigSource::File(path) = &options.config
-        && let Err(problem) = server::check_config(path, features.query.experimental_functions)
+        && let Err(problem) = server::check_config(path, features.query)
     {
         say_config_problem(path, &problem);
         return ExitCode::from(2);
@@ -172,27 +172,13 @@ fn apply_features(values: &mut Values) -> Features {
     let mut features = Features::default();
     for name in values.list("enable-feature") {
         match flags::feature(&name) {
-            Some(Feature::ExperimentalFunctions) => {
-                features.query.experimental_functions = true;
-                info!("Experimental PromQL functions enabled.");
+            Some(Feature::Query(sentence)) => {
+                features.query.enable(&name);
+                info!("{sentence}");
             }
-            Some(Feature::DelayedNameRemoval) => {
-                features.query.delayed_name_removal = true;
-                info!("Experimental PromQL delayed name removal enabled.");
-            }
-            Some(Feature::StartTimestamps) => {
-                features.query.start_timestamps = true;
-                warn!(
-                    option = name,
-                    "Queries use start timestamps, but the store keeps none yet"
-                );
-            }
-            Some(Feature::TypeAndUnitLabels) => {
-                features.query.type_and_unit_labels = true;
-                warn!(
-                    option = name,
-                    "Queries look at __type__, but scrapes do not add __type__ and __unit__ yet"
-                );
+            Some(Feature::QueryPartly(sentence)) => {
+                features.query.enable(&name);
+                warn!(option = name, "{sentence}");
             }
             Some(Feature::ExemplarStorage) => {
                 features.exemplar_storage = true;
@@ -329,7 +315,7 @@ fn options(
         },
         adjust_timestamps: values.switch("scrape.adjust-timestamps"),
         timestamp_tolerance: values.duration("scrape.timestamp-tolerance"),
-        query_features: features.query,
+        features: features.query,
         exemplar_storage: features.exemplar_storage,
         rules: RuleOptions {
             outage_tolerance: values.duration("rules.alert.for-outage-tolerance"),

@@ -33,7 +33,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use narthex_query::{Engine, EngineOptions, Features, format_duration, parser::ParserOptions};
+use narthex_query::{Engine, EngineOptions, Features, format_duration};
 use narthex_rules::{ManagerOptions, UpdateSettings};
 use narthex_storage::{Db, DbOptions, Fs, OpenReport, Regex, Timestamp, WalFsync};
 use tokio::sync::{mpsc, oneshot};
@@ -136,8 +136,8 @@ pub struct ServerOptions {
     pub adjust_timestamps: bool,
     /// How far a scrape may be from its schedule to be snapped.
     pub timestamp_tolerance: Duration,
-    /// What of PromQL is on beyond the stable language.
-    pub query_features: Features,
+    /// What of PromQL is on beyond its stable part.
+    pub features: Features,
     /// Whether exemplars are kept, as many as the configuration says.
     pub exemplar_storage: bool,
     /// How rules are evaluated.
@@ -197,12 +197,9 @@ pub enum ConfigProblem {
 ///
 /// # Errors
 /// What is wrong, in words for a person.
-pub fn check_config(path: &Path, experimental_functions: bool) -> Result<(), ConfigProblem> {
+pub fn check_config(path: &Path, features: Features) -> Result<(), ConfigProblem> {
     let config = reload::check_config(path).map_err(ConfigProblem::Config)?;
-    let parser = ParserOptions {
-        experimental_functions,
-    };
-    rules::load(&config, parser)
+    rules::load(&config, features.parser())
         .map(|_| ())
         .map_err(ConfigProblem::Rules)
 }
@@ -288,7 +285,7 @@ impl Server {
             engine: Arc::new(Engine::new(EngineOptions {
                 lookback: options.query_lookback,
                 samples_max: options.query_samples_max,
-                features: options.query_features,
+                features: options.features,
                 ..EngineOptions::default()
             })),
             gate: Gate::new(options.query_concurrency, QUERY_BYTES_MAX, &registry),
@@ -576,9 +573,7 @@ impl Server {
         let source = self.options.config.clone();
         let own_address = listen::reachable(self.addresses[0]);
         let prefix = self.state.settings.route_prefix.clone();
-        let parser = ParserOptions {
-            experimental_functions: self.options.query_features.experimental_functions,
-        };
+        let parser = self.options.features.parser();
         let mut loaded =
             tokio::task::spawn_blocking(move || source.load(&own_address, &prefix, parser))
                 .await?

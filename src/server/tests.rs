@@ -40,7 +40,7 @@ fn options(folder: &Path, config: ConfigSource) -> ServerOptions {
         remote_read: RemoteReadLimits::default(),
         adjust_timestamps: true,
         timestamp_tolerance: Duration::from_millis(2),
-        query_features: Features::default(),
+        features: narthex_query::Features::default(),
         exemplar_storage: false,
         rules: RuleOptions {
             outage_tolerance: Duration::from_hours(1),

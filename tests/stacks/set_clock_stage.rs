@@ -273,7 +273,7 @@ fn options(folder: &Path, started: Timestamp) -> ServerOptions {
         remote_read: RemoteReadLimits::default(),
         adjust_timestamps: true,
         timestamp_tolerance: Duration::from_millis(2),
-        query_features: narthex_query::Features::default(),
+        features: narthex_query::Features::default(),
         exemplar_storage: false,
         rules: RuleOptions {
             outage_tolerance: Duration::from_hours(1),

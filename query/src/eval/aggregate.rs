@@ -161,9 +161,11 @@ impl Evaluation<'_> {
             .as_ref()
             .ok_or_else(|| internal("count_values has a parameter"))?;
         let name = self.text(param, grid)?;
-        if !is_label_name(&name) {
+        if !param.is_label_name() {
+            // As printed, with the bytes of the literal.
             return Err(QueryError::Execution(format!(
-                "invalid label name \"{name}\""
+                "invalid label name {}",
+                param.without_parens()
             )));
         }
         let steps = grid.steps();
@@ -210,12 +212,6 @@ impl Evaluation<'_> {
         }
         Ok(counts.frame)
     }
-}
-
-/// Whether the text can be the name of a label: any but the empty one can. A literal with bytes that are not
-/// UTF-8 comes out of the parser with replacement characters; Prometheus refuses such names.
-pub(crate) fn is_label_name(text: &str) -> bool {
-    !text.is_empty() && !text.contains('\u{fffd}')
 }
 
 /// A value that is counted.

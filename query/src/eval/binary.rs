@@ -145,6 +145,12 @@ impl Evaluation<'_> {
         let steps = lhs.steps;
         let swapped = matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
+        // `fill_left` is for the many, whichever side they are on.
+        let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
+        let filled_many = self.fill(many, one, matching, matching.fill_left)?;
+        let filled_one = self.fill(one, many, matching, matching.fill_right)?;
+        let many = filled_many.as_ref().unwrap_or(many);
+        let one = filled_one.as_ref().unwrap_or(one);
         let delayed = self.options.features.delayed_name_removal;
         let mut keys = Signatures::new(matching);
         let one_groups: Vec<usize> = one
@@ -156,7 +162,7 @@ impl Evaluation<'_> {
         for (row, group) in one_groups.iter().enumerate() {
             partners[*group].push(row);
         }
-        let refusal = match check_one_side(matching, many, one, &partners) {
+        let refusal = match check_one_side(matching, (!fills).then_some(many), one, &partners) {
             Some((0, error)) => return Err(error),
             refusal => refusal,
         };
@@ -260,6 +266,39 @@ impl Evaluation<'_> {
         }
     }
 
+    /// The frame and, for each match group of `other`, a row of the group's labels that has `value` where
+    /// `other` has a sample of the group and the frame has none.
+    fn fill(
+        &self,
+        frame: &Frame,
+        other: &Frame,
+        matching: &VectorMatching,
+        value: Option<f64>,
+    ) -> Result<Option<Frame>, QueryError> {
+        let Some(value) = value else { return Ok(None) };
+        let mut known = Signatures::new(matching);
+        let here = presence(frame, &mut known);
+        let mut groups = Signatures::new(matching);
+        let there = presence(other, &mut groups);
+        let mut filled = frame.clone();
+        for (group, labels) in groups.in_order().into_iter().enumerate() {
+            self.check()?;
+            let here = known.known.get(labels).map(|group| &here[*group]);
+            let cells: Vec<f64> = (0..frame.steps)
+                .map(|step| {
+                    let is_missing = there[group][step] && here.is_none_or(|here| !here[step]);
+                    if is_missing { value } else { ABSENT }
+                })
+                .collect();
+            let row = Row::floats(&cells);
+            if !row.is_empty() {
+                self.charge(row.cost_cells())?;
+                filled.push(labels.clone(), false, row);
+            }
+        }
+        Ok(Some(filled))
+    }
+
     /// Says what is to be said about an operator, each thing once.
     fn say_all(&mut self, mut remarks: Vec<Remark<'static>>, span: Span) {
         remarks.dedup();
@@ -306,10 +345,10 @@ fn keep(
 }
 
 /// The first step at which several series of one match group have samples on the side that must be
-/// one, and what is to be said of the first two of them.
+/// one, and what is to be said of the first two of them. Without `many` every step counts.
 fn check_one_side(
     matching: &VectorMatching,
-    many: &Frame,
+    many: Option<&Frame>,
     one: &Frame,
     partners: &[Vec<usize>],
 ) -> Option<(usize, QueryError)> {
@@ -318,8 +357,8 @@ fn check_one_side(
         return None;
     }
     // A step without any sample on the other side is not looked at.
-    let mut any_many = vec![false; many.steps];
-    for (_, row) in many.iter() {
+    let mut any_many = vec![many.is_none(); one.steps];
+    for (_, row) in many.into_iter().flat_map(Frame::iter) {
         for (step, any) in any_many.iter_mut().enumerate() {
             *any |= row.is_present(step);
         }
@@ -446,6 +485,17 @@ impl<'m> Signatures<'m> {
 
     fn count(&self) -> usize {
         self.known.len()
+    }
+
+    /// The labels of every group, by number.
+    fn in_order(&self) -> Vec<&Labels> {
+        let mut groups: Vec<(&usize, &Labels)> = self
+            .known
+            .iter()
+            .map(|(labels, group)| (group, labels))
+            .collect();
+        groups.sort_unstable_by_key(|(group, _)| **group);
+        groups.into_iter().map(|(_, labels)| labels).collect()
     }
 
     /// The group's number, a new one if it was never seen.

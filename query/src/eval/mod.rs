@@ -9,12 +9,14 @@
 mod aggregate;
 mod binary;
 mod duration;
+mod edges;
 mod frame;
 mod hash;
 mod histogram_column;
 mod operation;
 mod range;
 mod selector;
+mod smoothed;
 mod topk;
 mod window;
 
@@ -22,8 +24,9 @@ use std::{sync::Arc, time::Duration};
 
 use narthex_storage::{Labels, Querier, Queryable, ReadError, Sample, TimeRange, Timestamp};
 
-pub(crate) use aggregate::{is_label_name, is_quantile, quantile};
+pub(crate) use aggregate::{is_quantile, quantile};
 pub(crate) use duration::duration_ms;
+pub(crate) use edges::{Extent, histogram_between};
 pub(crate) use frame::{
     ABSENT, Frame, HistogramCell, Merge, Row, hasher, is_absent, same_labels, without_name,
 };
@@ -36,7 +39,7 @@ use crate::{
     Value, VectorSample,
     annotations::Annotations,
     functions::{self, FunctionId},
-    parser::{Expr, ExprKind, ValueType},
+    parser::{Edges, Expr, ExprKind, ValueType},
 };
 
 /// Where cancellation and deadlines strike, in Prometheus's words.
@@ -235,15 +238,17 @@ impl<'a> Evaluation<'a> {
             ExprKind::Number { .. } | ExprKind::String(_) => None,
             ExprKind::VectorSelector(selector) => {
                 let reference = self.reference(&selector.modifiers)?;
-                Some(reference.extent(start, end, self.lookback_ms))
+                Some(reference.extent(start, end, self.instant_reach(selector)))
             }
             ExprKind::MatrixSelector { selector, range } => {
                 let reference = self.reference(&selector.modifiers)?;
-                Some(reference.extent(start, end, self.range_ms(range)?))
+                let reach = self.reach(selector.edges, self.range_ms(range)?);
+                Some(reference.extent(start, end, reach))
             }
             ExprKind::Subquery(subquery) => {
                 let reference = self.reference(&subquery.modifiers)?;
-                let range = reference.extent(start, end, self.range_ms(&subquery.range)?);
+                let reach = self.reach(Edges::Plain, self.range_ms(&subquery.range)?);
+                let range = reference.extent(start, end, reach);
                 self.extent(&subquery.expr, range.min, range.max)?
             }
             ExprKind::Call { function, args } if function.id == FunctionId::Info => {
@@ -251,7 +256,7 @@ impl<'a> Evaluation<'a> {
                 let range = Reference::default().extent(
                     sight.time(start),
                     sight.time(end),
-                    self.lookback_ms,
+                    self.reach(Edges::Plain, self.lookback_ms),
                 );
                 union(Some(range), self.extent(&args[0], start, end)?)
             }
@@ -286,6 +291,9 @@ impl<'a> Evaluation<'a> {
         let cleans = self.options.features.delayed_name_removal;
         self.range_rows(expr, grid, &mut |row| {
             let (low, high) = row.bounds[0];
+            if row.edges != Edges::Plain {
+                return extended(row).map(|samples| series.extend(samples));
+            }
             let (mut samples, mut histograms) = (Vec::new(), Vec::new());
             for index in low as usize..high as usize {
                 let time = row.times[index];
@@ -338,7 +346,7 @@ impl<'a> Evaluation<'a> {
     fn eval_node(&mut self, expr: &Expr, grid: Grid) -> Result<Node, QueryError> {
         match &expr.kind {
             ExprKind::Number { value, .. } => Ok(Node::Scalar(vec![*value; grid.steps()])),
-            ExprKind::String(text) => Ok(Node::Text(text.clone())),
+            ExprKind::String(text) => Ok(Node::Text(text.value.clone())),
             ExprKind::VectorSelector(_) => self.collect(expr, grid),
             ExprKind::Call { function, args } => functions::call(self, function, args, grid),
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid),
@@ -542,6 +550,23 @@ impl<'a> Evaluation<'a> {
         self.samples = mark + samples;
         Ok(())
     }
+}
+
+/// The only window of a range vector with `anchored` or `smoothed`, if there is something in it.
+fn extended(row: &RangeRow<'_>) -> Result<Option<Series>, QueryError> {
+    let (low, high) = (row.bounds[0].0 as usize, row.bounds[0].1 as usize);
+    if (low..high).any(|index| row.histogram(index).is_some()) {
+        return Err(QueryError::Execution(
+            "smoothed and anchored modifiers do not work with native histograms".to_owned(),
+        ));
+    }
+    Ok(
+        Extent::find(row, (low, high), row.ends[0]).map(|extent| Series {
+            labels: row.labels.clone(),
+            samples: extent.samples(row.values),
+            histograms: Vec::new(),
+        }),
+    )
 }
 
 /// The sample of a row at a step.

@@ -9,17 +9,17 @@ use narthex_storage::{Labels, ResetHint, Timestamp};
 
 use crate::{
     FloatHistogram, Grid, QueryError,
-    parser::{Expr, ExprKind, Subquery, VectorSelector},
+    parser::{Edges, Expr, ExprKind, Subquery, VectorSelector},
 };
 
 use super::{
     Evaluation, HistogramCell, internal, is_absent,
-    selector::{Columns, Reference, axis_map, has_one_name, remember},
+    selector::{Columns, Reach, Reference, axis_map, has_one_name, remember},
     window,
 };
 
 /// One series of a range vector.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct RangeRow<'r> {
     pub(crate) labels: &'r Labels,
     pub(crate) drop_name: bool,
@@ -31,12 +31,15 @@ pub(crate) struct RangeRow<'r> {
     pub(crate) histograms: &'r [HistogramCell],
     /// Start timestamps, 0 where none is known: nothing, or one a sample.
     pub(crate) starts: &'r [Timestamp],
-    /// For each step which samples lie in the window: `low..high`.
+    /// For each step which samples lie in the window: `low..high`. With `anchored` or `smoothed` also those
+    /// around it.
     pub(crate) bounds: &'r [(u32, u32)],
     /// For each step where the window ends (inclusive).
     pub(crate) ends: &'r [Timestamp],
     /// The window's length; it begins after `end - range_ms`.
     pub(crate) range_ms: i64,
+    /// What tells of the window's edges.
+    pub(crate) edges: Edges,
 }
 
 impl<'r> RangeRow<'r> {
@@ -68,7 +71,8 @@ impl Evaluation<'_> {
         }
     }
 
-    fn matrix_selector_rows(
+    /// Hands the series of a selector with their windows to `sink`.
+    pub(super) fn matrix_selector_rows(
         &mut self,
         selector: &VectorSelector,
         range_ms: i64,
@@ -77,7 +81,8 @@ impl Evaluation<'_> {
     ) -> Result<(), QueryError> {
         let reference = self.reference(&selector.modifiers)?;
         let last = grid.time(grid.steps() - 1);
-        let range = reference.extent(grid.start, last, range_ms);
+        let reach = self.reach(selector.edges, range_ms);
+        let range = reference.extent(grid.start, last, reach);
         let selection = self.select(&selector.matchers, range)?;
         let budget = self.context.budget;
         let mut scan = selection.scan(range, budget);
@@ -94,11 +99,11 @@ impl Evaluation<'_> {
             let windows = if let Some(key) = columns.key {
                 &*remember(&mut known, key, || {
                     let mut windows = Windows::default();
-                    windows.fill(&columns.times, &ends, range_ms);
+                    windows.fill(&columns.times, &ends, reach);
                     windows
                 })
             } else {
-                own.fill(&columns.times, &ends, range_ms);
+                own.fill(&columns.times, &ends, reach);
                 &own
             };
             if windows.samples == 0 {
@@ -115,6 +120,7 @@ impl Evaluation<'_> {
                 bounds: &windows.bounds,
                 ends: &ends,
                 range_ms,
+                edges: selector.edges,
             })?;
         }
         Ok(())
@@ -143,6 +149,7 @@ impl Evaluation<'_> {
         let frame =
             self.finding_resets(false, |evaluation| evaluation.vector(&subquery.expr, inner))?;
         let ends: Vec<Timestamp> = plan.reference.times(grid).collect();
+        let reach = self.reach(Edges::Plain, plan.range_ms);
         let mut columns = Columns::default();
         let mut windows = Windows::default();
         for (head, row) in frame.iter() {
@@ -163,7 +170,7 @@ impl Evaluation<'_> {
                     columns.histograms.push(histogram.map(without_hint));
                 }
             }
-            windows.fill(&columns.times, &ends, plan.range_ms);
+            windows.fill(&columns.times, &ends, reach);
             if windows.samples == 0 {
                 continue;
             }
@@ -178,6 +185,7 @@ impl Evaluation<'_> {
                 bounds: &windows.bounds,
                 ends: &ends,
                 range_ms: plan.range_ms,
+                edges: Edges::Plain,
             })?;
         }
         self.release_to(mark, 0)
@@ -242,8 +250,11 @@ struct Windows {
 }
 
 impl Windows {
-    fn fill(&mut self, times: &[Timestamp], ends: &[Timestamp], range_ms: i64) {
-        window::bounds(times, ends.iter().copied(), range_ms, &mut self.bounds);
+    fn fill(&mut self, times: &[Timestamp], ends: &[Timestamp], reach: Reach) {
+        let Reach { back_ms, ahead_ms } = reach;
+        let ends = ends.iter().map(|end| end.saturating_add(ahead_ms));
+        let length_ms = back_ms.saturating_add(ahead_ms);
+        window::bounds(times, ends, length_ms, &mut self.bounds);
         self.samples = 0;
         self.longest = 0;
         for (low, high) in &self.bounds {

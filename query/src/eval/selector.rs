@@ -13,7 +13,7 @@ use narthex_storage::{
 
 use crate::{
     FloatHistogram, Grid, QueryError,
-    parser::{At, TimeModifiers, VectorSelector},
+    parser::{At, Edges, TimeModifiers, VectorSelector},
 };
 
 use super::{ABSENT, Evaluation, HistogramCell, Row, Sink, duration_ms, frame::hasher, window};
@@ -40,14 +40,24 @@ impl Reference {
         (0..grid.steps()).map(move |step| self.time(grid.time(step)))
     }
 
-    /// Everything that is read when the last `back_ms` milliseconds are looked at from `start` to
-    /// `end`.
-    pub(crate) fn extent(self, start: Timestamp, end: Timestamp, back_ms: i64) -> TimeRange {
+    /// Everything that is read from `start` to `end`.
+    pub(crate) fn extent(self, start: Timestamp, end: Timestamp, reach: Reach) -> TimeRange {
         TimeRange::new(
-            self.time(start).saturating_sub(back_ms).saturating_add(1),
-            self.time(end),
+            self.time(start)
+                .saturating_sub(reach.back_ms)
+                .saturating_add(1),
+            self.time(end).saturating_add(reach.ahead_ms),
         )
     }
+}
+
+/// How far around its time a selector reads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reach {
+    /// Before it; a sample exactly so old is not read.
+    pub(crate) back_ms: i64,
+    /// Behind it, inclusive.
+    pub(crate) ahead_ms: i64,
 }
 
 /// The samples of one series, decoded.
@@ -151,6 +161,28 @@ impl Evaluation<'_> {
             At::End => self.grid.end,
         });
         Ok(Reference { at, offset_ms })
+    }
+
+    /// How far a selector reads for windows of so many milliseconds.
+    pub(crate) fn reach(&self, edges: Edges, range_ms: i64) -> Reach {
+        let beyond_ms = self.lookback_ms;
+        let (before_ms, ahead_ms) = match edges {
+            Edges::Plain => (0, 0),
+            Edges::Anchored => (beyond_ms, 0),
+            Edges::Smoothed => (beyond_ms, beyond_ms),
+        };
+        Reach {
+            back_ms: range_ms.saturating_add(before_ms),
+            ahead_ms,
+        }
+    }
+
+    /// How far an instant selector reads; `anchored` means nothing to it.
+    pub(crate) fn instant_reach(&self, selector: &VectorSelector) -> Reach {
+        match selector.edges {
+            Edges::Smoothed => self.reach(Edges::Smoothed, 0),
+            Edges::Plain | Edges::Anchored => self.reach(Edges::Plain, self.lookback_ms),
+        }
     }
 
     /// The series that a selector names, with samples in `range`.
@@ -265,6 +297,9 @@ impl Evaluation<'_> {
         grid: Grid,
         sink: &mut Sink<'_>,
     ) -> Result<(), QueryError> {
+        if selector.edges == Edges::Smoothed {
+            return self.smoothed_rows(selector, grid, sink);
+        }
         self.selector_samples(selector, grid, &mut |labels, columns, newest| {
             let floats: Vec<f64> = newest
                 .iter()

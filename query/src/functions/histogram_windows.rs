@@ -19,6 +19,7 @@ use crate::{
     annotations::{Operation, Remark},
     eval::RangeRow,
     histogram::{HistogramSum, IncompatibleSchema},
+    parser::Edges,
 };
 
 /// The value of a function over a window.
@@ -53,7 +54,7 @@ pub(crate) struct Mixed<'w, 'r> {
 }
 
 impl<'r> Mixed<'_, 'r> {
-    fn name(&self) -> &'r str {
+    pub(super) fn name(&self) -> &'r str {
         self.row.labels.metric_name()
     }
 
@@ -76,16 +77,16 @@ impl<'r> Mixed<'_, 'r> {
         self.samples().filter_map(|(_, sample)| sample.ok())
     }
 
-    fn has_numbers(&self) -> bool {
+    pub(super) fn has_numbers(&self) -> bool {
         self.samples().any(|(_, sample)| sample.is_err())
     }
 
     /// The value of a function over the window.
     pub(crate) fn value(&self, id: FunctionId, remarks: &mut Vec<Remark<'r>>) -> Outcome {
         match id {
-            FunctionId::Rate => self.change(Change::Rate, remarks),
-            FunctionId::Increase => self.change(Change::Increase, remarks),
-            FunctionId::Delta => self.change(Change::Delta, remarks),
+            FunctionId::Rate => self.any_change(Change::Rate, remarks),
+            FunctionId::Increase => self.any_change(Change::Increase, remarks),
+            FunctionId::Delta => self.any_change(Change::Delta, remarks),
             FunctionId::Irate => self.last_change(true, remarks),
             FunctionId::Idelta => self.last_change(false, remarks),
             FunctionId::SumOverTime => self.sum(HistogramSum::sum_of, remarks),
@@ -246,6 +247,13 @@ impl<'r> Mixed<'_, 'r> {
         }
     }
 
+    fn any_change(&self, change: Change, remarks: &mut Vec<Remark<'r>>) -> Outcome {
+        match self.row.edges {
+            Edges::Plain => self.change(change, remarks),
+            Edges::Anchored | Edges::Smoothed => self.extended_change(change, remarks),
+        }
+    }
+
     /// The change over the window, extrapolated to its edges.
     fn change(&self, change: Change, remarks: &mut Vec<Remark<'r>>) -> Outcome {
         if self.has_numbers() {
@@ -347,7 +355,8 @@ impl<'r> Mixed<'_, 'r> {
         Some(rise.compact())
     }
 
-    fn combine(
+    /// Says what is to be said about a sum or difference; nothing when there is none.
+    pub(super) fn combine(
         &self,
         done: Result<crate::histogram::Addition, IncompatibleSchema>,
         operation: Operation,

@@ -4,7 +4,7 @@ use narthex_storage::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Regex};
 
 use crate::{
     Grid, QueryError,
-    eval::{Evaluation, Frame, is_label_name, same_labels},
+    eval::{Evaluation, Frame, same_labels},
     parser::{Expr, ExprKind},
 };
 
@@ -26,7 +26,11 @@ pub(crate) fn replace(
             "invalid regular expression in label_replace(): {pattern}"
         ))
     })?;
-    check_name(destination, "destination label name in label_replace()")?;
+    check_name(
+        &args[1],
+        destination,
+        "destination label name in label_replace()",
+    )?;
     let mut frame = evaluation.vector(&args[0], grid)?;
     for head in &mut frame.heads {
         let value = head.labels.get(source).unwrap_or_default();
@@ -53,10 +57,14 @@ pub(crate) fn join(
     let [destination, separator, sources @ ..] = &texts[..] else {
         return Err(crate::eval::internal("label_join takes at least two texts"));
     };
-    for source in sources {
-        check_name(source, "source label name in label_join()")?;
+    for (arg, source) in args[3..].iter().zip(sources) {
+        check_name(arg, source, "source label name in label_join()")?;
     }
-    check_name(destination, "destination label name in label_join()")?;
+    check_name(
+        &args[1],
+        destination,
+        "destination label name in label_join()",
+    )?;
     let mut frame = evaluation.vector(&args[0], grid)?;
     for head in &mut frame.heads {
         let values: Vec<&str> = sources
@@ -84,8 +92,8 @@ fn with_label(labels: &Labels, name: &str, value: &str) -> Labels {
     builder.build()
 }
 
-fn check_name(name: &str, what: &str) -> Result<(), QueryError> {
-    if is_label_name(name) {
+fn check_name(arg: &Expr, name: &str, what: &str) -> Result<(), QueryError> {
+    if arg.is_label_name() {
         return Ok(());
     }
     Err(QueryError::Execution(format!("invalid {what}: {name}")))

@@ -1,5 +1,6 @@
 //! PromQL's functions: one table of signatures, one file a family.
 
+mod extended;
 pub(crate) mod go_math;
 mod histogram;
 mod histogram_windows;
@@ -28,7 +29,7 @@ use crate::{
         internal, is_absent, is_quantile, same_labels,
     },
     format_float,
-    parser::{Expr, ExprKind, Span, VectorSelector},
+    parser::{Edges, Expr, ExprKind, Span, VectorSelector},
 };
 use histogram_windows::{Mixed, Outcome};
 pub(crate) use info::Sight;
@@ -181,7 +182,10 @@ fn dispatch(
             Ok(Node::Vector(unnamed(&values)))
         }
         FunctionId::Absent => absent(evaluation, &args[0], grid),
-        FunctionId::AbsentOverTime => absent_over_time(evaluation, &args[0], grid),
+        FunctionId::AbsentOverTime => {
+            extended::check(function.name, &args[0])?;
+            absent_over_time(evaluation, &args[0], grid)
+        }
         FunctionId::Info => Ok(Node::Vector(info::enriched(evaluation, args, grid)?)),
         FunctionId::LabelReplace => Ok(Node::Vector(label::replace(evaluation, args, grid)?)),
         FunctionId::LabelJoin => Ok(Node::Vector(label::join(evaluation, args, grid)?)),
@@ -480,6 +484,7 @@ pub(crate) fn range_function_rows(
     // At which steps some series has samples, so that a wrong quantile is worth a word.
     let mut looked = vec![false; grid.steps()];
     let matrix = &args[matrix_index];
+    extended::check(function.name, matrix)?;
     let keeps_name = matches!(
         function.id,
         FunctionId::LastOverTime | FunctionId::FirstOverTime
@@ -495,6 +500,16 @@ pub(crate) fn range_function_rows(
     let mut remarks: Vec<Said> = Vec::new();
     let mut samples = 0;
     evaluation.range_rows(matrix, grid, &mut |row| {
+        let anchored;
+        let row = if row.edges == Edges::Anchored && matches!(kernel, Kernel::Window(_)) {
+            anchored = extended::anchored_bounds(row);
+            &RangeRow {
+                bounds: &anchored,
+                ..*row
+            }
+        } else {
+            row
+        };
         if warns_of_quantile {
             for (looked, (low, high)) in looked.iter_mut().zip(row.bounds) {
                 *looked |= high > low;
@@ -683,6 +698,7 @@ fn fill<'r>(
         return;
     }
     match kernel {
+        Kernel::Change(change) if row.edges != Edges::Plain => extended::column(change, row, out),
         Kernel::Change(change) => rate::column(change, row, out),
         Kernel::Window(kernel) => {
             for (step, (cell, (low, high))) in out.iter_mut().zip(row.bounds).enumerate() {

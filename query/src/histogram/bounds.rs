@@ -6,7 +6,7 @@ use crate::functions::go_math::scale;
 /// coarser schema are among them. Many are the neighbour of the number that is nearest to the true value:
 /// they are those that Prometheus shows and computes with (observed in 3.5.3).
 #[rustfmt::skip]
-#[expect(clippy::approx_constant, clippy::unreadable_literal, reason = "a table of numbers")]
+#[expect(clippy::unreadable_literal, reason = "a table of numbers")]
 const FRACTIONS: [f64; 256] = [
     0.5, 0.5013556375251013, 0.5027149505564014, 0.5040779490592088,
     0.5054446430258502, 0.5068150424757447, 0.5081891574554764, 0.509566998038869,

@@ -48,8 +48,8 @@ pub enum ExprKind {
         /// Whether it was written as a duration.
         is_duration: bool,
     },
-    /// A string literal, unescaped.
-    String(String),
+    /// A string literal.
+    String(Text),
     /// `name{…} @ … offset …`
     VectorSelector(VectorSelector),
     /// `name{…}[5m] @ … offset …`
@@ -83,6 +83,15 @@ pub enum ExprKind {
     Paren(Box<Expr>),
 }
 
+/// A string literal, unescaped. Escapes can write bytes that are not UTF-8.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Text {
+    /// What it says, with U+FFFD for what is not UTF-8.
+    pub value: String,
+    /// Its very bytes as Go quotes them, if not all of them are UTF-8.
+    pub quoted_bytes: Option<Box<str>>,
+}
+
 /// A selector of series.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VectorSelector {
@@ -93,8 +102,23 @@ pub struct VectorSelector {
     pub matchers: Vec<Matcher>,
     /// `offset` and `@`.
     pub modifiers: TimeModifiers,
+    /// What is known at the edges of the time looked at.
+    pub edges: Edges,
     /// The selector without range and modifiers.
     pub span: Span,
+}
+
+/// What samples outside of a window tell about its edges. Prometheus hides all but the first behind
+/// `--enable-feature=promql-extended-range-selectors`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum Edges {
+    /// Nothing: they are not looked at.
+    #[default]
+    Plain,
+    /// `anchored`: the window begins with the value that the series had by then.
+    Anchored,
+    /// `smoothed`: between samples values lie on a straight line, also at the edges.
+    Smoothed,
 }
 
 /// `offset` and `@`, as written.
@@ -363,6 +387,12 @@ pub struct VectorMatching {
     pub on: bool,
     /// The labels of `group_left` or `group_right`.
     pub include: Vec<String>,
+    /// `fill` or `fill_left`: what stands for a series that is missing on the left, or with a group
+    /// on the side of the many.
+    pub fill_left: Option<f64>,
+    /// `fill` or `fill_right`: what stands for a series that is missing on the right, or with a group
+    /// on the side of the one.
+    pub fill_right: Option<f64>,
 }
 
 /// See [`VectorMatching`].
@@ -425,6 +455,14 @@ impl Expr {
                 binary.lhs.add_selectors(found);
                 binary.rhs.add_selectors(found);
             }
+        }
+    }
+
+    /// Whether the expression is a text that can name a label: any but the empty one can that is UTF-8.
+    pub(crate) fn is_label_name(&self) -> bool {
+        match &self.without_parens().kind {
+            ExprKind::String(text) => !text.value.is_empty() && text.quoted_bytes.is_none(),
+            _ => false,
         }
     }
 

@@ -232,14 +232,22 @@ impl Checker<'_> {
             }
         }
         if let Some(matching) = &binary.matching {
+            let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
             if !both(ValueType::Vector) {
                 if !matching.labels.is_empty() {
                     let message = "vector matching only allowed between instant vectors";
                     return self.error(span, message);
                 }
+                if fills {
+                    let message = "filling in missing series only allowed between instant vectors";
+                    return self.error(span, message);
+                }
                 binary.matching = None;
             } else if op.is_set() && matching.cardinality != Cardinality::ManyToMany {
                 let message = format!("no grouping allowed for {} operation", quote(op.as_str()));
+                return self.error(span, message);
+            } else if op.is_set() && fills {
+                let message = "filling in missing series not allowed for set operators";
                 return self.error(span, message);
             }
         }

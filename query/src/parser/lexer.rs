@@ -161,6 +161,11 @@ impl<'a> Lexer<'a> {
         })
     }
 
+    /// Whether a parenthesis comes next.
+    pub(super) fn is_before_paren(&self) -> bool {
+        self.rest().trim_start_matches(is_space).starts_with('(')
+    }
+
     fn rest(&self) -> &'a str {
         self.text.get(self.pos..).unwrap_or_default()
     }

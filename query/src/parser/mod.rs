@@ -12,8 +12,8 @@ mod printer;
 pub(crate) mod quote;
 
 pub use ast::{
-    Aggregate, AggregateOp, At, Binary, BinaryOp, Cardinality, Duration, DurationKind, Expr,
-    ExprKind, Span, Subquery, TimeModifiers, ValueType, VectorMatching, VectorSelector,
+    Aggregate, AggregateOp, At, Binary, BinaryOp, Cardinality, Duration, DurationKind, Edges, Expr,
+    ExprKind, Span, Subquery, Text, TimeModifiers, ValueType, VectorMatching, VectorSelector,
 };
 use narthex_storage::Matcher;
 pub use printer::format_query;
@@ -31,6 +31,10 @@ pub const TEXT_LEN_MAX: usize = 1 << 20;
 pub struct ParserOptions {
     /// Functions and aggregators behind `--enable-feature=promql-experimental-functions`.
     pub experimental_functions: bool,
+    /// `anchored` and `smoothed`, behind `--enable-feature=promql-extended-range-selectors`.
+    pub extended_range_selectors: bool,
+    /// `fill`, `fill_left` and `fill_right`, behind `--enable-feature=promql-binop-fill-modifiers`.
+    pub fill_modifiers: bool,
 }
 
 /// A query that does not parse, with its place.

@@ -7,7 +7,7 @@
 use narthex_storage::{MatchOp, Matcher};
 
 use super::{
-    Aggregate, AggregateOp, At, Binary, BinaryOp, Cardinality, Duration, DurationKind, Expr,
+    Aggregate, AggregateOp, At, Binary, BinaryOp, Cardinality, Duration, DurationKind, Edges, Expr,
     ExprKind, HEIGHT_MAX, ParseError, ParserOptions, Span, Subquery, TimeModifiers, VectorMatching,
     VectorSelector,
     lexer::{Keyword, Lexer, Token, TokenKind},
@@ -52,7 +52,6 @@ const STEP: Expected = Expected(
 );
 const STEP_END: Expected = Expected("subquery selector", "\"]\"");
 const OFFSET: Expected = Expected("offset", "number, duration, step(), or range()");
-const FILL_REFUSED: &str = "binop fill modifiers are experimental and not enabled";
 const OUT_OF_RANGE: &str = "duration out of range";
 const TIMESTAMP: Expected = Expected("@", "timestamp");
 
@@ -240,23 +239,16 @@ impl<'a> Parser<'a> {
         let return_bool = self.take_if(TokenKind::Keyword(Keyword::Bool))?;
         let matching = self.vector_matching()?;
         let strength = binding(op) + u8::from(op != BinaryOp::Pow);
-        let first = self.peek()?.span.start;
-        let rhs = self.expression(strength).map_err(|error| {
-            // Prometheus reports these at the whole binary expression.
-            if error.message == FILL_REFUSED && error.span.start == first {
-                let span = Span {
-                    start: lhs.expr.span.start,
-                    end: error.span.end,
-                };
-                self.error(span, FILL_REFUSED)
-            } else {
-                error
-            }
-        })?;
+        let rhs = self.expression(strength)?;
         let span = Span {
             start: lhs.expr.span.start,
             end: rhs.expr.span.end,
         };
+        let fills = matching.fill_left.is_some() || matching.fill_right.is_some();
+        if fills && !self.options.fill_modifiers {
+            let message = "binop fill modifiers are experimental and not enabled";
+            return Err(self.error(span, message));
+        }
         let height = lhs.height.max(rhs.height) + 1;
         let binary = Binary {
             op,
@@ -275,26 +267,81 @@ impl<'a> Parser<'a> {
             labels: Vec::new(),
             on: false,
             include: Vec::new(),
+            fill_left: None,
+            fill_right: None,
         };
-        match self.peek()?.kind {
-            TokenKind::Keyword(keyword @ (Keyword::On | Keyword::Ignoring)) => {
+        if let TokenKind::Keyword(keyword @ (Keyword::On | Keyword::Ignoring)) = self.peek()?.kind {
+            self.take()?;
+            matching.on = keyword == Keyword::On;
+            matching.labels = self.grouping_labels()?;
+            let group = match self.peek()?.kind {
+                TokenKind::Keyword(Keyword::GroupLeft) => Some(Cardinality::ManyToOne),
+                TokenKind::Keyword(Keyword::GroupRight) => Some(Cardinality::OneToMany),
+                _ => None,
+            };
+            if let Some(group) = group {
                 self.take()?;
-                matching.on = keyword == Keyword::On;
-                matching.labels = self.grouping_labels()?;
+                matching.cardinality = group;
+                let token = self.peek()?;
+                if token.kind == TokenKind::LeftParen || !starts_expression(token.kind) {
+                    matching.include = self.grouping_labels()?;
+                }
             }
-            _ => return Ok(matching),
         }
-        matching.cardinality = match self.peek()?.kind {
-            TokenKind::Keyword(Keyword::GroupLeft) => Cardinality::ManyToOne,
-            TokenKind::Keyword(Keyword::GroupRight) => Cardinality::OneToMany,
-            _ => return Ok(matching),
+        self.fill(&mut matching)?;
+        Ok(matching)
+    }
+
+    /// `fill(0)`, or `fill_left(0)` and `fill_right(0)` in either order. Without a parenthesis the words
+    /// are metric names.
+    fn fill(&mut self, matching: &mut VectorMatching) -> Result<(), ParseError> {
+        loop {
+            let TokenKind::Keyword(keyword) = self.peek()?.kind else {
+                return Ok(());
+            };
+            let (left, right) = match keyword {
+                Keyword::Fill => (true, true),
+                Keyword::FillLeft => (true, false),
+                Keyword::FillRight => (false, true),
+                _ => return Ok(()),
+            };
+            let filled = |side: bool, value: Option<f64>| side && value.is_some();
+            let is_repeated =
+                filled(left, matching.fill_left) || filled(right, matching.fill_right);
+            if is_repeated || !self.lexer.is_before_paren() {
+                return Ok(());
+            }
+            self.take()?;
+            let value = Some(self.fill_value()?);
+            if left {
+                matching.fill_left = value;
+            }
+            if right {
+                matching.fill_right = value;
+            }
+        }
+    }
+
+    /// `(0)`, a number or duration with at most one sign.
+    fn fill_value(&mut self) -> Result<f64, ParseError> {
+        self.take_expected(TokenKind::LeftParen, Expected("", ""))?;
+        let sign = match self.peek()?.kind {
+            TokenKind::Operator(BinaryOp::Add) => Some(1.0),
+            TokenKind::Operator(BinaryOp::Sub) => Some(-1.0),
+            _ => None,
+        };
+        if sign.is_some() {
+            self.take()?;
+        }
+        let token = self.peek()?;
+        let value = match token.kind {
+            TokenKind::Number => self.number(token.span)?,
+            TokenKind::Duration => self.duration_seconds(token.span)?,
+            _ => return Err(self.unexpected(token)),
         };
         self.take()?;
-        let token = self.peek()?;
-        if token.kind == TokenKind::LeftParen || !starts_expression(token.kind) {
-            matching.include = self.grouping_labels()?;
-        }
-        Ok(matching)
+        self.take_expected(TokenKind::RightParen, Expected("", ""))?;
+        Ok(sign.unwrap_or(1.0) * value)
     }
 
     /// `(a, b, "c d",)`
@@ -310,7 +357,14 @@ impl<'a> Parser<'a> {
             let token = self.peek()?;
             match token.kind {
                 TokenKind::RightParen => break,
-                TokenKind::String => labels.push(unquote(self.text_of(token.span))),
+                TokenKind::String => {
+                    let label = unquote(self.text_of(token.span));
+                    if let Some(quoted) = label.quoted_bytes {
+                        let message = format!("invalid label name for grouping: {quoted}");
+                        return Err(self.error(token.span, message));
+                    }
+                    labels.push(label.value);
+                }
                 kind if is_grouping_label(kind) => {
                     labels.push(self.text_of(token.span).to_owned());
                 }
@@ -353,17 +407,8 @@ impl<'a> Parser<'a> {
                 TokenKind::LeftBracket => self.brackets(tall)?,
                 TokenKind::Keyword(Keyword::Offset) => self.offset(tall)?,
                 TokenKind::At => self.at(tall)?,
-                TokenKind::Keyword(keyword @ (Keyword::Anchored | Keyword::Smoothed)) => {
-                    let name = if keyword == Keyword::Anchored {
-                        "anchored"
-                    } else {
-                        "smoothed"
-                    };
-                    return Err(self.error(
-                        tall.expr.span,
-                        format!("{name} modifier is experimental and not enabled"),
-                    ));
-                }
+                TokenKind::Keyword(Keyword::Anchored) => self.edges(tall, Edges::Anchored)?,
+                TokenKind::Keyword(Keyword::Smoothed) => self.edges(tall, Edges::Smoothed)?,
                 _ => return Ok(tall),
             };
         }
@@ -431,8 +476,8 @@ impl<'a> Parser<'a> {
             }
             TokenKind::String => {
                 self.take()?;
-                let value = unquote(self.text_of(span));
-                self.tall(ExprKind::String(value), span, 1)
+                let text = unquote(self.text_of(span));
+                self.tall(ExprKind::String(text), span, 1)
             }
             TokenKind::LeftBrace => {
                 let selector = self.selector(None)?;
@@ -466,7 +511,7 @@ impl<'a> Parser<'a> {
                     (
                         TokenKind::Keyword(Keyword::Fill | Keyword::FillLeft | Keyword::FillRight),
                         TokenKind::LeftParen,
-                    ) => Err(self.error(span, FILL_REFUSED)),
+                    ) => Err(self.unexpected(token)),
                     _ => {
                         let selector = self.selector(Some(token))?;
                         let span = selector.span;
@@ -609,6 +654,7 @@ impl<'a> Parser<'a> {
             name,
             matchers,
             modifiers: TimeModifiers::default(),
+            edges: Edges::Plain,
             span: self.span_from(start),
         })
     }
@@ -621,7 +667,7 @@ impl<'a> Parser<'a> {
             let name = match label.kind {
                 TokenKind::RightBrace => break,
                 TokenKind::Identifier => self.text_of(label.span).to_owned(),
-                TokenKind::String => unquote(self.text_of(label.span)),
+                TokenKind::String => unquote(self.text_of(label.span)).value,
                 _ => {
                     let expected = Expected(PLACE, "identifier or \"}\"");
                     return Err(self.unexpected_in(label, expected));
@@ -647,8 +693,8 @@ impl<'a> Parser<'a> {
                     return Err(self.unexpected_in(value, Expected(PLACE, "string")));
                 }
                 self.take()?;
-                let matcher =
-                    Matcher::new(name, op, unquote(self.text_of(value.span))).map_err(|error| {
+                let matcher = Matcher::new(name, op, unquote(self.text_of(value.span)).value)
+                    .map_err(|error| {
                         self.error(self.span_from(label.span.start), error.to_string())
                     })?;
                 matchers.push(matcher);
@@ -757,6 +803,30 @@ impl<'a> Parser<'a> {
         }
         let span = self.span_from(span.start);
         self.tall(tall.expr.kind, span, height)
+    }
+
+    /// `anchored` or `smoothed`; the expression's place does not grow with it.
+    #[inline(never)]
+    fn edges(&mut self, mut tall: Tall, edges: Edges) -> Result<Tall, ParseError> {
+        let word = self.take()?.span;
+        let name = self.text_of(word).to_ascii_lowercase();
+        let refuse = |problem: &str| Err(self.error(tall.expr.span, problem));
+        if !self.options.extended_range_selectors {
+            return refuse(&format!("{name} modifier is experimental and not enabled"));
+        }
+        match &mut tall.expr.kind {
+            ExprKind::VectorSelector(selector) | ExprKind::MatrixSelector { selector, .. } => {
+                if ![Edges::Plain, edges].contains(&selector.edges) {
+                    return refuse("anchored and smoothed modifiers cannot be used together");
+                }
+                selector.edges = edges;
+                Ok(tall)
+            }
+            ExprKind::Subquery(_) => {
+                refuse(&format!("{name} modifier is not supported for subqueries"))
+            }
+            _ => refuse(&format!("{name} modifier not implemented")),
+        }
     }
 
     #[inline(never)]

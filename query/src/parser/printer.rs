@@ -12,8 +12,8 @@ use std::{
 use narthex_storage::{METRIC_NAME, MatchOp, Matcher};
 
 use super::{
-    Aggregate, At, Binary, Cardinality, Duration, DurationKind, Expr, ExprKind, Subquery,
-    TimeModifiers, VectorMatching, VectorSelector, quote::quote,
+    Aggregate, At, Binary, Cardinality, Duration, DurationKind, Edges, Expr, ExprKind, Subquery,
+    Text, TimeModifiers, VectorMatching, VectorSelector, quote::quote,
 };
 use crate::{
     duration::format_duration,
@@ -137,14 +137,20 @@ impl Display for Expr {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         match &self.kind {
             ExprKind::Number { value, is_duration } => number(formatter, *value, *is_duration),
-            ExprKind::String(text) => formatter.write_str(&quote(text)),
+            ExprKind::String(Text {
+                quoted_bytes: Some(quoted),
+                ..
+            }) => formatter.write_str(quoted),
+            ExprKind::String(text) => formatter.write_str(&quote(&text.value)),
             ExprKind::VectorSelector(selector) => {
                 series(formatter, selector)?;
-                modifiers(formatter, &selector.modifiers)
+                at(formatter, &selector.modifiers)?;
+                formatter.write_str(edges(selector.edges))?;
+                offset(formatter, &selector.modifiers)
             }
             ExprKind::MatrixSelector { selector, range } => {
                 series(formatter, selector)?;
-                write!(formatter, "[{}]", Outer(range))?;
+                write!(formatter, "[{}]{}", Outer(range), edges(selector.edges))?;
                 modifiers(formatter, &selector.modifiers)
             }
             ExprKind::Subquery(subquery) => {
@@ -199,6 +205,8 @@ impl Display for Operator<'_> {
             labels,
             on,
             include,
+            fill_left,
+            fill_right,
         }) = &self.0.matching
         else {
             return Ok(());
@@ -208,19 +216,31 @@ impl Display for Operator<'_> {
             Cardinality::OneToMany => Some("group_right"),
             Cardinality::OneToOne | Cardinality::ManyToMany => None,
         };
-        if labels.is_empty() && !on && group.is_none() {
-            return Ok(());
+        if !labels.is_empty() || *on || group.is_some() {
+            write!(
+                formatter,
+                " {} ({})",
+                if *on { "on" } else { "ignoring" },
+                Names(labels)
+            )?;
         }
-        write!(
-            formatter,
-            " {} ({})",
-            if *on { "on" } else { "ignoring" },
-            Names(labels)
-        )?;
         if let Some(group) = group {
             write!(formatter, " {group} ({})", Names(include))?;
         }
-        Ok(())
+        let mut fill = |word: &str, value: &Option<f64>| match value {
+            Some(value) => write!(
+                formatter,
+                " {word} ({})",
+                format_float(*value, FloatStyle::General)
+            ),
+            None => Ok(()),
+        };
+        // Two values that are no numbers are not equal, as in Prometheus.
+        if fill_left.is_some() && fill_left == fill_right {
+            return fill("fill", fill_left);
+        }
+        fill("fill_left", fill_left)?;
+        fill("fill_right", fill_right)
     }
 }
 
@@ -327,17 +347,33 @@ fn subquery_suffix(out: &mut impl Write, subquery: &Subquery) -> fmt::Result {
     modifiers(out, &subquery.modifiers)
 }
 
+fn edges(edges: Edges) -> &'static str {
+    match edges {
+        Edges::Plain => "",
+        Edges::Anchored => " anchored",
+        Edges::Smoothed => " smoothed",
+    }
+}
+
 fn modifiers(out: &mut impl Write, modifiers: &TimeModifiers) -> fmt::Result {
+    at(out, modifiers)?;
+    offset(out, modifiers)
+}
+
+fn at(out: &mut impl Write, modifiers: &TimeModifiers) -> fmt::Result {
     match modifiers.at {
         Some(At::Time(time_ms)) => {
             let sign = if time_ms < 0 { "-" } else { "" };
             let magnitude = time_ms.unsigned_abs();
-            write!(out, " @ {sign}{}.{:03}", magnitude / 1000, magnitude % 1000)?;
+            write!(out, " @ {sign}{}.{:03}", magnitude / 1000, magnitude % 1000)
         }
-        Some(At::Start) => out.write_str(" @ start()")?,
-        Some(At::End) => out.write_str(" @ end()")?,
-        None => {}
+        Some(At::Start) => out.write_str(" @ start()"),
+        Some(At::End) => out.write_str(" @ end()"),
+        None => Ok(()),
     }
+}
+
+fn offset(out: &mut impl Write, modifiers: &TimeModifiers) -> fmt::Result {
     match &modifiers.offset {
         Some(offset) => write!(out, " offset {}", Outer(offset)),
         None => Ok(()),

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::Text;
+
 /// A text in double quotes, as Go's `strconv.Quote` writes it.
 pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
@@ -61,18 +63,47 @@ fn is_printable(c: char) -> bool {
     }
 }
 
+/// As [`quote`], of bytes that need not be UTF-8.
+fn quote_bytes(bytes: &[u8]) -> String {
+    let mut out = String::from("\"");
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            push_escaped(&mut out, c, '"');
+        }
+        for byte in chunk.invalid() {
+            write!(out, "\\x{byte:02x}").expect("writing to a string does not fail");
+        }
+    }
+    out.push('"');
+    out
+}
+
 /// The value of a quoted string that the lexer accepted, as Go's `strconv.Unquote` reads it. Bytes
 /// that are not UTF-8 become U+FFFD, which is also what Prometheus's JSON makes of them.
-pub(super) fn unquote(quoted: &str) -> String {
+pub(super) fn unquote(quoted: &str) -> Text {
+    let bytes = unquoted_bytes(quoted);
+    match String::from_utf8(bytes) {
+        Ok(value) => Text {
+            value,
+            quoted_bytes: None,
+        },
+        Err(error) => Text {
+            value: String::from_utf8_lossy(error.as_bytes()).into_owned(),
+            quoted_bytes: Some(quote_bytes(error.as_bytes()).into()),
+        },
+    }
+}
+
+fn unquoted_bytes(quoted: &str) -> Vec<u8> {
     let mut chars = quoted.chars();
     let quote = chars.next();
     chars.next_back();
     let inner = chars.as_str();
     if quote == Some('`') {
-        return inner.replace('\r', "");
+        return inner.replace('\r', "").into_bytes();
     }
     if !inner.contains('\\') {
-        return inner.to_owned();
+        return inner.as_bytes().to_vec();
     }
     let mut out = Vec::with_capacity(inner.len());
     let mut chars = inner.chars();
@@ -109,6 +140,5 @@ pub(super) fn unquote(quoted: &str) -> String {
             other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
-    String::from_utf8(out)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    out
 }

@@ -22,31 +22,17 @@ const SAMPLES_MAX: u64 = 10_000;
 /// How far before and behind its time an instant evaluation is repeated in a range query.
 const AROUND_MS: i64 = 60_000;
 
-/// What is enabled beyond the stable language; by default all that upstream's runner enables and
-/// the engine has.
+/// How scripts are run.
 #[derive(Debug, Clone, Copy)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch of its own name"
-)]
 pub struct RunOptions {
-    /// Experimental functions and aggregators.
-    pub experimental_functions: bool,
-    /// The metric name is dropped at the end of an evaluation, not at each function.
-    pub delayed_name_removal: bool,
-    /// Counters begin anew where start timestamps say so.
-    pub start_timestamps: bool,
-    /// The label `__type__` tells what a counter is; upstream's runner has this off.
-    pub type_and_unit_labels: bool,
+    /// What is enabled beyond the stable language; by default everything, as upstream's runner does.
+    pub features: Features,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
         Self {
-            experimental_functions: true,
-            delayed_name_removal: true,
-            start_timestamps: true,
-            type_and_unit_labels: false,
+            features: Features::ALL,
         }
     }
 }
@@ -155,17 +141,11 @@ impl Clock for StoppedClock {
 
 impl Runner {
     fn new(options: RunOptions) -> Self {
-        let features = Features {
-            experimental_functions: options.experimental_functions,
-            delayed_name_removal: options.delayed_name_removal,
-            start_timestamps: options.start_timestamps,
-            type_and_unit_labels: options.type_and_unit_labels,
-        };
         Self {
             store: MemoryStore::default(),
             engine: Engine::new(EngineOptions {
                 samples_max: SAMPLES_MAX,
-                features,
+                features: options.features,
                 ..EngineOptions::default()
             }),
         }

@@ -276,7 +276,7 @@ fn parse_expect(text: &str, expected: &mut Expected) -> Result<(), String> {
         else {
             return Err(format!("{rest:?} is not a quoted string"));
         };
-        expected.string = Some(unquoted);
+        expected.string = Some(unquoted.value);
         return Ok(());
     }
     if kind == "range" {

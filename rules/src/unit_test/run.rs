@@ -485,7 +485,9 @@ fn expected_histogram(text: &str) -> Result<Option<String>, String> {
     let line = parse_series(&format!("{{}} {text}")).map_err(|error| error.to_string())?;
     let values = match line.values {
         Values::Samples(values) => values,
-        Values::NotBuilt(reason) => return Err(reason.to_owned()),
+        Values::StartTimes(_) => {
+            return Err("expected a histogram, got start timestamps".to_owned());
+        }
     };
     match values.as_slice() {
         [Some(SampleValue::Histogram(histogram))] => Ok(Some(describe_histogram(histogram))),

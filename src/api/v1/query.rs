@@ -327,9 +327,7 @@ fn push_statistics(
 }
 
 pub(super) fn parser_options(state: &State) -> ParserOptions {
-    ParserOptions {
-        experimental_functions: state.engine.options().features.experimental_functions,
-    }
+    state.engine.options().features.parser()
 }
 
 /// `/api/v1/format_query`

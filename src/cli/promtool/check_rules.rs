@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, io::Read, path::Path};
 
-use narthex_query::parser::ParserOptions;
+use narthex_query::Features;
 use narthex_rules::{FILE_BYTES_MAX, FileOptions, Pairs, RuleFile, parse_rule_file};
 
 use super::{Arguments, LINT_EXIT_CODE, Output, arguments::Flag, duration::flag_duration};
@@ -39,18 +39,18 @@ pub(super) enum Verdict {
 pub(super) fn file_options(arguments: &Arguments) -> FileOptions {
     FileOptions {
         ignore_unknown_fields: arguments.is_set("ignore-unknown-fields"),
-        parser: ParserOptions {
-            experimental_functions: has_feature(arguments, "promql-experimental-functions"),
-        },
+        parser: features(arguments).parser(),
     }
 }
 
-/// Whether `--enable-feature` names a feature.
-pub(super) fn has_feature(arguments: &Arguments, feature: &str) -> bool {
+/// What of PromQL `--enable-feature` turns on; other names are ignored.
+pub(super) fn features(arguments: &Arguments) -> Features {
+    let mut features = Features::default();
     let lists = arguments.values("enable-feature").iter();
-    lists
-        .flat_map(|names| names.split(','))
-        .any(|name| name == feature)
+    for name in lists.flat_map(|names| names.split(',')) {
+        features.enable(name);
+    }
+    features
 }
 
 /// # Errors

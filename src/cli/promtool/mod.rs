@@ -15,7 +15,10 @@ mod test_rules;
 use std::{ffi::OsString, io::Write};
 
 use arguments::{Arguments, Flag, plain_words};
-use narthex_query::parser::{ParserOptions, format_query, parse};
+use narthex_query::{
+    Features,
+    parser::{format_query, parse},
+};
 
 /// Where a command prints.
 pub(crate) struct Output<'a> {
@@ -208,10 +211,7 @@ fn format(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, String> 
     let [query] = arguments.words() else {
         return Err("required argument 'query' not provided".to_owned());
     };
-    let options = ParserOptions {
-        experimental_functions: true,
-    };
-    match parse(query, options) {
+    match parse(query, Features::ALL.parser()) {
         Ok(expr) => {
             output.print(&format_query(&expr));
             Ok(0)

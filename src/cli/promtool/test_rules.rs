@@ -2,7 +2,6 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
-use narthex_query::Features;
 use narthex_rules::{
     FileOptions, RuleFile, RuleFileErrors, parse_rule_file,
     unit_test::{TestFile, TestOptions, go_duration, run_test},
@@ -12,7 +11,7 @@ use narthex_storage::{Clock as _, Regex, SystemClock};
 use super::{
     Arguments, Output,
     arguments::Flag,
-    check_rules::{existing_files, file_options, has_feature},
+    check_rules::{existing_files, features, file_options},
 };
 use crate::config;
 
@@ -60,12 +59,7 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, 
         },
         debug,
         test: TestOptions {
-            features: Features {
-                experimental_functions: file.parser.experimental_functions,
-                delayed_name_removal: has_feature(arguments, "promql-delayed-name-removal"),
-                start_timestamps: has_feature(arguments, "use-start-timestamps"),
-                type_and_unit_labels: has_feature(arguments, "type-and-unit-labels"),
-            },
+            features: features(arguments),
             diff: arguments.is_set("diff"),
             dump: debug,
         },

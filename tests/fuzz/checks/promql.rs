@@ -1,12 +1,13 @@
 //! Queries: what parses prints as a query that parses and prints the same, on one line and in lines.
 
-use narthex_query::parser::{ParserOptions, format_query, parse};
+use narthex_query::{
+    Features,
+    parser::{format_query, parse},
+};
 
 pub(super) fn check(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
-    let options = ParserOptions {
-        experimental_functions: true,
-    };
+    let options = Features::ALL.parser();
     let expr = match parse(&text, options) {
         Ok(expr) => expr,
         Err(error) => {
