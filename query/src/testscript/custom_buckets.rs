@@ -59,6 +59,8 @@ pub(super) fn custom_buckets(lines: &[SeriesLine]) -> Vec<(Labels, usize, FloatH
 impl Classic {
     fn native(mut self) -> FloatHistogram {
         self.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        // Of bounds that are only written differently the first counts.
+        self.buckets.dedup_by(|later, first| later.0 == first.0);
         let mut before = 0.0;
         let (mut bounds, mut counts) = (Vec::new(), Vec::new());
         for (bound, cumulative) in &self.buckets {

@@ -15,6 +15,7 @@
 
 mod compare;
 mod custom_buckets;
+mod database;
 mod histograms;
 mod memory;
 mod run;
@@ -24,5 +25,5 @@ mod values;
 
 pub use histograms::describe_histogram;
 pub use memory::MemoryStore;
-pub use run::{Failure, Report, RunOptions, run};
+pub use run::{Failure, Report, RunOptions, StoreKind, run};
 pub use values::{SeriesError, SeriesLine, Values, parse_metric, parse_series};

@@ -1,12 +1,13 @@
 //! Runs the commands of a script, one after the other.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use narthex_storage::{Budget, Clock, Sample, Timestamp};
+use narthex_storage::{Budget, Clock, Labels, Queryable, Sample, Timestamp};
 
 use super::{
     compare::{compare, compare_annotations, describe},
     custom_buckets::custom_buckets,
+    database::Database,
     memory::MemoryStore,
     script::{CommandKind, Eval, Load, Times, parse_script},
     values::{SeriesLine, Values},
@@ -27,12 +28,26 @@ const AROUND_MS: i64 = 60_000;
 pub struct RunOptions {
     /// What is enabled beyond the stable language; by default everything, as upstream's runner does.
     pub features: Features,
+    /// Where the series are.
+    pub store: StoreKind,
+}
+
+/// Where a script's series are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In a [`MemoryStore`].
+    Memory,
+    /// In a database of the storage crate that has files in memory alone: of each load, the last samples in what
+    /// is not sealed yet, the others in blocks, sealed or merged, mostly 7 samples of a series in each seal. It
+    /// keeps no start timestamps.
+    Database,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
         Self {
             features: Features::ALL,
+            store: StoreKind::Memory,
         }
     }
 }
@@ -120,8 +135,56 @@ struct Difference {
     got: String,
 }
 
+/// The series of a script.
+enum Store {
+    Memory(MemoryStore),
+    Database(Box<Database>),
+}
+
+impl Store {
+    fn new(kind: StoreKind) -> Self {
+        match kind {
+            StoreKind::Memory => Self::Memory(MemoryStore::default()),
+            StoreKind::Database => Self::Database(Box::new(Database::new())),
+        }
+    }
+
+    /// Adds the samples of series, each series' in order of time. One at a time that the series already has
+    /// is ignored.
+    fn add(&mut self, series: &[(Labels, Vec<(Timestamp, SampleValue)>)]) {
+        let store = match self {
+            Self::Memory(store) => store,
+            Self::Database(store) => return store.add(series),
+        };
+        for (labels, samples) in series {
+            for (time, value) in samples {
+                match value {
+                    SampleValue::Float(value) => store.append(labels, *time, *value),
+                    SampleValue::Histogram(histogram) => {
+                        store.append_histogram(labels, *time, histogram.to_stored());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sets the start timestamp of a sample; only what is in memory keeps it.
+    fn set_start(&mut self, labels: &Labels, time: Timestamp, start: Timestamp) {
+        if let Self::Memory(store) = self {
+            store.set_start(labels, time, start);
+        }
+    }
+
+    fn queryable(&self) -> &dyn Queryable {
+        match self {
+            Self::Memory(store) => store,
+            Self::Database(store) => &**store,
+        }
+    }
+}
+
 struct Runner {
-    store: MemoryStore,
+    store: Store,
     engine: Engine,
 }
 
@@ -142,7 +205,7 @@ impl Clock for StoppedClock {
 impl Runner {
     fn new(options: RunOptions) -> Self {
         Self {
-            store: MemoryStore::default(),
+            store: Store::new(options.store),
             engine: Engine::new(EngineOptions {
                 samples_max: SAMPLES_MAX,
                 features: options.features,
@@ -153,6 +216,7 @@ impl Runner {
 
     fn load(&mut self, load: &Load) {
         let interval_ms = load.interval.as_millis() as i64;
+        let mut loaded = Vec::new();
         for (index, SeriesLine { labels, values }) in load.series.iter().enumerate() {
             // Of two lines for one series in a load the last counts.
             let is_replaced =
@@ -166,18 +230,13 @@ impl Runner {
                 Values::Samples(values) => values,
                 Values::StartTimes(_) => continue,
             };
-            for (index, value) in values.iter().enumerate() {
+            let samples = values.iter().enumerate().filter_map(|(index, value)| {
                 let time = index as i64 * interval_ms;
-                match value {
-                    None => {}
-                    Some(SampleValue::Float(value)) => self.store.append(labels, time, *value),
-                    Some(SampleValue::Histogram(histogram)) => {
-                        self.store
-                            .append_histogram(labels, time, histogram.to_stored());
-                    }
-                }
-            }
+                Some((time, value.clone()?))
+            });
+            loaded.push((labels.clone(), samples.collect()));
         }
+        self.store.add(&loaded);
         for SeriesLine { labels, values } in &load.series {
             let Values::StartTimes(starts) = values else {
                 continue;
@@ -189,11 +248,14 @@ impl Runner {
             }
         }
         if load.with_nhcb {
+            let mut converted: BTreeMap<Labels, Vec<(Timestamp, SampleValue)>> = BTreeMap::new();
             for (labels, step, histogram) in custom_buckets(&load.series) {
-                let time = step as i64 * interval_ms;
-                self.store
-                    .append_histogram(&labels, time, histogram.to_stored());
+                let sample = SampleValue::Histogram(Arc::new(histogram));
+                let samples = converted.entry(labels).or_default();
+                samples.push((step as i64 * interval_ms, sample));
             }
+            let converted: Vec<_> = converted.into_iter().collect();
+            self.store.add(&converted);
         }
     }
 
@@ -245,8 +307,13 @@ impl Runner {
             lookback: None,
         };
         match times {
-            Times::Instant(time) => self.engine.instant(&self.store, query, time, &context),
-            Times::Range(grid) => self.engine.range(&self.store, query, grid, &context),
+            Times::Instant(time) => {
+                self.engine
+                    .instant(self.store.queryable(), query, time, &context)
+            }
+            Times::Range(grid) => self
+                .engine
+                .range(self.store.queryable(), query, grid, &context),
         }
     }
 
