@@ -129,6 +129,11 @@ const ROUTES: &[Route] = &[
         Methods::GetPost,
         Endpoint::FormatQuery,
     ),
+    api(
+        "/api/v1/parse_query",
+        Methods::GetPost,
+        Endpoint::ParseQuery,
+    ),
     api("/api/v1/labels", Methods::GetPost, Endpoint::LabelNames),
     api(
         "/api/v1/label/:name/values",

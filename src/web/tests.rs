@@ -318,6 +318,90 @@ async fn queries_are_formatted() {
     .await;
 }
 
+/// Expected texts are what Prometheus 3.5.3 answers, but for `offsetExpr` in the last one.
+#[tokio::test]
+async fn queries_are_answered_as_syntax_trees() {
+    let site = site();
+    for (query, expected) in [
+        (
+            "-Inf",
+            r#"{"status":"success","data":{"type":"numberLiteral","val":"-Inf"}}"#,
+        ),
+        (
+            "%22a%3Cb%5Cb%22",
+            r#"{"status":"success","data":{"type":"stringLiteral","val":"a\u003cb\u0008"}}"#,
+        ),
+        (
+            "foo{a%3D%22b%22,c%21~%22d%22}%20offset%20-90s",
+            r#"{"status":"success","data":{"matchers":[{"name":"a","type":"=","value":"b"},{"name":"c","type":"!~","value":"d"},{"name":"__name__","type":"=","value":"foo"}],"name":"foo","offset":-90000,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"}}"#,
+        ),
+        (
+            "{%22foo.bar%22}%20%40%20end()",
+            r#"{"status":"success","data":{"matchers":[{"name":"__name__","type":"=","value":"foo.bar"}],"name":"","offset":0,"startOrEnd":"end","timestamp":null,"type":"vectorSelector"}}"#,
+        ),
+        (
+            "foo%5B1h%5D%20%40%205.5",
+            r#"{"status":"success","data":{"matchers":[{"name":"__name__","type":"=","value":"foo"}],"name":"foo","offset":0,"range":3600000,"startOrEnd":null,"timestamp":5500,"type":"matrixSelector"}}"#,
+        ),
+        (
+            "rate(foo%5B5m:%5D%20offset%203m)",
+            r#"{"status":"success","data":{"args":[{"expr":{"matchers":[{"name":"__name__","type":"=","value":"foo"}],"name":"foo","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"offset":180000,"range":300000,"startOrEnd":null,"step":0,"timestamp":null,"type":"subquery"}],"func":{"argTypes":["matrix"],"name":"rate","returnType":"vector","variadic":0},"type":"call"}}"#,
+        ),
+        (
+            "topk(3,%20foo)",
+            r#"{"status":"success","data":{"expr":{"matchers":[{"name":"__name__","type":"=","value":"foo"}],"name":"foo","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"grouping":[],"op":"topk","param":{"type":"numberLiteral","val":"3"},"type":"aggregation","without":false}}"#,
+        ),
+        (
+            "sum%20without%20(a,%20b)%20((foo))",
+            r#"{"status":"success","data":{"expr":{"expr":{"matchers":[{"name":"__name__","type":"=","value":"foo"}],"name":"foo","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"type":"parenExpr"},"grouping":["a","b"],"op":"sum","param":null,"type":"aggregation","without":true}}"#,
+        ),
+        (
+            "-foo",
+            r#"{"status":"success","data":{"expr":{"matchers":[{"name":"__name__","type":"=","value":"foo"}],"name":"foo","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"op":"-","type":"unaryExpr"}}"#,
+        ),
+        (
+            "a%20%3E%20bool%20ignoring%20(x)%20b",
+            r#"{"status":"success","data":{"bool":true,"lhs":{"matchers":[{"name":"__name__","type":"=","value":"a"}],"name":"a","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"matching":{"card":"one-to-one","include":[],"labels":["x"],"on":false},"op":"\u003e","rhs":{"matchers":[{"name":"__name__","type":"=","value":"b"}],"name":"b","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"type":"binaryExpr"}}"#,
+        ),
+        (
+            "a%20*%20on%20(x)%20group_left%20(y)%20b",
+            r#"{"status":"success","data":{"bool":false,"lhs":{"matchers":[{"name":"__name__","type":"=","value":"a"}],"name":"a","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"matching":{"card":"many-to-one","include":["y"],"labels":["x"],"on":true},"op":"*","rhs":{"matchers":[{"name":"__name__","type":"=","value":"b"}],"name":"b","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"type":"binaryExpr"}}"#,
+        ),
+        (
+            "1%20%2B%202",
+            r#"{"status":"success","data":{"bool":false,"lhs":{"type":"numberLiteral","val":"1"},"matching":null,"op":"+","rhs":{"type":"numberLiteral","val":"2"},"type":"binaryExpr"}}"#,
+        ),
+        (
+            "time()",
+            r#"{"status":"success","data":{"args":[],"func":{"argTypes":[],"name":"time","returnType":"scalar","variadic":0},"type":"call"}}"#,
+        ),
+        (
+            "round(foo)",
+            r#"{"status":"success","data":{"args":[{"matchers":[{"name":"__name__","type":"=","value":"foo"}],"name":"foo","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"}],"func":{"argTypes":["vector","scalar"],"name":"round","returnType":"vector","variadic":1},"type":"call"}}"#,
+        ),
+        (
+            "label_join(foo,%20%22a%22,%20%22b%22)",
+            r#"{"status":"success","data":{"args":[{"matchers":[{"name":"__name__","type":"=","value":"foo"}],"name":"foo","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},{"type":"stringLiteral","val":"a"},{"type":"stringLiteral","val":"b"}],"func":{"argTypes":["vector","string","string","string"],"name":"label_join","returnType":"vector","variadic":-1},"type":"call"}}"#,
+        ),
+        (
+            "foo{",
+            r#"{"status":"error","errorType":"bad_data","error":"invalid parameter \"query\": 1:5: parse error: unexpected end of input inside braces"}"#,
+        ),
+        (
+            "foo%20offset%20(1h%2F2)",
+            r#"{"status":"success","data":{"matchers":[{"name":"__name__","type":"=","value":"foo"}],"name":"foo","offset":0,"offsetExpr":{"lhs":{"duration":true,"type":"numberLiteral","val":"3600"},"op":"/","rhs":{"duration":false,"type":"numberLiteral","val":"2"},"type":"durationExpr","wrapped":true},"startOrEnd":null,"timestamp":null,"type":"vectorSelector"}}"#,
+        ),
+    ] {
+        let status = if expected.contains("success") {
+            200
+        } else {
+            400
+        };
+        let path = format!("/api/v1/parse_query?query={query}");
+        check(&site, &path, status, expected).await;
+    }
+}
+
 #[tokio::test]
 async fn series_and_labels_are_listed() {
     let site = site();

@@ -7,6 +7,7 @@ pub(crate) mod query;
 pub(crate) mod rules;
 pub(crate) mod series;
 pub(crate) mod status;
+pub(crate) mod syntax_tree;
 pub(crate) mod targets;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub(crate) enum Endpoint {
     LabelValues,
     Metadata,
     Notifications,
+    ParseQuery,
     Query,
     QueryExemplars,
     QueryRange,
@@ -84,6 +86,7 @@ pub(crate) async fn answer(endpoint: Endpoint, call: Call) -> Answer {
         Endpoint::LabelValues => series::label_values(call).await,
         Endpoint::Metadata => metadata::metadata(&call),
         Endpoint::Notifications => Ok(Success::of("[]")),
+        Endpoint::ParseQuery => syntax_tree::parse_query(&call),
         Endpoint::Query => query::instant(call).await,
         Endpoint::QueryExemplars => exemplars::exemplars(call).await,
         Endpoint::QueryRange => query::range(call).await,
