@@ -189,6 +189,7 @@ fn features_have_the_names_of_the_command_line() {
     for name in [
         "promql-experimental-functions",
         "promql-delayed-name-removal",
+        "use-start-timestamps",
         "promql-extended-range-selectors",
         "promql-binop-fill-modifiers",
     ] {

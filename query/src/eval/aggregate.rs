@@ -23,6 +23,7 @@ impl Evaluation<'_> {
     pub(crate) fn aggregate(
         &mut self,
         aggregate: &Aggregate,
+        span: Span,
         grid: Grid,
     ) -> Result<Node, QueryError> {
         let mark = self.held();
@@ -30,7 +31,7 @@ impl Evaluation<'_> {
             AggregateOp::Topk
             | AggregateOp::Bottomk
             | AggregateOp::Limitk
-            | AggregateOp::LimitRatio => self.select_k(aggregate, grid)?,
+            | AggregateOp::LimitRatio => self.select_k(aggregate, span, grid)?,
             AggregateOp::CountValues => self.count_values(aggregate, grid)?,
             AggregateOp::Quantile => self.quantile(aggregate, grid)?,
             _ => self.accumulate(aggregate, grid)?,

@@ -349,7 +349,7 @@ impl<'a> Evaluation<'a> {
             ExprKind::String(text) => Ok(Node::Text(text.value.clone())),
             ExprKind::VectorSelector(_) => self.collect(expr, grid),
             ExprKind::Call { function, args } => functions::call(self, function, args, grid),
-            ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, grid),
+            ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, expr.span, grid),
             ExprKind::Unary { negative, expr } => self.unary(*negative, expr, grid),
             ExprKind::Binary(binary) => {
                 let lhs = self.eval(&binary.lhs, grid)?;

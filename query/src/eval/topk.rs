@@ -25,6 +25,7 @@ impl Evaluation<'_> {
     pub(super) fn select_k(
         &mut self,
         aggregate: &Aggregate,
+        whole: Span,
         grid: Grid,
     ) -> Result<Frame, QueryError> {
         let param = aggregate
@@ -47,10 +48,8 @@ impl Evaluation<'_> {
             && input.has_histograms()
         {
             // They have no rank.
-            self.notes.say(
-                Remark::IgnoredInAggregation(name).say(),
-                aggregate.expr.span,
-            );
+            self.notes
+                .say(Remark::IgnoredInAggregation(name).say(), whole);
             input.drop_histograms();
         }
         if input.len() == 0 {

@@ -44,7 +44,8 @@ fn bounds_are_powers_of_two_and_even_steps_between_them() {
         (0, 0, 1.0),
         (1, 0, 2.0),
         (-1, 0, 0.5),
-        (1, 1, std::f64::consts::SQRT_2),
+        // Prometheus's, one step below the nearest number.
+        (1, 1, std::f64::consts::SQRT_2.next_down()),
         (2, 1, 2.0),
         (1, -1, 4.0),
         (-1, -1, 0.25),
