@@ -19,6 +19,7 @@ pub mod self_metrics;
 pub mod server;
 pub mod telemetry;
 pub mod web;
+mod wire_histogram;
 
 /// The version of Prometheus whose API, flags and PromQL are followed; what clients are told.
 pub const PROMETHEUS_VERSION: &str = "3.14.0";

@@ -130,7 +130,8 @@ fn misplaced_anchors_are_refused() {
         ),
         (
             "(a) smoothed",
-            "1:1: parse error: smoothed modifier not implemented",
+            "1:1: parse error: smoothed modifier must be preceded by an instant vector selector or range \
+             vector selector",
         ),
     ]);
 }

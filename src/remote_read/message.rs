@@ -4,7 +4,9 @@
 //! looked at before memory is taken for it.
 
 use narthex_storage::{Histogram, HistogramCounts, PrometheusChunk, ResetHint};
-use prost::{Message, Oneof};
+use prost::Message;
+
+pub(super) use crate::wire_histogram::{Count, WireHistogram, WireSpan, ZeroCount};
 
 /// The largest request after decompression, in bytes, as upstream.
 const DECODED_BYTES_MAX: usize = 32 << 20;
@@ -155,65 +157,6 @@ pub(super) struct WireSample {
 /// The value of an optional field: none for zero, and for no other bits.
 pub(super) fn unless_zero(value: f64) -> Option<f64> {
     (value.to_bits() != 0).then_some(value)
-}
-
-/// A histogram with its time.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct WireHistogram {
-    #[prost(oneof = "Count", tags = "1, 2")]
-    pub(super) count: Option<Count>,
-    #[prost(double, optional, tag = "3")]
-    pub(super) sum: Option<f64>,
-    #[prost(sint32, tag = "4")]
-    pub(super) schema: i32,
-    #[prost(double, tag = "5")]
-    pub(super) zero_threshold: f64,
-    #[prost(oneof = "ZeroCount", tags = "6, 7")]
-    pub(super) zero_count: Option<ZeroCount>,
-    #[prost(message, repeated, tag = "8")]
-    pub(super) negative_spans: Vec<WireSpan>,
-    #[prost(sint64, repeated, tag = "9")]
-    pub(super) negative_deltas: Vec<i64>,
-    #[prost(double, repeated, tag = "10")]
-    pub(super) negative_counts: Vec<f64>,
-    #[prost(message, repeated, tag = "11")]
-    pub(super) positive_spans: Vec<WireSpan>,
-    #[prost(sint64, repeated, tag = "12")]
-    pub(super) positive_deltas: Vec<i64>,
-    #[prost(double, repeated, tag = "13")]
-    pub(super) positive_counts: Vec<f64>,
-    #[prost(int32, tag = "14")]
-    pub(super) reset_hint: i32,
-    #[prost(int64, tag = "15")]
-    pub(super) timestamp: i64,
-    #[prost(double, repeated, tag = "16")]
-    pub(super) custom_values: Vec<f64>,
-}
-
-/// All observations.
-#[derive(Clone, Copy, PartialEq, Oneof)]
-pub(super) enum Count {
-    #[prost(uint64, tag = "1")]
-    Integer(u64),
-    #[prost(double, tag = "2")]
-    Float(f64),
-}
-
-/// Those in the zero bucket.
-#[derive(Clone, Copy, PartialEq, Oneof)]
-pub(super) enum ZeroCount {
-    #[prost(uint64, tag = "6")]
-    Integer(u64),
-    #[prost(double, tag = "7")]
-    Float(f64),
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct WireSpan {
-    #[prost(sint32, tag = "1")]
-    pub(super) offset: i32,
-    #[prost(uint32, tag = "2")]
-    pub(super) length: u32,
 }
 
 impl WireHistogram {

@@ -43,14 +43,6 @@ pub(crate) fn quantiles(
     }
     let histograms = collect(evaluation, &input, args[1].without_parens().span);
     let mut frame = Frame::new(grid.steps());
-    native_rows(
-        evaluation,
-        &histograms,
-        &input,
-        None,
-        &mut frame,
-        |step, of, name| native_histogram::quantile(ratios[step], of, name),
-    );
     quantile_rows(
         evaluation,
         &histograms,
@@ -80,14 +72,6 @@ pub(crate) fn many_quantiles(
         }
         let value = open_metrics(ratios[0]);
         let extra = Some((label.as_str(), value.as_str()));
-        native_rows(
-            evaluation,
-            &histograms,
-            &input,
-            extra,
-            &mut frame,
-            |step, of, name| native_histogram::quantile(ratios[step], of, name),
-        );
         quantile_rows(
             evaluation,
             &histograms,
@@ -110,6 +94,7 @@ fn open_metrics(value: f64) -> String {
     text
 }
 
+/// Adds a row of quantiles for each histogram, native ones first.
 fn quantile_rows(
     evaluation: &mut Evaluation<'_>,
     histograms: &Histograms,
@@ -119,6 +104,14 @@ fn quantile_rows(
     extra: Option<(&str, &str)>,
     frame: &mut Frame,
 ) -> Result<(), QueryError> {
+    native_rows(
+        evaluation,
+        histograms,
+        input,
+        extra,
+        frame,
+        |step, of, name| native_histogram::quantile(ratios[step], of, name),
+    );
     let mut out = vec![ABSENT; input.steps];
     let mut buckets = Vec::new();
     for histogram in &histograms.list {

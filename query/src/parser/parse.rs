@@ -825,7 +825,9 @@ impl<'a> Parser<'a> {
             ExprKind::Subquery(_) => {
                 refuse(&format!("{name} modifier is not supported for subqueries"))
             }
-            _ => refuse(&format!("{name} modifier not implemented")),
+            _ => refuse(&format!(
+                "{name} modifier must be preceded by an instant vector selector or range vector selector"
+            )),
         }
     }
 

@@ -342,3 +342,105 @@ pub(crate) fn format(call: &Call) -> Answer {
     );
     Ok(success)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use narthex_query::{Series, VectorSample};
+    use narthex_storage::{Counts, Histogram, HistogramCounts, HistogramLayout, Labels, Span};
+
+    use super::*;
+
+    fn spans(spans: &[(i32, u32)]) -> Vec<Span> {
+        let spans = spans.iter();
+        spans
+            .map(|(offset, length)| Span {
+                offset: *offset,
+                length: *length,
+            })
+            .collect()
+    }
+
+    /// Bounds and rules are those that Prometheus 3.5.3 answers for the same pushed histograms.
+    #[test]
+    fn native_histograms_are_printed_with_their_buckets() {
+        let exponential = Histogram {
+            layout: HistogramLayout {
+                schema: 3,
+                zero_threshold: 0.001,
+                positive_spans: spans(&[(-5, 2), (3, 1)]),
+                negative_spans: spans(&[(0, 2)]),
+                custom_bounds: Vec::new(),
+            },
+            sum: 57.0,
+            counts: HistogramCounts::Integer(Counts {
+                count: 121,
+                zero: 39,
+                positive: vec![39, 39, 2],
+                negative: vec![1, 1],
+            }),
+            ..Histogram::stale()
+        };
+        let custom = Histogram {
+            layout: HistogramLayout {
+                schema: -53,
+                positive_spans: spans(&[(0, 2), (2, 1)]),
+                custom_bounds: vec![-1.0, 0.1, 2.5, 1e9],
+                ..HistogramLayout::default()
+            },
+            sum: 57.0,
+            counts: HistogramCounts::Integer(Counts {
+                count: 114,
+                zero: 0,
+                positive: vec![38, 38, 38],
+                negative: Vec::new(),
+            }),
+            ..Histogram::stale()
+        };
+        let [exponential, custom] = [exponential, custom]
+            .map(|histogram| Arc::new(FloatHistogram::from_stored(&histogram)));
+        let print = |value: &Value| {
+            let mut out = Vec::new();
+            assert!(!push_value(&mut out, value, 0));
+            String::from_utf8(out).unwrap()
+        };
+        let vector = Value::Vector(vec![VectorSample {
+            labels: Labels::from_pairs([("__name__", "exp")]),
+            time: 1_795_304_260_000,
+            value: SampleValue::Histogram(exponential),
+        }]);
+        assert_eq!(
+            print(&vector),
+            "{\"resultType\":\"vector\",\"result\":[{\"metric\":{\"__name__\":\"exp\"},\
+             \"histogram\":[1795304260,{\"count\":\"121\",\"sum\":\"57\",\"buckets\":[\
+             [1,\"-1.0905077326652577\",\"-1\",\"1\"],\
+             [1,\"-1\",\"-0.9170040432046711\",\"1\"],\
+             [3,\"-0.001\",\"0.001\",\"39\"],\
+             [0,\"0.5946035575013605\",\"0.6484197773255048\",\"39\"],\
+             [0,\"0.6484197773255048\",\"0.7071067811865475\",\"39\"],\
+             [0,\"0.9170040432046711\",\"1\",\"2\"]]}]}]"
+        );
+        let empty = Arc::new(FloatHistogram::from_stored(&Histogram {
+            sum: 0.0,
+            ..Histogram::stale()
+        }));
+        let histograms = [(1_000, custom), (2_500, empty)]
+            .map(|(time, histogram)| HistogramSample { time, histogram });
+        let matrix = Value::Matrix(vec![Series {
+            labels: Labels::empty(),
+            samples: vec![Sample {
+                time: 2_000,
+                value: 1.0,
+            }],
+            histograms: histograms.to_vec(),
+        }]);
+        assert_eq!(
+            print(&matrix),
+            "{\"resultType\":\"matrix\",\"result\":[{\"metric\":{},\"values\":[[2,\"1\"]],\
+             \"histograms\":[[1,{\"count\":\"114\",\"sum\":\"57\",\"buckets\":[\
+             [3,\"-Inf\",\"-1\",\"38\"],[0,\"-1\",\"0.1\",\"38\"],\
+             [0,\"1000000000\",\"+Inf\",\"38\"]]}],[2.500,{\"count\":\"0\",\"sum\":\"0\"}]]}]"
+        );
+    }
+}

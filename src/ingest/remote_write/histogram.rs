@@ -9,58 +9,13 @@ use narthex_storage::{
     Counts, Histogram, HistogramCounts, HistogramLayout, InvalidHistogram, ResetHint, Span,
     Timestamp,
 };
-use prost::Message;
+
+use crate::wire_histogram::{Count, WireHistogram, WireSpan, ZeroCount};
 
 /// The finest exponential schema that is kept.
 const SCHEMA_MAX: i32 = 8;
 /// The finest one that a sender may use.
 const WIRE_SCHEMA_MAX: i32 = 52;
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct WireHistogram {
-    #[prost(uint64, optional, tag = "1")]
-    pub(super) count: Option<u64>,
-    /// There: the counts are floats.
-    #[prost(double, optional, tag = "2")]
-    pub(super) count_float: Option<f64>,
-    #[prost(double, tag = "3")]
-    pub(super) sum: f64,
-    #[prost(sint32, tag = "4")]
-    pub(super) schema: i32,
-    #[prost(double, tag = "5")]
-    pub(super) zero_threshold: f64,
-    #[prost(uint64, optional, tag = "6")]
-    pub(super) zero_count: Option<u64>,
-    #[prost(double, optional, tag = "7")]
-    pub(super) zero_count_float: Option<f64>,
-    #[prost(message, repeated, tag = "8")]
-    pub(super) negative_spans: Vec<WireSpan>,
-    /// Each bucket less the one before it.
-    #[prost(sint64, repeated, tag = "9")]
-    pub(super) negative_deltas: Vec<i64>,
-    #[prost(double, repeated, tag = "10")]
-    pub(super) negative_counts: Vec<f64>,
-    #[prost(message, repeated, tag = "11")]
-    pub(super) positive_spans: Vec<WireSpan>,
-    #[prost(sint64, repeated, tag = "12")]
-    pub(super) positive_deltas: Vec<i64>,
-    #[prost(double, repeated, tag = "13")]
-    pub(super) positive_counts: Vec<f64>,
-    #[prost(int32, tag = "14")]
-    pub(super) reset_hint: i32,
-    #[prost(int64, tag = "15")]
-    pub(super) timestamp: i64,
-    #[prost(double, repeated, tag = "16")]
-    pub(super) custom_values: Vec<f64>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub(super) struct WireSpan {
-    #[prost(sint32, tag = "1")]
-    pub(super) offset: i32,
-    #[prost(uint32, tag = "2")]
-    pub(super) length: u32,
-}
 
 /// A histogram from the wire and its time, or the first rule that it breaks.
 pub(super) fn histogram(wire: WireHistogram) -> (Timestamp, Result<Histogram, InvalidHistogram>) {
@@ -68,7 +23,8 @@ pub(super) fn histogram(wire: WireHistogram) -> (Timestamp, Result<Histogram, In
 }
 
 fn read(wire: WireHistogram) -> Result<Histogram, InvalidHistogram> {
-    if narthex_storage::is_stale_marker(wire.sum) {
+    let sum = wire.sum.unwrap_or_default();
+    if narthex_storage::is_stale_marker(sum) {
         return Ok(Histogram::stale());
     }
     let finer = match wire.schema {
@@ -91,20 +47,29 @@ fn read(wire: WireHistogram) -> Result<Histogram, InvalidHistogram> {
             .collect()
     };
     let mut negative = None;
-    let counts = match wire.count_float {
-        Some(count) => HistogramCounts::Float(Counts {
+    let counts = match wire.count {
+        Some(Count::Float(count)) => HistogramCounts::Float(Counts {
             count,
-            zero: wire.zero_count_float.unwrap_or_default(),
+            zero: match wire.zero_count {
+                Some(ZeroCount::Float(zero)) => zero,
+                _ => 0.0,
+            },
             positive: wire.positive_counts,
             negative: wire.negative_counts,
         }),
-        None => {
+        count => {
             let below_zero = &mut negative;
             let mut side = |side, deltas: &[i64]| sums(side, deltas, below_zero);
             let negative = side("negative side", &wire.negative_deltas);
             HistogramCounts::Integer(Counts {
-                count: wire.count.unwrap_or_default(),
-                zero: wire.zero_count.unwrap_or_default(),
+                count: match count {
+                    Some(Count::Integer(count)) => count,
+                    _ => 0,
+                },
+                zero: match wire.zero_count {
+                    Some(ZeroCount::Integer(zero)) => zero,
+                    _ => 0,
+                },
                 positive: side("positive side", &wire.positive_deltas),
                 negative,
             })
@@ -119,7 +84,7 @@ fn read(wire: WireHistogram) -> Result<Histogram, InvalidHistogram> {
             negative_spans: spans(&wire.negative_spans),
             custom_bounds: wire.custom_values,
         },
-        sum: wire.sum,
+        sum,
         counts,
     };
     match (histogram.validate(), negative) {
@@ -228,8 +193,8 @@ mod tests {
     #[test]
     fn finer_schemas_are_reduced() {
         let wire = WireHistogram {
-            count: Some(23),
-            sum: 2.5,
+            count: Some(Count::Integer(23)),
+            sum: Some(2.5),
             schema: 9,
             positive_spans: spans(&[(-3, 6), (7, 1)]),
             positive_deltas: vec![1, 0, 0, 1, 1, 1, 7],

@@ -10,7 +10,8 @@ use narthex_storage::{
 };
 use prost::Message;
 
-use super::histogram::{WireHistogram, histogram};
+use super::histogram::histogram;
+use crate::wire_histogram::WireHistogram;
 
 /// The largest message after decompression, in bytes; checked before anything is allocated for it.
 pub(super) const DECODED_BYTES_MAX: usize = 32 << 20;

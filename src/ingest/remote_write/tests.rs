@@ -6,11 +6,13 @@ use narthex_storage::{Exemplar, KeptMetadata, Metadata, MetricType, stale_marker
 use prost::Message as _;
 
 use super::{
-    histogram::{WireHistogram, WireSpan},
     message::{Label, TimeSeries, WireExemplar, WireMetadata, WireSample, WriteRequest},
     *,
 };
-use crate::api::test_support::{NOW, Reply, Site};
+use crate::{
+    api::test_support::{NOW, Reply, Site},
+    wire_histogram::{Count, WireHistogram, WireSpan},
+};
 
 fn label(name: &str, value: &str) -> Label {
     Label {
@@ -363,7 +365,7 @@ async fn series_with_invalid_labels_are_skipped_and_counted() {
 async fn a_native_histogram_that_breaks_a_rule_refuses_the_whole_request() {
     let site = site();
     let sent = WireHistogram {
-        count: Some(3),
+        count: Some(Count::Integer(3)),
         positive_spans: vec![WireSpan {
             offset: 0,
             length: 2,
@@ -379,7 +381,7 @@ async fn a_native_histogram_that_breaks_a_rule_refuses_the_whole_request() {
     };
     for (broken, message) in [
         (
-            changed(&|sent| sent.count = Some(7)),
+            changed(&|sent| sent.count = Some(Count::Integer(7))),
             "3 observations found in buckets, but the Count field is 7: histogram's observation count should equal the number of observations found in the buckets (in absence of NaN)\n",
         ),
         (
