@@ -55,6 +55,7 @@ fn queries(criterion: &mut Criterion) {
         deadline: None,
         clock: &clock,
         lookback: None,
+        tells_steps: false,
     };
     let grid = Grid {
         start: 0,

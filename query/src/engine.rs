@@ -58,6 +58,8 @@ pub struct Features {
     pub extended_range_selectors: bool,
     /// `--enable-feature=promql-binop-fill-modifiers`: `fill`, `fill_left` and `fill_right`.
     pub fill_modifiers: bool,
+    /// `--enable-feature=promql-per-step-stats`: [`Answer::samples_by_step`] is told to who wants it.
+    pub per_step_statistics: bool,
 }
 
 impl Features {
@@ -69,6 +71,7 @@ impl Features {
         type_and_unit_labels: false,
         extended_range_selectors: true,
         fill_modifiers: true,
+        per_step_statistics: false,
     };
 
     /// Turns on what `--enable-feature` calls `name`; whether that is one of these.
@@ -80,6 +83,7 @@ impl Features {
             "type-and-unit-labels" => &mut self.type_and_unit_labels,
             "promql-extended-range-selectors" => &mut self.extended_range_selectors,
             "promql-binop-fill-modifiers" => &mut self.fill_modifiers,
+            "promql-per-step-stats" => &mut self.per_step_statistics,
             _ => return false,
         };
         *feature = true;
@@ -143,6 +147,8 @@ pub struct QueryContext<'a> {
     pub clock: &'a dyn Clock,
     /// Overrides [`EngineOptions::lookback`] for this query.
     pub lookback: Option<Duration>,
+    /// Whether [`Answer::samples_by_step`] is wanted.
+    pub tells_steps: bool,
 }
 
 /// A query's value with what is to be said about it.
@@ -158,6 +164,9 @@ pub struct Answer {
     pub samples_total: u64,
     /// The most samples held at once.
     pub samples_peak: u64,
+    /// What `samples_total` is made of, by the steps' times; nothing unless wanted, and with
+    /// [`Features::per_step_statistics`].
+    pub samples_by_step: Vec<(Timestamp, u64)>,
 }
 
 /// Evaluates PromQL.

@@ -109,6 +109,7 @@ fn answer(store: &dyn Queryable, query: &str) -> Answer {
         deadline: None,
         clock: &clock,
         lookback: None,
+        tells_steps: false,
     };
     let grid = Grid {
         start: 0,

@@ -59,6 +59,7 @@ fn run<S: Queryable>(
         deadline: None,
         clock: &clock,
         lookback: None,
+        tells_steps: false,
     };
     let options = EngineOptions {
         features: Features {
@@ -286,6 +287,7 @@ fn limits_and_cancellation_end_a_query() {
             deadline,
             clock: &clock,
             lookback: None,
+            tells_steps: false,
         };
         Engine::new(options)
             .instant(&store(), "sum(rate(requests_total[5m]))", 600_000, &context)
@@ -312,6 +314,114 @@ fn limits_and_cancellation_end_a_query() {
     );
 }
 
+/// What Prometheus 3.5.3 says of the same samples with `stats=all`: looked at, held at most, looked at by step.
+#[test]
+fn samples_are_counted_as_prometheus_counts_them() {
+    let mut store = MemoryStore::default();
+    for instance in 1..=3 {
+        let labels = labels(&format!("__name__=small,i={instance}"));
+        for step in 0..=20 {
+            store.append(&labels, step * 30_000, (instance * step % 7) as f64);
+        }
+    }
+    let grid = Grid {
+        start: 60_000,
+        end: 300_000,
+        step_ms: 60_000,
+    };
+    let clock = SystemClock::new();
+    let run = |samples_max: u64, query: &str, grid: Option<Grid>| {
+        let budget = Budget::unlimited();
+        let context = QueryContext {
+            budget: &budget,
+            deadline: None,
+            clock: &clock,
+            lookback: None,
+            tells_steps: true,
+        };
+        let engine = Engine::new(EngineOptions {
+            features: Features {
+                per_step_statistics: true,
+                ..Features::default()
+            },
+            samples_max,
+            ..EngineOptions::default()
+        });
+        match grid {
+            Some(grid) => engine.range(&store, query, grid, &context),
+            None => engine.instant(&store, query, 300_000, &context),
+        }
+    };
+    let threes = [3; 5];
+    let every = [9, 12, 12, 12, 12];
+    for (query, instant, range, by_step) in [
+        ("small", (3, 3), (15, 15), threes),
+        ("2", (0, 1), (0, 5), [0; 5]),
+        ("small + small", (6, 15), (30, 51), [6; 5]),
+        ("small > 3", (3, 9), (15, 32), threes),
+        ("sum(sum by (i) (small))", (3, 3), (15, 15), threes),
+        ("-small", (3, 3), (15, 15), threes),
+        ("small @ end()", (3, 3), (15, 15), threes),
+        ("abs(small)", (3, 9), (15, 33), threes),
+        ("vector(1)", (0, 3), (0, 5), [0; 5]),
+        ("time()", (0, 1), (0, 5), [0; 5]),
+        ("scalar(small)", (3, 7), (15, 23), threes),
+        ("timestamp(small)", (3, 6), (15, 18), threes),
+        ("absent(small)", (3, 6), (15, 18), threes),
+        ("sum(rate(small[2m]))", (12, 7), (57, 19), every),
+        (
+            "quantile_over_time(0.5, small[1m])",
+            (6, 6),
+            (30, 22),
+            [6; 5],
+        ),
+        ("max_over_time(small[2m:30s])", (12, 19), (57, 52), every),
+        (
+            "max_over_time(sum(small)[2m:30s])",
+            (4, 12),
+            (19, 33),
+            [3, 4, 4, 4, 4],
+        ),
+        ("count_values(\"v\", small)", (3, 9), (15, 33), threes),
+        ("topk(2, small)", (3, 4), (15, 20), threes),
+        ("absent_over_time(small[1m])", (6, 5), (30, 17), [6; 5]),
+        (
+            "rate(small[2m] @ end()) + small",
+            (15, 15),
+            (75, 51),
+            [15; 5],
+        ),
+    ] {
+        let count = |grid| {
+            let answer = run(1_000_000, query, grid).expect("it is answered");
+            let by_step: Vec<u64> = answer.samples_by_step.iter().map(|step| step.1).collect();
+            (answer.samples_total, answer.samples_peak, by_step)
+        };
+        let (total, peak) = instant;
+        assert_eq!(count(None), (total, peak, vec![total]), "{query}");
+        let (total, peak) = range;
+        assert_eq!(
+            count(Some(grid)),
+            (total, peak, by_step.to_vec()),
+            "{query}"
+        );
+        // At the peak it is answered, below it is refused.
+        for (samples_max, is_answered) in [(peak, true), (peak - 1, false)] {
+            let answer = run(samples_max, query, Some(grid));
+            assert_eq!(answer.is_ok(), is_answered, "{query} with {samples_max}");
+        }
+    }
+    for (query, counts) in [("(small)[2m:30s]", (12, 12)), ("small[2m]", (12, 12))] {
+        let answer = run(12, query, None).expect("it is answered");
+        assert_eq!(
+            (answer.samples_total, answer.samples_peak),
+            counts,
+            "{query}"
+        );
+        assert_eq!(answer.samples_by_step, [(300_000, 12)], "{query}");
+    }
+}
+
 #[test]
 fn columns_beyond_the_budget_are_refused() {
     for query in [
@@ -326,6 +436,7 @@ fn columns_beyond_the_budget_are_refused() {
             deadline: None,
             clock: &clock,
             lookback: None,
+            tells_steps: false,
         };
         let grid = Grid {
             start: 0,

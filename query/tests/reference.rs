@@ -52,6 +52,7 @@ fn engine_answer(data: &[Samples], query: &str, grid: Grid) -> Vec<Series> {
         deadline: None,
         clock: &clock,
         lookback: None,
+        tells_steps: false,
     };
     let answer = Engine::new(EngineOptions::default()).range(&store, query, grid, &context);
     match answer.expect("the query is sound").value {

@@ -8,7 +8,7 @@ use std::{
 
 use axum::body::Body;
 use http::{HeaderMap, Request, StatusCode};
-use narthex_query::{Engine, EngineOptions, testscript::MemoryStore as Samples};
+use narthex_query::{Engine, EngineOptions, Features, testscript::MemoryStore as Samples};
 use narthex_rules::GroupStatus;
 use narthex_storage::{
     AppendError, Appendable, Appender, Budget, Cardinality, CardinalityLists, Commit, Exemplar,
@@ -392,7 +392,15 @@ impl Site {
             settings,
             clock: Arc::new(clock.clone()),
             store: open,
-            engine: Arc::new(Engine::new(EngineOptions::default())),
+            engine: Arc::new(Engine::new(EngineOptions {
+                features: Features {
+                    extended_range_selectors: true,
+                    fill_modifiers: true,
+                    per_step_statistics: true,
+                    ..Features::default()
+                },
+                ..EngineOptions::default()
+            })),
             gate,
             remote_read,
             readiness: Readiness::default(),

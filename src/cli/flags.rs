@@ -236,6 +236,7 @@ pub(crate) fn feature(name: &str) -> Option<Feature> {
         "type-and-unit-labels" => Feature::QueryPartly(
             "Queries look at __type__, but scrapes do not add __type__ and __unit__ yet",
         ),
+        "promql-per-step-stats" => Feature::Query("Experimental per-step statistics reporting"),
         "auto-reload-config" => Feature::AutoReload,
         "remote-write-receiver" => Feature::RemoteWriteReceiver,
         "promql-duration-expr"
@@ -251,7 +252,6 @@ pub(crate) fn feature(name: &str) -> Option<Feature> {
         | "auto-gomemlimit"
         | "new-service-discovery-manager"
         | "concurrent-rule-eval"
-        | "promql-per-step-stats"
         | "no-default-scrape-port" => Feature::NoEffect,
         "exemplar-storage" => Feature::ExemplarStorage,
         "native-histograms"

@@ -273,6 +273,16 @@ async fn statistics_come_on_demand() {
     let statistics = &json["data"]["stats"];
     assert_eq!(
         statistics["samples"],
+        serde_json::json!({
+            "totalQueryableSamplesPerStep": [[1_795_239_108.568, 2]],
+            "totalQueryableSamples": 2,
+            "peakSamples": 2,
+        })
+    );
+    let reply = site().call("GET", "/api/v1/query?query=up&stats=1").await;
+    let totals: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+    assert_eq!(
+        totals["data"]["stats"]["samples"],
         serde_json::json!({"totalQueryableSamples": 2, "peakSamples": 2})
     );
     let timings: Vec<&String> = statistics["timings"].as_object().unwrap().keys().collect();
@@ -386,6 +396,10 @@ async fn queries_are_answered_as_syntax_trees() {
         (
             "foo{",
             r#"{"status":"error","errorType":"bad_data","error":"invalid parameter \"query\": 1:5: parse error: unexpected end of input inside braces"}"#,
+        ),
+        (
+            "rate(foo%5B5m%5D%20anchored)%20%2B%20fill_right(2)%20bar%20smoothed",
+            r#"{"status":"success","data":{"bool":false,"lhs":{"args":[{"anchored":true,"matchers":[{"name":"__name__","type":"=","value":"foo"}],"name":"foo","offset":0,"range":300000,"smoothed":false,"startOrEnd":null,"timestamp":null,"type":"matrixSelector"}],"func":{"argTypes":["matrix"],"name":"rate","returnType":"vector","variadic":0},"type":"call"},"matching":{"card":"one-to-one","fillValues":{"lhs":null,"rhs":2},"include":[],"labels":[],"on":false},"op":"+","rhs":{"anchored":false,"matchers":[{"name":"__name__","type":"=","value":"bar"}],"name":"bar","offset":0,"smoothed":true,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"type":"binaryExpr"}}"#,
         ),
         (
             "foo%20offset%20(1h%2F2)",

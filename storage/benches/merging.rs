@@ -13,12 +13,15 @@
 //!
 //! Each works on links to the same files; a way of merging does so again until it ran for
 //! `NARTHEX_MERGING_SECONDS` (10). `merge_s` is the time of one merge of everything. `NARTHEX_MERGING_WAYS` (all)
-//! names those to run, separated by commas.
+//! names those to run, separated by commas. `waited` (Linux) counts the queries that waited for a lock or a
+//! disk: where it is 0, latencies beyond those of `alone` are a matter of processors and caches.
 #![expect(clippy::unwrap_used, reason = "a bench ends at what it did not expect")]
 #![expect(clippy::print_stdout, reason = "the figures are the purpose")]
 
 #[path = "common/clock.rs"]
 mod clock;
+#[path = "common/fleet.rs"]
+mod fleet;
 #[path = "common/parameter.rs"]
 mod parameter;
 
@@ -32,13 +35,13 @@ use std::{
 };
 
 use clock::SetClock;
+use fleet::{COLUMNS, Fleet};
 use narthex_storage::{
-    Appendable, Budget, Clock, Column, Db, DbOptions, Labels, MatchOp, Matcher, Pace, Queryable,
-    RealFs, RowBuilder, Select, SystemClock, TargetKey, TimeRange, Timestamp, Wants,
+    Budget, Clock, Db, DbOptions, MatchOp, Matcher, Pace, Queryable, RealFs, Select, SystemClock,
+    TimeRange, Timestamp, Wants,
 };
 use parameter::parameter;
 
-const COLUMNS: u64 = 100;
 const START_MS: Timestamp = 1_700_000_000_000;
 const STEP_MS: i64 = 15_000;
 const LOWEST_PRIORITY: i32 = 19;
@@ -106,44 +109,16 @@ fn fill(path: &Path, series: u64, hours: u64) {
     let clock = Arc::new(SetClock::default());
     clock.set(START_MS);
     let db = open(path, Arc::<SetClock>::clone(&clock));
-    let one = |target: u64| {
-        let mut appender = db.target(&TargetKey(format!("job/{target}"))).unwrap();
-        let columns = (0..COLUMNS).map(|column| {
-            let labels = Labels::from_pairs([
-                ("__name__", format!("metric_{column}_total")),
-                ("instance", format!("host-{target}.example.com:9100")),
-                ("job", "node".to_owned()),
-            ]);
-            appender.column(&labels).unwrap()
-        });
-        let columns: Vec<Column> = columns.collect();
-        (appender, columns)
-    };
-    let mut writers: Vec<_> = (0..series / COLUMNS).map(one).collect();
-    let mut row = RowBuilder::default();
-    let mut random = 1_u64;
+    let mut fleet = Fleet::new(&db, series / COLUMNS);
+    let mut random = 1;
     for step in 0..hours as i64 * 3_600_000 / STEP_MS {
         let time = START_MS + step * STEP_MS;
         clock.set(time);
-        for (target, columns) in &mut writers {
-            row.begin(time);
-            for (index, column) in columns.iter().enumerate() {
-                random = random
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                let value = match index % 6 {
-                    0 => step as u64 * 3 + (random >> 60),
-                    1 => random >> 54,
-                    _ => index as u64,
-                };
-                row.set(*column, value as f64);
-            }
-            target.commit(&mut row).unwrap();
-        }
+        fleet.commit(time, step as u64 * 3, &mut random);
         db.maintain().unwrap();
     }
     db.snapshot(false).unwrap();
-    drop(writers);
+    drop(fleet);
     db.close().unwrap();
 }
 
@@ -197,30 +172,48 @@ fn selectors() -> Vec<Vec<Matcher>> {
     ]
 }
 
-/// Queries until it is over; answers how long each took, in seconds.
-fn query(db: &Db, selectors: &[Vec<Matcher>], pause: Duration, is_over: &AtomicBool) -> Vec<f64> {
+/// How often the calling thread gave its processor away to wait for something: a lock, a disk.
+fn waits() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+/// One query: how long it took, in seconds, and whether it waited for more than a processor.
+struct Took {
+    seconds: f64,
+    waited: bool,
+}
+
+/// Queries until it is over.
+fn query(db: &Db, selectors: &[Vec<Matcher>], pause: Duration, is_over: &AtomicBool) -> Vec<Took> {
     let stopwatch = SystemClock::new();
     let (mut took, mut values) = (Vec::new(), Vec::new());
     for matchers in selectors.iter().cycle() {
         if is_over.load(Ordering::Relaxed) {
             break;
         }
+        let waits_before = waits();
         let began = stopwatch.monotonic();
         assert!(read(db, matchers, &mut values) > 0);
-        took.push(stopwatch.monotonic().saturating_sub(began).as_secs_f64());
+        let seconds = stopwatch.monotonic().saturating_sub(began).as_secs_f64();
+        let waited = waits() > waits_before;
+        took.push(Took { seconds, waited });
         std::thread::sleep(pause);
     }
     took
 }
 
-/// The latencies of the queries, and how long the merging took, in seconds.
+/// The queries, and how long the merging took, in seconds.
 fn measure(
     files: &Path,
     way: Way,
     clients: u64,
     pause: Duration,
     least: Duration,
-) -> (Vec<f64>, f64) {
+) -> (Vec<Took>, f64) {
     let folder = tempfile::tempdir_in(files.parent().unwrap()).unwrap();
     let path = folder.path().join("data");
     link(files, &path);
@@ -263,7 +256,7 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     let files = folder.path().join("filled");
     fill(&files, series, hours);
-    println!("way queries p50_ms p90_ms p99_ms max_ms merge_s");
+    println!("way queries waited p50_ms p90_ms p99_ms max_ms merge_s");
     let ways = parameter("NARTHEX_MERGING_WAYS", String::new());
     let is_wanted = |way: &&Way| ways.is_empty() || ways.split(',').any(|name| name == way.name);
     for way in WAYS.iter().filter(is_wanted) {
@@ -274,16 +267,17 @@ fn main() {
             merged += round;
             rounds += 1.0;
         }
-        took.sort_by(f64::total_cmp);
-        let at = |part: f64| took[(took.len() as f64 * part) as usize] * 1e3;
+        took.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+        let at = |part: f64| took[(took.len() as f64 * part) as usize].seconds * 1e3;
         println!(
-            "{} {} {:.3} {:.3} {:.3} {:.3} {:.2}",
+            "{} {} {} {:.3} {:.3} {:.3} {:.3} {:.2}",
             way.name,
             took.len(),
+            took.iter().filter(|took| took.waited).count(),
             at(0.5),
             at(0.9),
             at(0.99),
-            took[took.len() - 1] * 1e3,
+            took[took.len() - 1].seconds * 1e3,
             merged / rounds,
         );
     }

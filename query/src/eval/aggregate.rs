@@ -26,17 +26,21 @@ impl Evaluation<'_> {
         span: Span,
         grid: Grid,
     ) -> Result<Node, QueryError> {
+        if aggregate.op == AggregateOp::CountValues {
+            return self.step_by_step(|evaluation| {
+                evaluation.count_values(aggregate, grid).map(Node::Vector)
+            });
+        }
         let mark = self.held();
         let frame = match aggregate.op {
             AggregateOp::Topk
             | AggregateOp::Bottomk
             | AggregateOp::Limitk
             | AggregateOp::LimitRatio => self.select_k(aggregate, span, grid)?,
-            AggregateOp::CountValues => self.count_values(aggregate, grid)?,
             AggregateOp::Quantile => self.quantile(aggregate, grid)?,
             _ => self.accumulate(aggregate, grid)?,
         };
-        self.release_to(mark, frame.samples())?;
+        self.settle(mark, frame.samples());
         Ok(Node::Vector(frame))
     }
 

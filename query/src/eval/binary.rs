@@ -51,7 +51,6 @@ impl Evaluation<'_> {
                 self.vector_scalar(binary, frame, &scalars, true, span)
             }
             (Node::Vector(lhs), Node::Vector(rhs)) => {
-                let before = lhs.samples() + rhs.samples();
                 let matching = binary
                     .matching
                     .as_ref()
@@ -62,10 +61,6 @@ impl Evaluation<'_> {
                     }
                     _ => self.vector_vector(binary, matching, &lhs, &rhs, span)?,
                 };
-                let samples = frame.samples();
-                let mark = self.held().saturating_sub(before);
-                self.hold(samples)?;
-                self.release_to(mark, samples)?;
                 Ok(Node::Vector(frame))
             }
             _ => Err(internal("a text is no operand")),

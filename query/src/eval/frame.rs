@@ -85,6 +85,16 @@ impl<'r> Row<'r> {
                 .map(|histogram| histogram.size_samples())
                 .sum::<u64>()
     }
+
+    /// Adds those of each step.
+    pub(crate) fn add_samples(self, counts: &mut [u64]) {
+        for (step, count) in counts.iter_mut().enumerate() {
+            *count += match self.histogram(step) {
+                Some(histogram) => histogram.size_samples(),
+                None => u64::from(self.floats.get(step).is_some_and(|cell| !is_absent(*cell))),
+            };
+        }
+    }
 }
 
 /// What is known of a row beside its cells.

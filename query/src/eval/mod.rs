@@ -13,6 +13,7 @@ mod edges;
 mod frame;
 mod hash;
 mod histogram_column;
+mod ledger;
 mod operation;
 mod range;
 mod selector;
@@ -30,6 +31,7 @@ pub(crate) use edges::{Extent, histogram_between};
 pub(crate) use frame::{
     ABSENT, Frame, HistogramCell, Merge, Row, hasher, is_absent, same_labels, without_name,
 };
+use ledger::Ledger;
 pub(crate) use range::RangeRow;
 pub(crate) use selector::{Columns, Reference};
 pub(crate) use window::{Mean, add_exact};
@@ -59,6 +61,35 @@ pub(crate) enum Node {
     Vector(Frame),
 }
 
+impl Node {
+    /// At how many steps it has a value; a text has none of its own.
+    fn steps(&self) -> usize {
+        match self {
+            Self::Scalar(values) => values.len(),
+            Self::Text(_) => 0,
+            Self::Vector(frame) => frame.steps,
+        }
+    }
+
+    /// How many samples it counts for.
+    fn samples(&self) -> u64 {
+        match self {
+            Self::Scalar(values) => values.len() as u64,
+            Self::Text(_) => 0,
+            Self::Vector(frame) => frame.samples(),
+        }
+    }
+
+    /// Adds those of each step.
+    fn add_samples(&self, counts: &mut [u64]) {
+        match self {
+            Self::Scalar(_) => counts.iter_mut().for_each(|count| *count += 1),
+            Self::Text(_) => {}
+            Self::Vector(frame) => frame.iter().for_each(|(_, row)| row.add_samples(counts)),
+        }
+    }
+}
+
 /// One query while it runs.
 pub(crate) struct Evaluation<'a> {
     pub(crate) options: &'a EngineOptions,
@@ -73,10 +104,7 @@ pub(crate) struct Evaluation<'a> {
     /// Whether only counts and sums of histograms are asked for: then selectors look for resets themselves and
     /// say so of the histograms behind them.
     finds_resets: bool,
-    /// Samples held now, as Prometheus counts them.
-    samples: u64,
-    samples_total: u64,
-    samples_peak: u64,
+    ledger: Ledger,
 }
 
 impl<'a> Evaluation<'a> {
@@ -90,6 +118,7 @@ impl<'a> Evaluation<'a> {
             .lookback
             .filter(|lookback| *lookback > Duration::ZERO)
             .unwrap_or(options.lookback);
+        let tells_steps = context.tells_steps && options.features.per_step_statistics;
         Self {
             options,
             context,
@@ -99,9 +128,7 @@ impl<'a> Evaluation<'a> {
             querier: None,
             notes: Annotations::default(),
             finds_resets: false,
-            samples: 0,
-            samples_total: 0,
-            samples_peak: 0,
+            ledger: Ledger::new(tells_steps.then(|| grid.steps())),
         }
     }
 
@@ -165,6 +192,12 @@ impl<'a> Evaluation<'a> {
             Node::Text(_) => return Err(internal("a text has no range")),
             Node::Vector(frame) => self.clean(frame)?,
         };
+        let series = self.series(&frame, grid)?;
+        Ok(self.answer(Value::Matrix(series), text))
+    }
+
+    /// The rows that have samples, in label order.
+    fn series(&self, frame: &Frame, grid: Grid) -> Result<Vec<Series>, QueryError> {
         let mut series = Vec::with_capacity(frame.len());
         for (head, row) in frame.iter() {
             self.check()?;
@@ -198,7 +231,7 @@ impl<'a> Evaluation<'a> {
             }
         }
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(self.answer(Value::Matrix(series), text))
+        Ok(series)
     }
 
     fn answer(self, value: Value, text: &str) -> Answer {
@@ -207,8 +240,15 @@ impl<'a> Evaluation<'a> {
             value,
             warnings,
             infos,
-            samples_total: self.samples_total,
-            samples_peak: self.samples_peak,
+            samples_total: self.ledger.total(),
+            samples_peak: self.ledger.peak(),
+            samples_by_step: self
+                .ledger
+                .into_steps()
+                .into_iter()
+                .enumerate()
+                .map(|(step, samples)| (self.grid.time(step), samples))
+                .collect(),
         }
     }
 
@@ -286,13 +326,22 @@ impl<'a> Evaluation<'a> {
 
     /// The value of a range vector asked for directly: the samples themselves.
     fn matrix(&mut self, expr: &Expr) -> Result<Vec<Series>, QueryError> {
-        let mut series = Vec::new();
         let grid = self.grid;
-        let cleans = self.options.features.delayed_name_removal;
+        if let ExprKind::Subquery(subquery) = &expr.kind {
+            let Some((frame, inner)) = self.subquery(subquery, grid)? else {
+                return Ok(Vec::new());
+            };
+            let frame = self.clean(frame)?;
+            return self.series(&frame, inner);
+        }
+        let mut series = Vec::new();
+        let mut held = 0;
         self.range_rows(expr, grid, &mut |row| {
             let (low, high) = row.bounds[0];
+            held += row.samples((low, high));
             if row.edges != Edges::Plain {
-                return extended(row).map(|samples| series.extend(samples));
+                series.extend(extended(row)?);
+                return Ok(0);
             }
             let (mut samples, mut histograms) = (Vec::new(), Vec::new());
             for index in low as usize..high as usize {
@@ -309,26 +358,16 @@ impl<'a> Evaluation<'a> {
                 }
             }
             if high > low {
-                let labels = if cleans && row.drop_name {
-                    without_name(row.labels)
-                } else {
-                    row.labels.clone()
-                };
                 series.push(Series {
-                    labels,
+                    labels: row.labels.clone(),
                     samples,
                     histograms,
                 });
             }
-            Ok(())
+            Ok(0)
         })?;
+        self.hold(held)?;
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        if series
-            .windows(2)
-            .any(|pair| pair[0].labels == pair[1].labels)
-        {
-            return Err(same_labels());
-        }
         Ok(series)
     }
 
@@ -336,26 +375,43 @@ impl<'a> Evaluation<'a> {
     pub(crate) fn eval(&mut self, expr: &Expr, grid: Grid) -> Result<Node, QueryError> {
         let expr = expr.without_parens();
         let steps = grid.steps();
-        if steps > 1 && is_step_invariant(expr) {
-            let node = self.eval_node(expr, Grid::instant(grid.start))?;
-            return self.broadcast(node, steps);
-        }
-        self.eval_node(expr, grid)
+        let node = self.not_as_input(|evaluation| {
+            if steps > 1 && is_step_invariant(expr) {
+                return evaluation.eval_once(expr, grid);
+            }
+            evaluation.eval_node(expr, grid)
+        })?;
+        self.offer(&node);
+        Ok(node)
+    }
+
+    /// The value of a node that has the same at every step.
+    #[inline(never)]
+    fn eval_once(&mut self, expr: &Expr, grid: Grid) -> Result<Node, QueryError> {
+        let steps = grid.steps();
+        let instant = Grid::instant(grid.start);
+        let (node, samples) = self.apart(|evaluation| evaluation.eval_node(expr, instant))?;
+        self.look_always(samples, steps);
+        self.hold(node.samples().saturating_mul(steps as u64 - 1))?;
+        self.broadcast(node, steps)
     }
 
     fn eval_node(&mut self, expr: &Expr, grid: Grid) -> Result<Node, QueryError> {
         match &expr.kind {
-            ExprKind::Number { value, .. } => Ok(Node::Scalar(vec![*value; grid.steps()])),
+            ExprKind::Number { value, .. } => {
+                self.hold(grid.steps() as u64)?;
+                Ok(Node::Scalar(vec![*value; grid.steps()]))
+            }
             ExprKind::String(text) => Ok(Node::Text(text.value.clone())),
             ExprKind::VectorSelector(_) => self.collect(expr, grid),
             ExprKind::Call { function, args } => functions::call(self, function, args, grid),
             ExprKind::Aggregate(aggregate) => self.aggregate(aggregate, expr.span, grid),
             ExprKind::Unary { negative, expr } => self.unary(*negative, expr, grid),
-            ExprKind::Binary(binary) => {
-                let lhs = self.eval(&binary.lhs, grid)?;
-                let rhs = self.eval(&binary.rhs, grid)?;
-                self.binary(binary, lhs, rhs, expr.span)
-            }
+            ExprKind::Binary(binary) => self.step_by_step(|evaluation| {
+                let lhs = evaluation.eval(&binary.lhs, grid)?;
+                let rhs = evaluation.eval(&binary.rhs, grid)?;
+                evaluation.binary(binary, lhs, rhs, expr.span)
+            }),
             ExprKind::Paren(inner) => self.eval(inner, grid),
             ExprKind::MatrixSelector { .. } | ExprKind::Subquery(_) => {
                 Err(internal("a range vector stands where none may stand"))
@@ -401,9 +457,10 @@ impl<'a> Evaluation<'a> {
             ExprKind::VectorSelector(selector) if !pinned => {
                 self.selector_rows(selector, grid, sink)
             }
-            ExprKind::Call { function, args } if !pinned && is_range_function(function.id) => {
-                functions::range_function_rows(self, function, args, grid, sink)
-            }
+            ExprKind::Call { function, args } if !pinned && is_range_function(function.id) => self
+                .not_as_input(|evaluation| {
+                    functions::range_function_rows(evaluation, function, args, grid, sink)
+                }),
             _ => {
                 let frame = self.vector(expr, grid)?;
                 for (head, row) in frame.iter() {
@@ -527,28 +584,6 @@ impl<'a> Evaluation<'a> {
         let value = evaluate(self);
         self.finds_resets = outer;
         value
-    }
-
-    /// Counts samples that the query now holds.
-    pub(crate) fn hold(&mut self, samples: u64) -> Result<(), QueryError> {
-        self.samples += samples;
-        self.samples_peak = self.samples_peak.max(self.samples);
-        if self.samples > self.options.samples_max {
-            return Err(too_many_samples());
-        }
-        Ok(())
-    }
-
-    /// The samples held now; hand it to [`Evaluation::release_to`] when what came since is gone.
-    pub(crate) fn held(&self) -> u64 {
-        self.samples
-    }
-
-    /// Forgets what was held beyond `mark`, then holds `samples`.
-    pub(crate) fn release_to(&mut self, mark: u64, samples: u64) -> Result<(), QueryError> {
-        self.hold(samples)?;
-        self.samples = mark + samples;
-        Ok(())
     }
 }
 

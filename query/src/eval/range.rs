@@ -13,7 +13,8 @@ use crate::{
 };
 
 use super::{
-    Evaluation, HistogramCell, internal, is_absent,
+    Evaluation, Frame, HistogramCell, internal, is_absent,
+    ledger::WindowSizes,
     selector::{Columns, Reach, Reference, axis_map, has_one_name, remember},
     window,
 };
@@ -48,10 +49,22 @@ impl<'r> RangeRow<'r> {
     pub(crate) fn histogram(&self, index: usize) -> Option<&'r Arc<FloatHistogram>> {
         self.histograms.get(index)?.as_ref()
     }
+
+    /// How many samples `low..high` count for.
+    pub(crate) fn samples(&self, (low, high): (u32, u32)) -> u64 {
+        if self.histograms.is_empty() {
+            return u64::from(high - low);
+        }
+        let one = |index| {
+            self.histogram(index)
+                .map_or(1, |histogram| histogram.size_samples())
+        };
+        (low as usize..high as usize).map(one).sum()
+    }
 }
 
-/// Receives the series of a range vector.
-pub(crate) type RangeSink<'s> = dyn FnMut(&RangeRow<'_>) -> Result<(), QueryError> + 's;
+/// Receives the series of a range vector; answers how many samples came of it that are kept.
+pub(crate) type RangeSink<'s> = dyn FnMut(&RangeRow<'_>) -> Result<u64, QueryError> + 's;
 
 impl Evaluation<'_> {
     /// Hands the series of a range vector to `sink`, in label order for a selector.
@@ -106,11 +119,10 @@ impl Evaluation<'_> {
                 own.fill(&columns.times, &ends, reach);
                 &own
             };
-            if windows.samples == 0 {
+            if windows.sizes.total == 0 {
                 continue;
             }
-            self.look(windows)?;
-            sink(&RangeRow {
+            let row = RangeRow {
                 labels: &series.labels,
                 drop_name: false,
                 times: &columns.times,
@@ -121,17 +133,26 @@ impl Evaluation<'_> {
                 ends: &ends,
                 range_ms,
                 edges: selector.edges,
-            })?;
+            };
+            let results = sink(&row)?;
+            self.look_at_windows(&row, windows.sizes, results)?;
         }
         Ok(())
     }
 
-    /// Counts the samples of one series' windows, of which one is held at a time.
-    fn look(&mut self, windows: &Windows) -> Result<(), QueryError> {
-        self.samples_total += windows.samples;
-        let mark = self.held();
-        self.hold(windows.longest)?;
-        self.release_to(mark, 0)
+    /// The value of a subquery that is asked for directly, with the grid of its steps, if it has any.
+    pub(super) fn subquery(
+        &mut self,
+        subquery: &Subquery,
+        grid: Grid,
+    ) -> Result<Option<(Frame, Grid)>, QueryError> {
+        let (_, inner) = self.plan_subquery(subquery, grid)?;
+        if inner.steps() == 0 {
+            return Ok(None);
+        }
+        let (frame, samples) = self.apart(|evaluation| evaluation.vector(&subquery.expr, inner))?;
+        self.look_always(samples, grid.steps());
+        Ok(Some((frame, inner)))
     }
 
     #[inline(never)]
@@ -145,9 +166,9 @@ impl Evaluation<'_> {
         if inner.steps() == 0 {
             return Ok(());
         }
-        let mark = self.held();
-        let frame =
-            self.finding_resets(false, |evaluation| evaluation.vector(&subquery.expr, inner))?;
+        let (frame, _) = self.apart(|evaluation| {
+            evaluation.finding_resets(false, |evaluation| evaluation.vector(&subquery.expr, inner))
+        })?;
         let ends: Vec<Timestamp> = plan.reference.times(grid).collect();
         let reach = self.reach(Edges::Plain, plan.range_ms);
         let mut columns = Columns::default();
@@ -171,11 +192,10 @@ impl Evaluation<'_> {
                 }
             }
             windows.fill(&columns.times, &ends, reach);
-            if windows.samples == 0 {
+            if windows.sizes.total == 0 {
                 continue;
             }
-            self.look(&windows)?;
-            sink(&RangeRow {
+            let row = RangeRow {
                 labels: &head.labels,
                 drop_name: head.drop_name,
                 times: &columns.times,
@@ -186,9 +206,12 @@ impl Evaluation<'_> {
                 ends: &ends,
                 range_ms: plan.range_ms,
                 edges: Edges::Plain,
-            })?;
+            };
+            let results = sink(&row)?;
+            self.look_at_windows(&row, windows.sizes, results)?;
         }
-        self.release_to(mark, 0)
+        self.settle(self.held() - frame.samples(), 0);
+        Ok(())
     }
 
     /// The window of a subquery and the grid of its inner expression: whole multiples of the step
@@ -243,10 +266,7 @@ struct SubqueryPlan {
 #[derive(Debug, Default)]
 struct Windows {
     bounds: Vec<(u32, u32)>,
-    /// Samples in all windows together.
-    samples: u64,
-    /// Samples in the longest.
-    longest: u64,
+    sizes: WindowSizes,
 }
 
 impl Windows {
@@ -255,12 +275,9 @@ impl Windows {
         let ends = ends.iter().map(|end| end.saturating_add(ahead_ms));
         let length_ms = back_ms.saturating_add(ahead_ms);
         window::bounds(times, ends, length_ms, &mut self.bounds);
-        self.samples = 0;
-        self.longest = 0;
+        self.sizes = WindowSizes::default();
         for (low, high) in &self.bounds {
-            let length = u64::from(high - low);
-            self.samples += length;
-            self.longest = self.longest.max(length);
+            self.sizes.add(u64::from(high - low));
         }
     }
 }

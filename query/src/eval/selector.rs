@@ -382,8 +382,7 @@ impl Evaluation<'_> {
                 &own
             };
             let taken = sink(&series.labels, &columns, newest)?;
-            self.samples_total += taken;
-            self.hold(taken)?;
+            self.look_at_samples(&columns, newest, taken)?;
         }
         Ok(())
     }

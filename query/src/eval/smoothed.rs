@@ -29,7 +29,6 @@ impl Evaluation<'_> {
         let mut floats = vec![ABSENT; steps];
         let mut histograms: Vec<HistogramCell> = Vec::new();
         let mut said: Vec<Said> = Vec::new();
-        let mut samples = 0;
         self.matrix_selector_rows(selector, 0, grid, &mut |row| {
             let mut remarks = Vec::new();
             histograms.clear();
@@ -51,15 +50,15 @@ impl Evaluation<'_> {
                 histograms: &histograms,
             };
             if cells.is_empty() {
-                return Ok(());
+                return Ok(0);
             }
-            samples += cells.samples();
-            sink(row.labels, false, cells)
+            sink(row.labels, false, cells)?;
+            Ok(cells.samples())
         })?;
         for said in said {
             self.notes.say(said, selector.span);
         }
-        self.hold(samples)
+        Ok(())
     }
 }
 

@@ -105,12 +105,14 @@ pub(crate) fn call(
     args: &[Expr],
     grid: Grid,
 ) -> Result<Node, QueryError> {
-    let mark = evaluation.held();
-    let node = dispatch(evaluation, function, args, grid)?;
-    if let Node::Vector(frame) = &node {
-        evaluation.release_to(mark, frame.samples())?;
+    let counts_itself = matches!(
+        function.id,
+        FunctionId::AbsentOverTime | FunctionId::LabelReplace | FunctionId::LabelJoin
+    );
+    if counts_itself || range_kernel(function.id).is_some() {
+        return dispatch(evaluation, function, args, grid);
     }
-    Ok(node)
+    evaluation.step_by_step(|evaluation| dispatch(evaluation, function, args, grid))
 }
 
 fn dispatch(
@@ -360,6 +362,7 @@ fn sample_times(
     time: impl Fn(&Columns, usize) -> Timestamp,
 ) -> Result<Node, QueryError> {
     let mut frame = Frame::new(grid.steps());
+    let mark = evaluation.held();
     evaluation.selector_samples(selector, grid, &mut |labels, columns, newest| {
         let row: Vec<f64> = newest
             .iter()
@@ -376,12 +379,19 @@ fn sample_times(
         }
         Ok(samples as u64)
     })?;
+    // They are found step by step, and held no longer.
+    evaluation.settle(mark, 0);
+    evaluation.offer_with(grid.steps(), |counts| {
+        frame.iter().for_each(|(_, row)| row.add_samples(counts));
+    });
     finish(evaluation, frame).map(Node::Vector)
 }
 
 fn absent(evaluation: &mut Evaluation<'_>, arg: &Expr, grid: Grid) -> Result<Node, QueryError> {
     let mut row = vec![1.0; grid.steps()];
+    let mut given = vec![0; grid.steps()];
     evaluation.rows(arg, grid, &mut |_, _, cells| {
+        cells.add_samples(&mut given);
         for (step, out) in row.iter_mut().enumerate() {
             if cells.is_present(step) {
                 *out = ABSENT;
@@ -389,6 +399,12 @@ fn absent(evaluation: &mut Evaluation<'_>, arg: &Expr, grid: Grid) -> Result<Nod
         }
         Ok(())
     })?;
+    evaluation.offer_with(grid.steps(), |counts| {
+        counts
+            .iter_mut()
+            .zip(&given)
+            .for_each(|(count, given)| *count += given);
+    });
     Ok(Node::Vector(absence(arg, &row)))
 }
 
@@ -399,12 +415,14 @@ fn absent_over_time(
 ) -> Result<Node, QueryError> {
     let mut out = vec![1.0; grid.steps()];
     evaluation.range_rows(arg, grid, &mut |row| {
+        let mut found = 0;
         for (cell, (low, high)) in out.iter_mut().zip(row.bounds) {
             if high > low {
                 *cell = ABSENT;
+                found += 1;
             }
         }
-        Ok(())
+        Ok(found)
     })?;
     Ok(Node::Vector(absence(arg, &out)))
 }
@@ -498,7 +516,6 @@ pub(crate) fn range_function_rows(
     let mut out = vec![ABSENT; grid.steps()];
     let mut histograms: Vec<HistogramCell> = Vec::new();
     let mut remarks: Vec<Said> = Vec::new();
-    let mut samples = 0;
     evaluation.range_rows(matrix, grid, &mut |row| {
         let anchored;
         let row = if row.edges == Edges::Anchored && matches!(kernel, Kernel::Window(_)) {
@@ -545,9 +562,8 @@ pub(crate) fn range_function_rows(
             histograms: &histograms,
         };
         if cells.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
-        samples += cells.samples();
         if is_counter_function
             && !out.iter().all(|cell| is_absent(*cell))
             && let Some(suspect) = suspect(row.labels, by_type)
@@ -571,9 +587,9 @@ pub(crate) fn range_function_rows(
             labels,
             if keeps_name { row.drop_name } else { delayed },
             cells,
-        )
+        )?;
+        Ok(cells.samples())
     })?;
-    evaluation.hold(samples)?;
     if warns_of_quantile {
         let span = args[0].without_parens().span;
         for (ratio, _) in scalars[0]

@@ -305,6 +305,7 @@ impl Runner {
             deadline: None,
             clock: &StoppedClock,
             lookback: None,
+            tells_steps: false,
         };
         match times {
             Times::Instant(time) => {

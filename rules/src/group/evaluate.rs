@@ -122,6 +122,7 @@ impl Group {
             deadline: Some(options.clock.monotonic() + options.query_timeout),
             clock: &*options.clock,
             lookback: None,
+            tells_steps: false,
         };
         let query = &rule.config.query;
         let at = time - milliseconds(self.query_offset);

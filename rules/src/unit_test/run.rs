@@ -358,6 +358,7 @@ impl<'a> Runner<'a> {
             deadline: None,
             clock: &StoppedClock,
             lookback: None,
+            tells_steps: false,
         };
         let answer = self.engine.instant(&*self.store, expr, time, &context);
         answer

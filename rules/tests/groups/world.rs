@@ -226,6 +226,7 @@ impl World {
             deadline: None,
             clock: &*self.clock,
             lookback: None,
+            tells_steps: false,
         };
         let answer = Engine::default()
             .instant(&*self.db, query, minute * 60_000, &context)

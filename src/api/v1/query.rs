@@ -81,7 +81,8 @@ struct Asked {
     limit: usize,
     timeout: Duration,
     lookback: Option<Duration>,
-    wants_statistics: bool,
+    /// The parameter `stats`: any text asks for them, `all` also for those of each step.
+    statistics: String,
 }
 
 impl Asked {
@@ -114,7 +115,7 @@ impl Asked {
             limit,
             timeout,
             lookback,
-            wants_statistics: !params.first("stats").is_empty(),
+            statistics: params.first("stats").to_owned(),
         })
     }
 }
@@ -141,6 +142,7 @@ async fn evaluate(
             deadline: Some(deadline),
             clock: inner.clock.as_ref(),
             lookback: asked.lookback,
+            tells_steps: asked.statistics == "all",
         };
         let answer = run(
             &inner.engine,
@@ -153,7 +155,7 @@ async fn evaluate(
         let mut success = Success::new();
         let out = &mut success.body;
         let is_truncated = push_value(out, &answer.value, asked.limit);
-        if asked.wants_statistics {
+        if !asked.statistics.is_empty() {
             push_statistics(out, &answer, waited, took);
         }
         out.push(b'}');
@@ -319,7 +321,19 @@ fn push_statistics(
         out.push(b',');
     }
     out.pop();
-    out.extend_from_slice(b"},\"samples\":{\"totalQueryableSamples\":");
+    out.extend_from_slice(b"},\"samples\":{");
+    if !answer.samples_by_step.is_empty() {
+        out.extend_from_slice(b"\"totalQueryableSamplesPerStep\":[");
+        for (index, (time, samples)) in answer.samples_by_step.iter().enumerate() {
+            out.extend_from_slice(if index > 0 { b",[" } else { b"[" });
+            push_time(out, *time);
+            out.push(b',');
+            push_integer(out, *samples as i64);
+            out.push(b']');
+        }
+        out.extend_from_slice(b"],");
+    }
+    out.extend_from_slice(b"\"totalQueryableSamples\":");
     push_integer(out, answer.samples_total as i64);
     out.extend_from_slice(b",\"peakSamples\":");
     push_integer(out, answer.samples_peak as i64);

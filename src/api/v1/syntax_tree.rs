@@ -1,14 +1,15 @@
 //! `/api/v1/parse_query`: the syntax tree of a query as JSON.
 //!
 //! Nodes, keys and their order are those of Prometheus 3.5 (`web/api/v1/translate_ast.go`), byte for byte.
-//! A range, offset or step that is computed from others (`[5m + 1m]`) is 0 there; beside it stands how it is
-//! computed, as later versions have it: `rangeExpr`, `offsetExpr`, `stepExpr`.
+//! What later versions brought has their keys, and these only where the query has it: `rangeExpr`,
+//! `offsetExpr` and `stepExpr` beside a range, offset or step that is computed from others (`[5m + 1m]`) and
+//! is 0 therefore, `anchored` and `smoothed`, `fillValues`.
 
 use narthex_query::{
     FloatStyle,
     parser::{
-        Aggregate, At, Binary, Cardinality, Duration, DurationKind, Expr, ExprKind, Subquery,
-        TimeModifiers, ValueType, VectorMatching, VectorSelector, parse,
+        Aggregate, At, Binary, Cardinality, Duration, DurationKind, Edges, Expr, ExprKind,
+        Subquery, TimeModifiers, ValueType, VectorMatching, VectorSelector, parse,
     },
     push_float,
 };
@@ -109,7 +110,14 @@ impl Writer<'_> {
 
     /// With a range it is a selector of range vectors.
     fn selector(&mut self, selector: &VectorSelector, range: Option<&Duration>) {
-        self.raw("{\"matchers\":[");
+        self.raw("{");
+        let is_plain = selector.edges == Edges::Plain;
+        if !is_plain {
+            self.raw("\"anchored\":");
+            self.bool(selector.edges == Edges::Anchored);
+            self.raw(",");
+        }
+        self.raw("\"matchers\":[");
         for (index, matcher) in selector.matchers.iter().enumerate() {
             self.raw(if index > 0 {
                 ",{\"name\":"
@@ -135,6 +143,10 @@ impl Writer<'_> {
         self.offset(&selector.modifiers);
         if let Some(range) = range {
             self.duration("range", range);
+        }
+        if !is_plain {
+            self.raw(",\"smoothed\":");
+            self.bool(selector.edges == Edges::Smoothed);
         }
         self.start_or_end(&selector.modifiers);
         self.timestamp(&selector.modifiers);
@@ -195,17 +207,34 @@ impl Writer<'_> {
 
     fn matching(&mut self, matching: &VectorMatching) {
         self.raw(match matching.cardinality {
-            Cardinality::OneToOne => "{\"card\":\"one-to-one\",\"include\":",
-            Cardinality::ManyToOne => "{\"card\":\"many-to-one\",\"include\":",
-            Cardinality::OneToMany => "{\"card\":\"one-to-many\",\"include\":",
-            Cardinality::ManyToMany => "{\"card\":\"many-to-many\",\"include\":",
+            Cardinality::OneToOne => "{\"card\":\"one-to-one\"",
+            Cardinality::ManyToOne => "{\"card\":\"many-to-one\"",
+            Cardinality::OneToMany => "{\"card\":\"one-to-many\"",
+            Cardinality::ManyToMany => "{\"card\":\"many-to-many\"",
         });
+        if matching.fill_left.is_some() || matching.fill_right.is_some() {
+            self.raw(",\"fillValues\":{\"lhs\":");
+            self.fill_value(matching.fill_left);
+            self.raw(",\"rhs\":");
+            self.fill_value(matching.fill_right);
+            self.raw("}");
+        }
+        self.raw(",\"include\":");
         push_strings(self.out, &matching.include);
         self.raw(",\"labels\":");
         push_strings(self.out, &matching.labels);
         self.raw(",\"on\":");
         self.bool(matching.on);
         self.raw("}");
+    }
+
+    /// JSON has no number for NaN and the infinities: they are texts, where Prometheus fails to answer.
+    fn fill_value(&mut self, value: Option<f64>) {
+        match value {
+            None => self.raw("null"),
+            Some(value) if value.is_finite() => push_float(self.out, value, FloatStyle::Json),
+            Some(value) => self.number(value),
+        }
     }
 
     fn offset(&mut self, modifiers: &TimeModifiers) {
