@@ -75,9 +75,7 @@ impl Output {
                     self.filled.push(labels.clone());
                 }
                 SampleValue::Histogram(histogram) => {
-                    let mut histogram = histogram.to_stored();
-                    histogram.reset_hint = histogram.reset_hint.when_appended();
-                    self.row.histogram(column, &histogram);
+                    self.row.histogram(column, &histogram.to_stored());
                     filled_histograms.push(labels.clone());
                 }
             }

@@ -175,12 +175,11 @@ impl WireHistogram {
             zero_threshold: layout.zero_threshold,
             negative_spans: spans(layout.negative_spans),
             positive_spans: spans(layout.positive_spans),
-            // Who reads compares for itself, as samples may be missing in between: only what cannot be
-            // seen from the counts is told.
+            // Of a reset who reads must find out by itself: what was before may be gone.
             reset_hint: match histogram.reset_hint {
                 ResetHint::Gauge => 3,
-                ResetHint::Reset => 1,
-                ResetHint::Unknown | ResetHint::NoReset => 0,
+                ResetHint::NoReset => 2,
+                ResetHint::Unknown | ResetHint::Reset => 0,
             },
             timestamp,
             custom_values: layout.custom_bounds,

@@ -1,6 +1,8 @@
 //! The answer with all samples in one message: a snappy block around it.
 
-use narthex_storage::{Budget, HistogramColumns, Labels, Queryable, Timestamp};
+use narthex_storage::{
+    Budget, Histogram, HistogramColumns, Labels, Queryable, ResetHint, Timestamp,
+};
 use prost::{Message as _, encoding::encode_varint};
 
 use super::{
@@ -25,6 +27,7 @@ pub(super) fn body(
         let mut result = QueryResult {
             encoded: Vec::new(),
             series: TimeSeries::default(),
+            before: None,
             samples: 0,
             samples_max,
             budget,
@@ -43,6 +46,8 @@ struct QueryResult<'a> {
     encoded: Vec<u8>,
     /// The series that is being read.
     series: TimeSeries,
+    /// Its newest sample so far, a marker in the place of a number.
+    before: Option<Histogram>,
     samples: u64,
     /// 0: any number.
     samples_max: u64,
@@ -62,10 +67,12 @@ impl QueryResult<'_> {
 impl Visitor for QueryResult<'_> {
     fn begin(&mut self, labels: Vec<Label>) {
         self.series.labels = labels;
+        self.before = None;
     }
 
     fn float(&mut self, time: Timestamp, value: f64) -> Result<(), Failure> {
         self.count()?;
+        self.before = Some(Histogram::stale());
         self.series.samples.push(WireSample {
             value: unless_zero(value),
             timestamp: time,
@@ -80,7 +87,13 @@ impl Visitor for QueryResult<'_> {
         index: usize,
     ) -> Result<(), Failure> {
         self.count()?;
-        let histogram = WireHistogram::new(time, columns.get(index));
+        let mut histogram = columns.get(index);
+        // What the store knew may be of another one, with which a late sample has come between.
+        if let (ResetHint::NoReset, Some(before)) = (histogram.reset_hint, &self.before) {
+            histogram.reset_hint = histogram.hint_after(before);
+        }
+        self.before = Some(histogram.clone());
+        let histogram = WireHistogram::new(time, histogram);
         self.series.histograms.push(histogram);
         Ok(())
     }

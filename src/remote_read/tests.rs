@@ -311,7 +311,7 @@ fn store_with_histograms() -> (Db, Samples) {
     let samples = vec![
         (1, Value::Float(1.5)),
         (2, Value::Histogram(histogram(ResetHint::Unknown, 5))),
-        (3, Value::Histogram(histogram(ResetHint::NoReset, 6))),
+        (3, Value::Histogram(histogram(ResetHint::Unknown, 6))),
         (4, Value::Histogram(histogram(ResetHint::Unknown, 4))),
         (5, Value::Histogram(Histogram::stale())),
         (6, Value::Float(-0.0)),
@@ -446,13 +446,12 @@ fn samples_have_the_histograms_of_the_store() {
         reset_hint: 3,
         ..integers(7, 5)
     };
-    let expected = [
-        integers(2, 5),
-        integers(3, 6),
-        integers(4, 4),
-        stale,
-        floats,
-    ];
+    // As Prometheus 3.5.3 tells: nothing of the one behind a number, and nothing of a reset.
+    let going_on = WireHistogram {
+        reset_hint: 2,
+        ..integers(3, 6)
+    };
+    let expected = [integers(2, 5), going_on, integers(4, 4), stale, floats];
     assert_eq!(format!("{:?}", series.histograms), format!("{expected:?}"));
     // Histograms count as samples.
     let refused = samples::body(&db, &[lookup()], &Labels::empty(), 6, &Budget::unlimited());
@@ -573,4 +572,92 @@ async fn a_client_that_takes_nothing_is_given_up_and_cannot_take_its_answer_for_
     };
     assert_eq!(failure.to_string(), "the client does not read its answer");
     assert!((1..17).contains(&frames), "{frames} of 17");
+}
+
+/// As Prometheus 3.5.3 tells after such remote writes, with its window for late samples.
+#[test]
+fn samples_tell_which_counters_went_on() {
+    let options = DbOptions {
+        out_of_order_window_ms: 3_600_000,
+        ..DbOptions::new(
+            "/data",
+            Arc::new(MemoryFs::default()),
+            Arc::new(SystemClock::new()),
+        )
+    };
+    let (db, _) = Db::open(&options).unwrap();
+    let hints = |name: &str, from: i64| {
+        let mut asked = query(&[("__name__", name)]);
+        asked.start_ms = from;
+        asked.end_ms = 100;
+        let lookup = Lookup::new(&asked, &Labels::empty()).unwrap();
+        let budget = Budget::unlimited();
+        let body = samples::body(&db, &[lookup], &Labels::empty(), 0, &budget).unwrap();
+        let message = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+        let series = TimeSeries::decode(results(&message)[0][0].as_slice()).unwrap();
+        let histograms = series.histograms.iter();
+        histograms
+            .map(|histogram| (histogram.timestamp, histogram.reset_hint))
+            .collect::<Vec<_>>()
+    };
+    let push = |name: &str, time: i64, value: Value| {
+        let mut appender = db.appender();
+        let series = appender.series(&Labels::from_pairs([("__name__", name)]));
+        match value {
+            Value::Float(value) => appender.samples(series.unwrap(), &[Sample { time, value }]),
+            Value::Histogram(histogram) => {
+                appender.histograms(series.unwrap(), &[(time, histogram)]);
+            }
+        }
+        assert_eq!(appender.commit(true).unwrap().refused, []);
+    };
+    let unknown = |count| Value::Histogram(histogram(ResetHint::Unknown, count));
+    let told = |hint, count| Value::Histogram(histogram(hint, count));
+    for (time, value) in [
+        unknown(5),
+        unknown(6),
+        unknown(4),
+        unknown(5),
+        told(ResetHint::Reset, 6),
+        told(ResetHint::NoReset, 4),
+        told(ResetHint::Gauge, 7),
+        unknown(8),
+        Value::Histogram(Histogram::stale()),
+        unknown(9),
+        unknown(10),
+        Value::Float(1.0),
+        unknown(11),
+        unknown(12),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        push("h", time as i64, value);
+    }
+    let all = [
+        (0, 0),
+        (1, 2),
+        (2, 0),
+        (3, 2),
+        (4, 0),
+        (5, 0),
+        (6, 3),
+        (7, 0),
+        (8, 0),
+        (9, 0),
+        (10, 2),
+        (12, 0),
+        (13, 2),
+    ];
+    assert_eq!(hints("h", 0), all);
+    for from in 1..all.len() {
+        assert_eq!(hints("h", all[from].0), all[from..]);
+    }
+    for (time, count) in [(10, 4), (20, 5), (50, 6), (60, 7), (55, 9), (70, 8)] {
+        push("late", time, unknown(count));
+    }
+    assert_eq!(
+        hints("late", 10),
+        [(10, 0), (20, 2), (50, 2), (55, 0), (60, 0), (70, 2)]
+    );
 }

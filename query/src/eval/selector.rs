@@ -101,17 +101,24 @@ impl Columns {
     }
 
     /// Adds the histograms of a run. Of each that follows another it is looked up, once for all windows that it
-    /// lies in, whether the counter began anew between them.
+    /// lies in, whether the counter began anew between them: the one before it may not be the one that it came
+    /// after. Of the first one counts what the store found out then, but for resets, as in Prometheus, which
+    /// cannot know whether the one before is still there.
     fn push_histograms(&mut self, decoded: &HistogramColumns, finds_resets: bool) {
         for histogram in FloatHistogram::from_columns(decoded) {
             let cell = histogram.map(|mut histogram| {
-                if histogram.reset_hint == ResetHint::Unknown
-                    && let Some(Some(before)) = self.histograms.last()
-                {
-                    histogram.reset_hint = match histogram.is_reset_after(before) {
-                        false => ResetHint::NoReset,
-                        true if finds_resets => ResetHint::Reset,
-                        true => ResetHint::Unknown,
+                let hint = histogram.reset_hint;
+                if hint != ResetHint::Gauge {
+                    histogram.reset_hint = ResetHint::Unknown;
+                    histogram.reset_hint = match self.histograms.last() {
+                        None if hint == ResetHint::NoReset => hint,
+                        None | Some(None) => ResetHint::Unknown,
+                        Some(Some(before)) => match histogram.is_reset_after(before) {
+                            false if hint == ResetHint::Reset => ResetHint::Unknown,
+                            false => ResetHint::NoReset,
+                            true if finds_resets => ResetHint::Reset,
+                            true => ResetHint::Unknown,
+                        },
                     };
                 }
                 Arc::new(histogram)

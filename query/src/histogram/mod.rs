@@ -201,7 +201,7 @@ impl FloatHistogram {
         float
     }
 
-    /// All histograms of a run of the store; `None` where the series ended.
+    /// All histograms of a run of the store, with the hints that it has; `None` where the series ended.
     pub(crate) fn from_columns(columns: &HistogramColumns) -> impl Iterator<Item = Option<Self>> {
         let indexes = Indexes::of(&columns.layout);
         (0..columns.len()).map(move |row| {

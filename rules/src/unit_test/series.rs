@@ -98,9 +98,7 @@ impl Input {
                         appender.samples(series, &[Sample { time, value }]);
                     }
                     SampleValue::Histogram(histogram) => {
-                        let mut histogram = histogram.to_stored();
-                        histogram.reset_hint = histogram.reset_hint.when_appended();
-                        appender.histograms(series, &[(time, histogram)]);
+                        appender.histograms(series, &[(time, histogram.to_stored())]);
                     }
                 }
             }

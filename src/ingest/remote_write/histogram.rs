@@ -76,7 +76,7 @@ fn read(wire: WireHistogram) -> Result<Histogram, InvalidHistogram> {
         }
     };
     let mut histogram = Histogram {
-        reset_hint: hint.when_appended(),
+        reset_hint: hint,
         layout: HistogramLayout {
             schema,
             zero_threshold: wire.zero_threshold,

@@ -4,7 +4,7 @@
 //! only; readers copy the list of a series, under a lock that is held for a moment.
 
 use std::sync::{
-    Arc, PoisonError, RwLock, RwLockReadGuard,
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -15,7 +15,7 @@ use super::{
     target::TargetWriter,
 };
 use crate::{
-    Commit, Histogram, Kind, Refusal, RowBuilder, Timestamp,
+    Commit, Histogram, Kind, Refusal, ResetHint, RowBuilder, Timestamp,
     codec::{PackedHistogram, PackedSample},
 };
 
@@ -31,6 +31,9 @@ pub(crate) struct HistogramSample {
 pub(crate) struct Histograms {
     /// In the order of their commits; late ones may stand behind newer ones. No list is empty.
     by_series: RwLock<HashMap<u32, Vec<HistogramSample>>>,
+    /// The newest histogram of each series that the latest seal with histograms took from memory: what comes
+    /// next is compared with it.
+    sealed: Mutex<HashMap<u32, PackedSample>>,
     series: AtomicU64,
     bytes: AtomicU64,
 }
@@ -102,6 +105,54 @@ impl Histograms {
         Some((newest.time, newest.histogram.fingerprint()))
     }
 
+    /// The histogram that is the newest sample of a series, given by time and fingerprint, if it is in memory
+    /// or was until the latest seal.
+    fn find(&self, id: u32, newest: (Timestamp, u64)) -> Option<PackedSample> {
+        let is_newest = |sample: &&PackedSample| {
+            sample.time == newest.0 && sample.histogram.fingerprint() == newest.1
+        };
+        if self.series_len() > 0
+            && let Some(samples) = self.read().get(&id)
+        {
+            let mut samples = samples.iter().rev().map(|histogram| &histogram.sample);
+            if let Some(found) = samples.find(is_newest) {
+                return Some(found.clone());
+            }
+        }
+        self.sealed().get(&id).filter(is_newest).cloned()
+    }
+
+    fn sealed(&self) -> MutexGuard<'_, HashMap<u32, PackedSample>> {
+        self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A histogram with what is known of it; `staged` is the newest one of its own commit. `last` tells the
+    /// newest sample before it by time and fingerprint, `None`: it is late.
+    pub(super) fn hinted(
+        &self,
+        id: u32,
+        last: Option<(Timestamp, u64)>,
+        staged: Option<&PackedSample>,
+        packed: &PackedHistogram,
+    ) -> PackedHistogram {
+        let hint = packed.hint();
+        if hint == ResetHint::Gauge || packed.is_stale() {
+            return packed.clone();
+        }
+        let before = last.and_then(|last| {
+            let is_last = |staged: &&PackedSample| {
+                staged.time == last.0 && staged.histogram.fingerprint() == last.1
+            };
+            let staged = staged.filter(is_last).cloned();
+            staged.or_else(|| self.find(id, last))
+        });
+        packed.with_hint(match before {
+            Some(before) => (packed.histogram()).hint_after(&before.histogram.histogram()),
+            None if hint == ResetHint::Reset => hint,
+            None => ResetHint::Unknown,
+        })
+    }
+
     /// Drops what is in commits up to `sealed`.
     pub(super) fn prune(&self, sealed: u64) {
         if self.series_len() == 0 {
@@ -112,12 +163,24 @@ impl Histograms {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         let mut left = 0;
-        by_series.retain(|_, samples| {
+        let mut newest: HashMap<u32, PackedSample> = HashMap::default();
+        by_series.retain(|id, samples| {
+            let is_sealed = |histogram: &&HistogramSample| histogram.commit <= sealed;
+            let of_sealed = samples
+                .iter()
+                .filter(is_sealed)
+                .map(|sealed| &sealed.sample);
+            if let Some(sample) = of_sealed.max_by_key(|sample| sample.time) {
+                newest.insert(*id, sample.clone());
+            }
             samples.retain(|sample| sample.commit > sealed);
             left += samples.iter().map(bytes).sum::<u64>();
             !samples.is_empty()
         });
         by_series.shrink_to_fit();
+        if !newest.is_empty() {
+            *self.sealed() = newest;
+        }
         self.bytes.store(left, Ordering::Relaxed);
         self.series.store(by_series.len() as u64, Ordering::Relaxed);
     }
@@ -188,7 +251,9 @@ impl Head {
                         self.counters.late.fetch_add(1, Ordering::Relaxed);
                     }
                     if matches!(verdict, Verdict::Keep | Verdict::Late) {
-                        keep(&mut staged, id, histogram.clone());
+                        let last = matches!(verdict, Verdict::Keep).then_some(last);
+                        let hinted = self.histograms.hinted(id, last, None, histogram);
+                        keep(&mut staged, id, hinted);
                     }
                     match verdict {
                         Verdict::Refuse(refusal) => Some(refusal),

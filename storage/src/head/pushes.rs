@@ -71,6 +71,8 @@ struct Judged<'a> {
     undo: &'a mut Undo,
     kept: Vec<Kept>,
     histograms: Vec<(u32, PackedSample)>,
+    /// Of each of these, time and bits of the sample before it; `None`: it is late.
+    before: Vec<Option<(Timestamp, u64)>>,
     late: u32,
     /// Series that the log does not know in its epoch.
     undefined: Vec<u32>,
@@ -128,8 +130,9 @@ impl Judged<'_> {
                 (Some((last, mut side)), Some(sample)) => {
                     let newest = (sample.time, sample.histogram.fingerprint());
                     let verdict = self.judge(at, (*id, &mut side), last, newest);
-                    if verdict.is_some() {
+                    if let Some(is_late) = verdict {
                         self.histograms.push((*id, sample.clone()));
+                        self.before.push((!is_late).then_some(last));
                     }
                 }
             }
@@ -201,6 +204,24 @@ impl Head {
         Cow::Owned(renumbered)
     }
 
+    /// Notes of each histogram of a push what is known of it against the sample before it.
+    fn find_resets(
+        &self,
+        histograms: &mut [(u32, PackedSample)],
+        before: &[Option<(Timestamp, u64)>],
+    ) {
+        let mut newest: HashMap<u32, PackedSample> = HashMap::default();
+        for ((id, sample), last) in histograms.iter_mut().zip(before) {
+            let staged = newest.get(id);
+            sample.histogram = self
+                .histograms
+                .hinted(*id, *last, staged, &sample.histogram);
+            if last.is_some() {
+                newest.insert(*id, sample.clone());
+            }
+        }
+    }
+
     pub(super) fn stage_push(
         &self,
         state: &mut State,
@@ -216,6 +237,7 @@ impl Head {
             undo,
             kept: Vec::with_capacity(push.samples.len()),
             histograms: Vec::new(),
+            before: Vec::new(),
             late: 0,
             undefined: Vec::new(),
             commit: Commit::default(),
@@ -232,6 +254,7 @@ impl Head {
             undo,
             mut kept,
             mut histograms,
+            before,
             mut late,
             mut undefined,
             mut commit,
@@ -259,6 +282,7 @@ impl Head {
             metadata.clear();
             commit.accepted = 0;
         }
+        self.find_resets(&mut histograms, &before);
         let appended = Appended {
             numbers: kept.len() as u32,
             histograms: histograms.len() as u32,

@@ -4,6 +4,7 @@
 //! layout are kept as columns, a column a bucket; see [`HistogramColumns`].
 
 mod columns;
+mod resets;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -29,11 +30,15 @@ pub enum Kind {
 
 /// What is known of a histogram against the one before it.
 ///
+/// The store finds it out when a histogram comes, against the newest one of its series, and keeps it: see
+/// [`Histogram::hint_after`]. Of one that comes late nothing is known. Late samples and deletions may have
+/// put another one before it since, so who reads both compares them.
+///
 /// Source: Prometheus' `model/histogram`, `CounterResetHint`; the numbers are those of its protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 pub enum ResetHint {
-    /// Whoever wants to know compares the two.
+    /// Nothing: whoever wants to know compares the two.
     #[default]
     Unknown = 0,
     /// A counter that began anew.
@@ -53,16 +58,6 @@ impl ResetHint {
             2 => Some(Self::NoReset),
             3 => Some(Self::Gauge),
             _ => None,
-        }
-    }
-
-    /// What counts of the word of who appends a histogram: that it is no counter. Whether a counter began
-    /// anew is found out by whoever reads it, against the one before it in *this* store.
-    #[must_use]
-    pub const fn when_appended(self) -> Self {
-        match self {
-            Self::Gauge => Self::Gauge,
-            Self::Unknown | Self::Reset | Self::NoReset => Self::Unknown,
         }
     }
 }
@@ -139,7 +134,8 @@ pub enum HistogramCounts<I, F> {
 /// One sample of a histogram series.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
-    /// What is known of it against the one before.
+    /// What is known of it against the one before. Of one that is appended a gauge and a reset are believed,
+    /// all else the store finds out.
     pub reset_hint: ResetHint,
     /// Which buckets it has.
     pub layout: HistogramLayout,

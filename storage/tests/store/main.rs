@@ -14,6 +14,7 @@ mod lifecycle;
 mod metadata;
 mod model;
 mod operations;
+mod resets;
 mod restored;
 mod support;
 mod threads;

@@ -109,6 +109,27 @@ impl PackedHistogram {
         self.is_stale() || self.layout() == other.layout()
     }
 
+    /// The same with another hint.
+    pub(crate) fn with_hint(&self, hint: ResetHint) -> Self {
+        if self.0.first() == Some(&(hint as u8)) {
+            return self.clone();
+        }
+        let mut bytes = self.0.to_vec();
+        if let Some(first) = bytes.first_mut() {
+            *first = hint as u8;
+        }
+        Self(bytes.into())
+    }
+
+    /// Its hint.
+    pub(crate) fn hint(&self) -> ResetHint {
+        let hint = self
+            .0
+            .first()
+            .and_then(|hint| ResetHint::from_number(*hint));
+        hint.unwrap_or_default()
+    }
+
     fn layout(&self) -> Option<&[u8]> {
         let rest = self.0.get(SUM_AT + 8..)?;
         take(&mut Cursor::new(rest), super::LAYOUT).ok()

@@ -16,7 +16,7 @@ use std::{
 
 use narthex_storage::{
     Budget, Clock, Db, DbOptions, Histogram, HistogramColumns, Kind, Labels, Matcher, Querier,
-    Queryable, ReadError, Run, Select, Shape, TimeRange, Timestamp, WalFsync, Wants,
+    Queryable, ReadError, ResetHint, Run, Select, Shape, TimeRange, Timestamp, WalFsync, Wants,
 };
 
 pub(crate) use faulty::{Crash, Fault, FaultyFs, Hook, ROOT};
@@ -114,9 +114,13 @@ pub(crate) fn read(
     Ok(content)
 }
 
-/// Stands for a histogram.
+/// Stands for a histogram, whatever the store finds out of resets.
 pub(crate) fn fingerprint(histogram: &Histogram) -> u64 {
     let mut hasher = DefaultHasher::new();
+    let mut histogram = histogram.clone();
+    if histogram.reset_hint != ResetHint::Gauge {
+        histogram.reset_hint = ResetHint::Unknown;
+    }
     format!("{histogram:?}").hash(&mut hasher);
     hasher.finish()
 }
