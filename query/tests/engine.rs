@@ -454,6 +454,26 @@ fn columns_beyond_the_budget_are_refused() {
     }
 }
 
+/// 123 samples of 16 bytes: they are weighed before the first is read, and once more while they are kept.
+#[test]
+fn a_range_vector_that_is_too_large_is_refused() {
+    for (bytes, is_answered) in [(123 * 16, true), (123 * 16 - 1, false)] {
+        let budget = Budget::new(bytes);
+        let clock = SystemClock::new();
+        let context = QueryContext {
+            budget: &budget,
+            deadline: None,
+            clock: &clock,
+            lookback: None,
+            tells_steps: false,
+        };
+        let answer = Engine::default().instant(&store(), "requests_total[1h]", 600_000, &context);
+        assert_eq!(answer.is_ok(), is_answered, "{bytes}");
+        // What is refused has taken nothing.
+        assert_eq!(budget.charge(bytes).is_ok(), !is_answered);
+    }
+}
+
 #[test]
 fn the_highest_tree_is_evaluated_on_a_small_stack() {
     let chain = |joint: &str| vec!["requests_total"; HEIGHT_MAX - 1].join(joint);

@@ -7,7 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use narthex_storage::Budget;
+use narthex_storage::{Budget, SharedBytes};
 use tokio::sync::Semaphore;
 
 use super::{ApiError, ErrorType, State};
@@ -19,6 +19,7 @@ pub struct Gate {
     queries: Arc<Semaphore>,
     lookups: Arc<Semaphore>,
     bytes_max: u64,
+    bytes: Arc<SharedBytes>,
     running: Gauge,
 }
 
@@ -43,8 +44,9 @@ impl Drop for CancelOnDrop {
 }
 
 impl Gate {
-    /// At most `concurrency` queries at a time, each with at most `bytes_max` bytes of columns.
-    pub fn new(concurrency: usize, bytes_max: u64, registry: &Registry) -> Self {
+    /// At most `concurrency` queries at a time, each with at most `bytes_max` bytes of columns, and all reads
+    /// together with at most `bytes_all`.
+    pub fn new(concurrency: usize, bytes_max: u64, bytes_all: u64, registry: &Registry) -> Self {
         registry
             .gauge(
                 "prometheus_engine_queries_concurrent_max",
@@ -55,6 +57,7 @@ impl Gate {
             queries: Arc::new(Semaphore::new(concurrency)),
             lookups: Arc::new(Semaphore::new(concurrency)),
             bytes_max,
+            bytes: Arc::new(SharedBytes::new(bytes_all)),
             running: registry.gauge(
                 "prometheus_engine_queries",
                 "The current number of queries being executed or waiting.",
@@ -64,7 +67,7 @@ impl Gate {
 
     /// What a read may use, and what ends it.
     pub(crate) fn budget(&self) -> (Arc<Budget>, CancelOnDrop) {
-        let budget = Arc::new(Budget::new(self.bytes_max));
+        let budget = Arc::new(Budget::sharing(self.bytes_max, Arc::clone(&self.bytes)));
         let cancel = CancelOnDrop(Arc::clone(&budget));
         (budget, cancel)
     }

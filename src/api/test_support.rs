@@ -313,7 +313,7 @@ impl Site {
         let clock = SetClock::new(NOW);
         let registry = Registry::new();
         let metrics = HttpMetrics::new(&registry);
-        let gate = Gate::new(2, u64::MAX, &registry);
+        let gate = Gate::new(2, u64::MAX, u64::MAX, &registry);
         let remote_read = RemoteRead::new(remote_read, &registry);
         let store = MemoryStore::default();
         store.add(

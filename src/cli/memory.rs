@@ -8,8 +8,8 @@ use std::path::Path;
 /// One series is allowed for so many bytes of the budget, by default.
 ///
 /// A series that is scraped takes at most about 650 bytes in the store and about 350 in the scraper,
-/// which keeps its line of the newest body: 1 KiB. The other half of the budget is for queries, for what
-/// is sealed and merged, and for the files that the kernel keeps in memory. So 1 GiB allows 524,288
+/// which keeps its line of the newest body: 1 KiB. The other half of the budget is for queries
+/// ([`query_bytes`]), for what is sealed and merged, and for the files that the kernel keeps in memory. So 1 GiB allows 524,288
 /// series.
 const BYTES_PER_SERIES: u64 = 2048;
 
@@ -20,6 +20,11 @@ const SERIES_MIN: u64 = 10_000;
 /// tell how much memory there is.
 pub(super) fn default_series_max() -> Option<u64> {
     budget_bytes(Path::new("/")).map(series_max)
+}
+
+/// The bytes that all queries may hold together: a quarter of the budget.
+pub(super) fn query_bytes() -> u64 {
+    budget_bytes(Path::new("/")).map_or(u64::MAX, |budget_bytes| budget_bytes / 4)
 }
 
 fn series_max(budget_bytes: u64) -> u64 {

@@ -128,6 +128,8 @@ pub struct ServerOptions {
     pub query_timeout: Duration,
     /// Queries that run at the same time, at least 1.
     pub query_concurrency: usize,
+    /// Bytes of decoded columns that all reads of the HTTP API may hold together.
+    pub query_bytes_all: u64,
     /// Samples that one query may hold at once.
     pub query_samples_max: u64,
     /// What remote reads may take.
@@ -288,7 +290,12 @@ impl Server {
                 features: options.features,
                 ..EngineOptions::default()
             })),
-            gate: Gate::new(options.query_concurrency, QUERY_BYTES_MAX, &registry),
+            gate: Gate::new(
+                options.query_concurrency,
+                QUERY_BYTES_MAX,
+                options.query_bytes_all,
+                &registry,
+            ),
             remote_read: RemoteRead::new(options.remote_read, &registry),
             readiness: Readiness::default(),
             configuration: RwLock::new(Arc::new(Configuration {

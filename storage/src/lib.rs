@@ -57,7 +57,7 @@ pub use model::{
 };
 pub use querier::{
     AxisId, Budget, Estimate, Querier, Queryable, Run, Scan, Select, SelectedSeries, Selection,
-    Shape, Wants,
+    Shape, SharedBytes, Wants,
 };
 pub use vfs::{AppendFile, DirEntry, Fs, MemoryFs, RealFs};
 pub use wal::Damage;

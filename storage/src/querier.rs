@@ -18,7 +18,10 @@
 
 use std::{
     fmt::Debug,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use crate::{
@@ -387,12 +390,30 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Bytes of memory that several budgets take from, so that all reads of a time stay within them.
+#[derive(Debug)]
+pub struct SharedBytes {
+    left: AtomicU64,
+    limit: u64,
+}
+
+impl SharedBytes {
+    /// So many bytes for all together.
+    pub const fn new(limit: u64) -> Self {
+        Self {
+            left: AtomicU64::new(limit),
+            limit,
+        }
+    }
+}
+
 /// What a read may use: a cancel flag and bytes of memory. Shared by the workers of a query.
 #[derive(Debug)]
 pub struct Budget {
     canceled: AtomicBool,
     bytes_left: AtomicU64,
     limit_bytes: u64,
+    shared: Option<Arc<SharedBytes>>,
 }
 
 impl Budget {
@@ -402,6 +423,18 @@ impl Budget {
             canceled: AtomicBool::new(false),
             bytes_left: AtomicU64::new(limit_bytes),
             limit_bytes,
+            shared: None,
+        }
+    }
+
+    /// A budget of `limit_bytes`, none of which are beyond `shared`. What is not released before it is dropped
+    /// goes back then.
+    pub const fn sharing(limit_bytes: u64, shared: Arc<SharedBytes>) -> Self {
+        Self {
+            canceled: AtomicBool::new(false),
+            bytes_left: AtomicU64::new(limit_bytes),
+            limit_bytes,
+            shared: Some(shared),
         }
     }
 
@@ -435,21 +468,81 @@ impl Budget {
     /// Takes `bytes` from the budget.
     ///
     /// # Errors
-    /// [`ReadError::Budget`] when fewer are left (nothing is taken then); [`ReadError::Canceled`].
+    /// [`ReadError::Budget`] when fewer are left, here or of those that are shared (nothing is taken then);
+    /// [`ReadError::Canceled`].
     pub fn charge(&self, bytes: u64) -> Result<(), ReadError> {
         self.check()?;
-        self.bytes_left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                left.checked_sub(bytes)
-            })
-            .map(|_| ())
-            .map_err(|_| ReadError::Budget {
-                limit_bytes: self.limit_bytes,
-            })
+        take(&self.bytes_left, bytes, self.limit_bytes)?;
+        let Some(shared) = &self.shared else {
+            return Ok(());
+        };
+        take(&shared.left, bytes, shared.limit).inspect_err(|_| {
+            self.bytes_left.fetch_add(bytes, Ordering::Relaxed);
+        })
+    }
+
+    /// Fails as [`Budget::charge`] would, and takes nothing.
+    ///
+    /// # Errors
+    /// As [`Budget::charge`].
+    pub fn foresee(&self, bytes: u64) -> Result<(), ReadError> {
+        self.charge(bytes)?;
+        self.release(bytes);
+        Ok(())
     }
 
     /// Gives `bytes` back.
     pub fn release(&self, bytes: u64) {
         self.bytes_left.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(shared) = &self.shared {
+            shared.left.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        let taken = self.limit_bytes - *self.bytes_left.get_mut();
+        if let Some(shared) = &self.shared {
+            shared.left.fetch_add(taken, Ordering::Relaxed);
+        }
+    }
+}
+
+fn take(from: &AtomicU64, bytes: u64, limit_bytes: u64) -> Result<(), ReadError> {
+    from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+        left.checked_sub(bytes)
+    })
+    .map(|_| ())
+    .map_err(|_| ReadError::Budget { limit_bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_that_share_bytes_give_back_what_they_took() {
+        let shared = Arc::new(SharedBytes::new(100));
+        let one = Budget::sharing(80, Arc::clone(&shared));
+        let other = Budget::sharing(80, Arc::clone(&shared));
+        // Bytes that are wanted, and the limit that refuses them.
+        let charge = |budget: &Budget, bytes| match budget.charge(bytes) {
+            Err(ReadError::Budget { limit_bytes }) => Some(limit_bytes),
+            outcome => outcome.map(|()| None).unwrap(),
+        };
+        assert_eq!(charge(&one, 70), None);
+        assert_eq!(charge(&one, 11), Some(80));
+        assert_eq!(charge(&other, 31), Some(100));
+        other.foresee(30).unwrap();
+        assert_eq!(charge(&other, 30), None);
+        one.release(20);
+        assert_eq!(charge(&other, 20), None);
+        assert_eq!(charge(&other, 1), Some(100));
+        drop(one);
+        assert_eq!(charge(&other, 30), None);
+        assert_eq!(charge(&other, 1), Some(80));
+        drop(other);
+        assert_eq!(charge(&Budget::sharing(100, shared), 100), None);
     }
 }

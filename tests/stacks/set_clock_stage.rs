@@ -269,6 +269,7 @@ fn options(folder: &Path, started: Timestamp) -> ServerOptions {
         query_lookback: Duration::from_mins(5),
         query_timeout: Duration::from_mins(2),
         query_concurrency: 4,
+        query_bytes_all: u64::MAX,
         query_samples_max: 50_000_000,
         remote_read: RemoteReadLimits::default(),
         adjust_timestamps: true,

@@ -9,7 +9,7 @@
 //! Source: the counters `currentSamples` and `samplesStats` of Prometheus's `promql/engine.go` at 3.5, and its
 //! answers to `stats=all`.
 
-use super::{Columns, Evaluation, Node, RangeRow, is_absent, too_many_samples};
+use super::{Columns, Evaluation, Kept, Node, RangeRow, is_absent, too_many_samples};
 use crate::QueryError;
 
 /// See the module.
@@ -167,13 +167,12 @@ impl Evaluation<'_> {
         self.hold(taken)
     }
 
-    /// One series of a range vector was looked at, a window at a time; `results` samples came of it, and are
-    /// held.
+    /// One series of a range vector was looked at, a window at a time.
     pub(super) fn look_at_windows(
         &mut self,
         row: &RangeRow<'_>,
         windows: WindowSizes,
-        results: u64,
+        kept: Kept,
     ) -> Result<(), QueryError> {
         let mut sizes = windows;
         let mut steps = self.ledger.steps.as_deref_mut();
@@ -188,6 +187,10 @@ impl Evaluation<'_> {
             }
         }
         self.ledger.total += sizes.total;
+        let results = match kept {
+            Kept::Results(results) => results,
+            Kept::Windows => return self.hold(sizes.total),
+        };
         self.allow(self.held().saturating_add(sizes.longest))?;
         self.ledger.held += results;
         let held = self.held().saturating_add(sizes.last);

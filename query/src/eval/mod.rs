@@ -32,7 +32,7 @@ pub(crate) use frame::{
     ABSENT, Frame, HistogramCell, Merge, Row, hasher, is_absent, same_labels, without_name,
 };
 use ledger::Ledger;
-pub(crate) use range::RangeRow;
+pub(crate) use range::{Kept, RangeRow};
 pub(crate) use selector::{Columns, Reference};
 pub(crate) use window::{Mean, add_exact};
 
@@ -46,6 +46,9 @@ use crate::{
 
 /// Where cancellation and deadlines strike, in Prometheus's words.
 const STAGE: &str = "expression evaluation";
+
+/// What a sample of a range vector takes that is asked for directly: its time and its value.
+const SAMPLE_CELLS: u64 = 2;
 
 /// Receives the rows of a vector one by one: labels, whether the name goes at the end, cells.
 pub(crate) type Sink<'s> = dyn FnMut(&Labels, bool, Row<'_>) -> Result<(), QueryError> + 's;
@@ -335,13 +338,17 @@ impl<'a> Evaluation<'a> {
             return self.series(&frame, inner);
         }
         let mut series = Vec::new();
-        let mut held = 0;
-        self.range_rows(expr, grid, &mut |row| {
+        let ExprKind::MatrixSelector { selector, range } = &expr.kind else {
+            return Err(internal("a range vector was expected"));
+        };
+        let range_ms = self.range_ms(range)?;
+        let charge = self.charger();
+        self.matrix_selector_rows(selector, range_ms, grid, SAMPLE_CELLS, &mut |row| {
             let (low, high) = row.bounds[0];
-            held += row.samples((low, high));
+            charge(SAMPLE_CELLS * u64::from(high - low))?;
             if row.edges != Edges::Plain {
                 series.extend(extended(row)?);
-                return Ok(0);
+                return Ok(Kept::Windows);
             }
             let (mut samples, mut histograms) = (Vec::new(), Vec::new());
             for index in low as usize..high as usize {
@@ -364,9 +371,8 @@ impl<'a> Evaluation<'a> {
                     histograms,
                 });
             }
-            Ok(0)
+            Ok(Kept::Windows)
         })?;
-        self.hold(held)?;
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(series)
     }

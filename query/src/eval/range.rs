@@ -63,8 +63,17 @@ impl<'r> RangeRow<'r> {
     }
 }
 
-/// Receives the series of a range vector; answers how many samples came of it that are kept.
-pub(crate) type RangeSink<'s> = dyn FnMut(&RangeRow<'_>) -> Result<u64, QueryError> + 's;
+/// What of a series of a range vector is held once it was looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kept {
+    /// So many samples that were computed from its windows.
+    Results(u64),
+    /// The windows.
+    Windows,
+}
+
+/// Receives the series of a range vector.
+pub(crate) type RangeSink<'s> = dyn FnMut(&RangeRow<'_>) -> Result<Kept, QueryError> + 's;
 
 impl Evaluation<'_> {
     /// Hands the series of a range vector to `sink`, in label order for a selector.
@@ -77,19 +86,21 @@ impl Evaluation<'_> {
         match &expr.without_parens().kind {
             ExprKind::MatrixSelector { selector, range } => {
                 let range_ms = self.range_ms(range)?;
-                self.matrix_selector_rows(selector, range_ms, grid, sink)
+                self.matrix_selector_rows(selector, range_ms, grid, 0, sink)
             }
             ExprKind::Subquery(subquery) => self.subquery_rows(subquery, grid, sink),
             _ => Err(internal("a range vector was expected")),
         }
     }
 
-    /// Hands the series of a selector with their windows to `sink`.
+    /// Hands the series of a selector with their windows to `sink`, which keeps so many cells of each sample.
+    /// When they are more than there is room for, as far as pages tell, none is read.
     pub(super) fn matrix_selector_rows(
         &mut self,
         selector: &VectorSelector,
         range_ms: i64,
         grid: Grid,
+        kept_cells: u64,
         sink: &mut RangeSink<'_>,
     ) -> Result<(), QueryError> {
         let reference = self.reference(&selector.modifiers)?;
@@ -98,6 +109,11 @@ impl Evaluation<'_> {
         let range = reference.extent(grid.start, last, reach);
         let selection = self.select(&selector.matchers, range)?;
         let budget = self.context.budget;
+        if kept_cells > 0 {
+            let cells = selection.estimate(range).samples.saturating_mul(kept_cells);
+            let foreseen = budget.foresee(cells.saturating_mul(8));
+            foreseen.map_err(|error| self.read(error))?;
+        }
         let mut scan = selection.scan(range, budget);
         let ends: Vec<Timestamp> = reference.times(grid).collect();
         let mut columns = Columns::default();
@@ -134,8 +150,8 @@ impl Evaluation<'_> {
                 range_ms,
                 edges: selector.edges,
             };
-            let results = sink(&row)?;
-            self.look_at_windows(&row, windows.sizes, results)?;
+            let kept = sink(&row)?;
+            self.look_at_windows(&row, windows.sizes, kept)?;
         }
         Ok(())
     }
@@ -207,8 +223,8 @@ impl Evaluation<'_> {
                 range_ms: plan.range_ms,
                 edges: Edges::Plain,
             };
-            let results = sink(&row)?;
-            self.look_at_windows(&row, windows.sizes, results)?;
+            let kept = sink(&row)?;
+            self.look_at_windows(&row, windows.sizes, kept)?;
         }
         self.settle(self.held() - frame.samples(), 0);
         Ok(())

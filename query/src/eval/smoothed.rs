@@ -8,7 +8,7 @@ use std::sync::Arc;
 use narthex_storage::ResetHint;
 
 use super::{
-    ABSENT, Evaluation, HistogramCell, RangeRow, Row, Sink,
+    ABSENT, Evaluation, HistogramCell, Kept, RangeRow, Row, Sink,
     edges::{histogram_between, is_of_counter, number_between},
 };
 use crate::{
@@ -29,7 +29,7 @@ impl Evaluation<'_> {
         let mut floats = vec![ABSENT; steps];
         let mut histograms: Vec<HistogramCell> = Vec::new();
         let mut said: Vec<Said> = Vec::new();
-        self.matrix_selector_rows(selector, 0, grid, &mut |row| {
+        self.matrix_selector_rows(selector, 0, grid, 0, &mut |row| {
             let mut remarks = Vec::new();
             histograms.clear();
             if !row.histograms.is_empty() {
@@ -50,10 +50,10 @@ impl Evaluation<'_> {
                 histograms: &histograms,
             };
             if cells.is_empty() {
-                return Ok(0);
+                return Ok(Kept::Results(0));
             }
             sink(row.labels, false, cells)?;
-            Ok(cells.samples())
+            Ok(Kept::Results(cells.samples()))
         })?;
         for said in said {
             self.notes.say(said, selector.span);

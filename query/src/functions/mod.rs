@@ -25,7 +25,7 @@ use crate::{
     FloatHistogram, FloatStyle, Grid, QueryError,
     annotations::{Remark, Said},
     eval::{
-        ABSENT, Columns, Evaluation, Frame, HistogramCell, Node, RangeRow, Row, Sink, hasher,
+        ABSENT, Columns, Evaluation, Frame, HistogramCell, Kept, Node, RangeRow, Row, Sink, hasher,
         internal, is_absent, is_quantile, same_labels,
     },
     format_float,
@@ -422,7 +422,7 @@ fn absent_over_time(
                 found += 1;
             }
         }
-        Ok(found)
+        Ok(Kept::Results(found))
     })?;
     Ok(Node::Vector(absence(arg, &out)))
 }
@@ -562,7 +562,7 @@ pub(crate) fn range_function_rows(
             histograms: &histograms,
         };
         if cells.is_empty() {
-            return Ok(0);
+            return Ok(Kept::Results(0));
         }
         if is_counter_function
             && !out.iter().all(|cell| is_absent(*cell))
@@ -588,7 +588,7 @@ pub(crate) fn range_function_rows(
             if keeps_name { row.drop_name } else { delayed },
             cells,
         )?;
-        Ok(cells.samples())
+        Ok(Kept::Results(cells.samples()))
     })?;
     if warns_of_quantile {
         let span = args[0].without_parens().span;
