@@ -17,6 +17,7 @@ mod harness;
 mod lifecycle;
 mod metadata;
 mod operations;
+mod parity;
 mod persistence;
 mod remote_read;
 mod scraping;

@@ -12,6 +12,8 @@ mod format;
 pub mod functions;
 mod histogram;
 pub mod parser;
+#[cfg(feature = "random")]
+pub mod random;
 #[cfg(feature = "testscript")]
 pub mod testscript;
 mod value;

@@ -523,7 +523,7 @@ fn warnings_name_the_place_inside_the_parentheses() {
     at(
         60,
         "histogram_quantile((2), (gauge))",
-        &format!("{outside} (1:21)\n{bound} for metric name \"gauge\" (1:26)"),
+        &format!("{outside} (1:21)\n{bound} (1:26)"),
     );
     at(
         60,

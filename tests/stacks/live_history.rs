@@ -92,6 +92,7 @@ fn series(target: &Target, labels: &LabelMap, stretch: Stretch) -> Vec<Pushed> {
         Pushed {
             labels: all.into_iter().collect(),
             samples: Vec::new(),
+            histograms: Vec::new(),
         }
     };
     let mut up = named("up", &LabelMap::new());

@@ -64,7 +64,7 @@ impl Evaluation<'_> {
                 saw_histograms = true;
                 match op {
                     AggregateOp::Sum | AggregateOp::Avg => {
-                        charge(sums[group].add(op == AggregateOp::Avg, row))?;
+                        charge(sums[group].add(op == AggregateOp::Avg, labels, row))?;
                     }
                     AggregateOp::Count | AggregateOp::Group => {
                         accumulators[group].add_present(row.histograms);
@@ -74,7 +74,7 @@ impl Evaluation<'_> {
             }
             Ok(())
         })?;
-        let span = aggregate.expr.span;
+        let span = aggregate.expr.without_parens().span;
         if saw_histograms && let Some(name) = name_of_numbers(op) {
             self.notes
                 .say(Remark::IgnoredInAggregation(name).say(), span);
@@ -86,7 +86,7 @@ impl Evaluation<'_> {
             let mut remarks = Vec::new();
             let histograms = sum.finish(&mut floats, &mut remarks);
             for remark in remarks {
-                self.notes.say(remark.say(), span);
+                self.notes.say(remark, span);
             }
             let row = Row {
                 floats: &floats,
@@ -106,18 +106,19 @@ impl Evaluation<'_> {
             .as_ref()
             .ok_or_else(|| internal("quantile has a parameter"))?;
         let ratios = self.scalar(param, grid)?;
-        let span = param.without_parens().span;
-        if let Some(nan) = ratios.iter().find(|ratio| ratio.is_nan()) {
-            self.check_quantile(*nan, span);
-        }
-        self.check_quantile(greatest(&ratios), span);
-        self.check_quantile(least(&ratios), span);
         let steps = grid.steps();
         let mut input = self.vector(&aggregate.expr, grid)?;
+        let span = param.without_parens().span;
+        let nan = ratios.iter().copied().find(|ratio| ratio.is_nan());
+        let greatest = Some(greatest(&ratios)).filter(|ratio| *ratio > 1.0);
+        let least = Some(least(&ratios)).filter(|ratio| *ratio < 0.0);
+        for ratio in [nan, greatest, least].into_iter().flatten() {
+            self.check_quantile(ratio, span);
+        }
         if input.has_histograms() {
             self.notes.say(
                 Remark::IgnoredInAggregation("quantile").say(),
-                aggregate.expr.span,
+                aggregate.expr.without_parens().span,
             );
             input.drop_histograms();
             input = input.drop_empty_rows();

@@ -76,26 +76,28 @@ impl Evaluation<'_> {
         span: Span,
     ) -> Result<Node, QueryError> {
         let op = binary.op;
-        let mut remarks = Vec::new();
+        let mut remarks = LastRemarks::default();
         for index in 0..frame.len() {
             self.check()?;
-            for (cell, scalar) in frame.histograms_mut(index).iter_mut().zip(scalars) {
+            let cells = frame.histograms_mut(index).iter_mut().zip(scalars);
+            for (step, (cell, scalar)) in cells.enumerate() {
                 let Some(histogram) = cell else { continue };
                 let (left, right) = if swapped {
                     (Operand::Float(*scalar), Operand::Histogram(histogram))
                 } else {
                     (Operand::Histogram(histogram), Operand::Float(*scalar))
                 };
-                *cell = match operation::combine(op, left, right, &mut remarks) {
+                *cell = match operation::combine(op, left, right, remarks.at(step)) {
                     Outcome::Histogram(result) => Some(result),
                     Outcome::Compared(_) | Outcome::Refused => None,
                 };
             }
             if is_trim(op) {
-                for cell in frame.floats_mut(index) {
+                for (step, cell) in frame.floats_mut(index).iter_mut().enumerate() {
                     if !is_absent(*cell) {
                         *cell = ABSENT;
-                        remarks.push(Remark::IncompatibleKinds("float", op.as_str(), "float"));
+                        *remarks.at(step) =
+                            Some(Remark::IncompatibleKinds("float", op.as_str(), "float"));
                     }
                 }
                 continue;
@@ -136,7 +138,7 @@ impl Evaluation<'_> {
         rhs: &Frame,
         span: Span,
     ) -> Result<Frame, QueryError> {
-        let mut remarks = Vec::new();
+        let mut remarks = LastRemarks::default();
         let steps = lhs.steps;
         let swapped = matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped { (rhs, lhs) } else { (lhs, rhs) };
@@ -197,7 +199,7 @@ impl Evaluation<'_> {
                         let pair = (operand(left, step), operand(right, step));
                         if let (Some(a), Some(b)) = pair {
                             histograms.resize(steps, None);
-                            let outcome = operation::combine(binary.op, a, b, &mut remarks);
+                            let outcome = operation::combine(binary.op, a, b, remarks.at(step));
                             any |=
                                 keep(outcome, a, binary, &mut cells[step], &mut histograms[step]);
                         }
@@ -206,7 +208,8 @@ impl Evaluation<'_> {
                     cells[step] = match (binary.op.is_comparison(), binary.return_bool) {
                         _ if is_trim(binary.op) => {
                             let name = binary.op.as_str();
-                            remarks.push(Remark::IncompatibleKinds("float", name, "float"));
+                            *remarks.at(step) =
+                                Some(Remark::IncompatibleKinds("float", name, "float"));
                             continue;
                         }
                         (false, _) => arithmetic(binary.op, a, b),
@@ -229,9 +232,10 @@ impl Evaluation<'_> {
                     &many_head.labels,
                     &one_head.labels,
                     matching,
-                    drops && !delayed,
+                    drops && !(delayed && binary.return_bool),
                 );
-                let drop_name = delayed && (drops || many_head.drop_name);
+                // What a comparison keeps has its name again.
+                let drop_name = delayed && binary.return_bool;
                 if matching.cardinality == Cardinality::OneToOne {
                     if crowded[group] > 1 {
                         claim(
@@ -248,7 +252,7 @@ impl Evaluation<'_> {
                     ));
                 }
                 self.charge(out_row.cost_cells())?;
-                let index = out.add(&labels, delayed && drop_name, out_row)?;
+                let index = out.add(&labels, drop_name, out_row)?;
                 if matching.cardinality != Cardinality::OneToOne {
                     results.insert((group, labels), index);
                 }
@@ -295,11 +299,28 @@ impl Evaluation<'_> {
     }
 
     /// Says what is to be said about an operator, each thing once.
-    fn say_all(&mut self, mut remarks: Vec<Remark<'static>>, span: Span) {
+    fn say_all(&mut self, remarks: LastRemarks, span: Span) {
+        let mut remarks: Vec<Remark<'_>> = remarks.steps.into_iter().flatten().collect();
         remarks.dedup();
         for remark in remarks {
             self.notes.say(remark.say(), span);
         }
+    }
+}
+
+/// What is to be said about an operator: of each step the last thing, as in Prometheus.
+#[derive(Debug, Default)]
+struct LastRemarks {
+    steps: Vec<Option<Remark<'static>>>,
+}
+
+impl LastRemarks {
+    /// What was last said of the step.
+    fn at(&mut self, step: usize) -> &mut Option<Remark<'static>> {
+        if self.steps.len() <= step {
+            self.steps.resize(step + 1, None);
+        }
+        &mut self.steps[step]
     }
 }
 

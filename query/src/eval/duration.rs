@@ -9,15 +9,35 @@ use crate::{
 use super::Evaluation;
 
 impl Evaluation<'_> {
-    /// A range or step in milliseconds, above 0.
+    /// A range or step in milliseconds, which is 0 for what is shorter than one.
     pub(crate) fn range_ms(&self, duration: &Duration) -> Result<i64, QueryError> {
-        let range_ms = duration_ms(self, duration)?;
-        if range_ms <= 0 {
-            return Err(QueryError::BadData(
-                "duration must be greater than 0".to_owned(),
-            ));
+        if seconds(self, duration)? <= 0.0 {
+            return Err(refused(duration, "duration must be greater than 0"));
         }
-        Ok(range_ms)
+        duration_ms(self, duration)
+    }
+}
+
+/// An error with the place of a duration, as Prometheus tells it: offsets in the query, without parentheses
+/// around it.
+fn refused(duration: &Duration, message: &str) -> QueryError {
+    let (start, end) = (bare_start(duration), bare_end(duration));
+    QueryError::BadData(format!("{start}:{end}: {message}"))
+}
+
+fn bare_start(duration: &Duration) -> u32 {
+    match &duration.kind {
+        DurationKind::Paren(inner) => bare_start(inner),
+        DurationKind::Binary { lhs, .. } => bare_start(lhs),
+        _ => duration.span.start,
+    }
+}
+
+fn bare_end(duration: &Duration) -> u32 {
+    match &duration.kind {
+        DurationKind::Paren(inner) | DurationKind::Unary { operand: inner, .. } => bare_end(inner),
+        DurationKind::Binary { rhs, .. } => bare_end(rhs),
+        _ => duration.span.end,
     }
 }
 
@@ -32,7 +52,7 @@ pub(crate) fn duration_ms(
     let seconds = seconds(evaluation, duration)?;
     // Prometheus keeps nanoseconds in 64 bits.
     if seconds.is_nan() || seconds.abs() > i64::MAX as f64 / 1e9 {
-        return Err(QueryError::BadData("duration is out of range".to_owned()));
+        return Err(refused(duration, "duration is out of range"));
     }
     let milliseconds = seconds * 1000.0;
     Ok(match &duration.kind {
@@ -58,11 +78,11 @@ fn seconds(evaluation: &Evaluation<'_>, duration: &Duration) -> Result<f64, Quer
                 BinaryOp::Sub => lhs - rhs,
                 BinaryOp::Mul => lhs * rhs,
                 BinaryOp::Div if rhs == 0.0 => {
-                    return Err(QueryError::BadData("division by zero".to_owned()));
+                    return Err(refused(duration, "division by zero"));
                 }
                 BinaryOp::Div => lhs / rhs,
                 BinaryOp::Mod if rhs == 0.0 => {
-                    return Err(QueryError::BadData("modulo by zero".to_owned()));
+                    return Err(refused(duration, "modulo by zero"));
                 }
                 BinaryOp::Mod => lhs % rhs,
                 BinaryOp::Pow => go_math::pow(lhs, rhs),

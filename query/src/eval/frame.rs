@@ -173,7 +173,15 @@ impl Frame {
 
     /// Whether some row has histograms.
     pub(crate) fn has_histograms(&self) -> bool {
-        self.histograms.iter().any(|row| !row.is_empty())
+        self.has_histograms_where(|_| true)
+    }
+
+    /// Whether there is one at a step that counts.
+    pub(crate) fn has_histograms_where(&self, counts: impl Fn(usize) -> bool) -> bool {
+        self.histograms.iter().any(|row| {
+            let mut cells = row.iter().enumerate();
+            cells.any(|(step, cell)| cell.is_some() && counts(step))
+        })
     }
 
     /// Adds a row of exactly `steps` cells.

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use narthex_storage::Labels;
+
 use super::{ABSENT, HistogramCell, Row, is_absent};
 use crate::{
-    annotations::{Operation, Remark},
+    annotations::{Operation, Remark, Said},
     histogram::HistogramSum,
 };
 
@@ -14,8 +16,8 @@ enum State {
     #[default]
     Nothing,
     Sum(Box<HistogramSum>),
-    /// Exponential buckets came together with custom bounds.
-    Incompatible,
+    /// Exponential buckets came together with custom bounds; what is to be said about that.
+    Incompatible(Said),
 }
 
 /// See the module's documentation; nothing is held until a histogram comes.
@@ -26,7 +28,7 @@ pub(super) struct HistogramColumn {
 
 impl HistogramColumn {
     /// Adds a row's histograms to the sums or means; what that takes in memory, in cells.
-    pub(super) fn add(&mut self, is_mean: bool, row: Row<'_>) -> u64 {
+    pub(super) fn add(&mut self, is_mean: bool, labels: &Labels, row: Row<'_>) -> u64 {
         self.states.resize_with(row.steps(), State::default);
         let mut cells = 0;
         for (state, cell) in self.states.iter_mut().zip(row.histograms) {
@@ -42,44 +44,41 @@ impl HistogramColumn {
                 }
                 State::Sum(sum) => {
                     if sum.add(histogram).is_err() {
-                        *state = State::Incompatible;
+                        let name = labels.metric_name();
+                        *state = State::Incompatible(Remark::MixedSchemas(name).say());
                     }
                 }
-                State::Incompatible => {}
+                State::Incompatible(_) => {}
             }
         }
         cells
     }
 
     /// The results; where numbers were added up too there is none, of either kind.
-    pub(super) fn finish(
-        self,
-        floats: &mut [f64],
-        remarks: &mut Vec<Remark<'static>>,
-    ) -> Vec<HistogramCell> {
+    pub(super) fn finish(self, floats: &mut [f64], remarks: &mut Vec<Said>) -> Vec<HistogramCell> {
         let results = self.states.into_iter().zip(floats);
         results
             .map(|(state, float)| {
                 let is_mixed = !is_absent(*float) && !matches!(state, State::Nothing);
                 let sum = match state {
                     State::Nothing => return None,
-                    State::Incompatible => {
-                        remarks.push(Remark::MixedSchemas(""));
+                    State::Incompatible(said) => {
+                        remarks.push(said);
                         None
                     }
                     State::Sum(sum) => {
                         let seen = sum.seen.remarks();
                         if seen.resets_collide {
-                            remarks.push(Remark::ResetsCollide(Operation::Aggregation));
+                            remarks.push(Remark::ResetsCollide(Operation::Aggregation).say());
                         }
                         if seen.bounds_reconciled {
-                            remarks.push(Remark::BoundsReconciled(Operation::Aggregation));
+                            remarks.push(Remark::BoundsReconciled(Operation::Aggregation).say());
                         }
                         Some(sum)
                     }
                 };
                 if is_mixed {
-                    remarks.push(Remark::MixedKindsInAggregation);
+                    remarks.push(Remark::MixedKindsInAggregation.say());
                     *float = ABSENT;
                     return None;
                 }

@@ -30,12 +30,12 @@ pub(super) enum Outcome {
     Refused,
 }
 
-/// Combines the two; says what is to be said.
+/// Combines the two; what is to be said takes the place of what was said before.
 pub(super) fn combine(
     op: BinaryOp,
     left: Operand<'_>,
     right: Operand<'_>,
-    remarks: &mut Vec<Remark<'static>>,
+    remark: &mut Option<Remark<'static>>,
 ) -> Outcome {
     use Operand::{Float, Histogram};
     match (left, op, right) {
@@ -55,13 +55,13 @@ pub(super) fn combine(
         (Histogram(left), BinaryOp::Add, Histogram(right)) => {
             let mut sum = (**left).clone();
             let done = sum.add(right);
-            added(sum, done, (op, Operation::Addition), remarks)
+            added(sum, done, (op, Operation::Addition), remark)
         }
         (Histogram(left), BinaryOp::Sub, Histogram(right)) => {
             let mut difference = (**left).clone();
             let done = difference.subtract(right);
             difference.reset_hint = narthex_storage::ResetHint::Gauge;
-            added(difference, done, (op, Operation::Subtraction), remarks)
+            added(difference, done, (op, Operation::Subtraction), remark)
         }
         (Histogram(left), BinaryOp::Equal, Histogram(right)) => {
             Outcome::Compared(left.is_same_as(right))
@@ -74,7 +74,7 @@ pub(super) fn combine(
                 Float(_) => "float",
                 Histogram(_) => "histogram",
             };
-            remarks.push(Remark::IncompatibleKinds(
+            *remark = Some(Remark::IncompatibleKinds(
                 kind(left),
                 op.as_str(),
                 kind(right),
@@ -92,21 +92,21 @@ fn added(
     result: FloatHistogram,
     done: Result<Addition, IncompatibleSchema>,
     (op, operation): (BinaryOp, Operation),
-    remarks: &mut Vec<Remark<'static>>,
+    remark: &mut Option<Remark<'static>>,
 ) -> Outcome {
     match done {
         Err(IncompatibleSchema) => {
-            remarks.push(Remark::IncompatibleLayout(op.as_str()));
+            *remark = Some(Remark::IncompatibleLayout(op.as_str()));
             Outcome::Refused
         }
         // The warning takes the place of the result.
         Ok(addition) if addition.resets_collide => {
-            remarks.push(Remark::ResetsCollide(operation));
+            *remark = Some(Remark::ResetsCollide(operation));
             Outcome::Refused
         }
         Ok(addition) => {
             if addition.bounds_reconciled {
-                remarks.push(Remark::BoundsReconciled(operation));
+                *remark = Some(Remark::BoundsReconciled(operation));
             }
             new(result.compact())
         }

@@ -241,7 +241,12 @@ impl Evaluation<'_> {
         let range_ms = self.range_ms(&subquery.range)?;
         let step_ms = match &subquery.step {
             Some(step) => self.range_ms(step)?,
-            None => self.options.default_subquery_step.as_millis().max(1) as i64,
+            None => 0,
+        };
+        // One below a millisecond counts as none, as in Prometheus.
+        let step_ms = match step_ms {
+            0 => self.options.default_subquery_step.as_millis().max(1) as i64,
+            step_ms => step_ms,
         };
         let last = grid.time(grid.steps() - 1);
         let edge = reference.time(grid.start).saturating_sub(range_ms);

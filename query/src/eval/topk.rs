@@ -38,18 +38,17 @@ impl Evaluation<'_> {
             if params.iter().any(|ratio| ratio.is_nan()) {
                 return Err(QueryError::Execution("Ratio value is NaN".to_owned()));
             }
-            let span = param.without_parens().span;
-            self.check_ratio(greatest(&params), span);
-            self.check_ratio(least(&params), span);
+            self.check_ratios(&params, param.without_parens().span);
         } else {
             check_counts(&params)?;
         }
-        if let Some(name) = ranking_name(aggregate.op)
-            && input.has_histograms()
-        {
-            // They have no rank.
-            self.notes
-                .say(Remark::IgnoredInAggregation(name).say(), whole);
+        if let Some(name) = ranking_name(aggregate.op) {
+            // They have no rank, which is said where something is ranked.
+            let ranks = |step: usize| params[step] >= 1.0;
+            if input.has_histograms_where(ranks) {
+                self.notes
+                    .say(Remark::IgnoredInAggregation(name).say(), whole);
+            }
             input.drop_histograms();
         }
         if input.len() == 0 {
@@ -84,19 +83,23 @@ impl Evaluation<'_> {
         Ok(input.drop_empty_rows())
     }
 
-    /// Warns of a ratio outside -1 to 1.
-    fn check_ratio(&mut self, ratio: f64, span: Span) {
-        let capped = ratio.clamp(-1.0, 1.0);
-        if capped != ratio {
-            let print = |value| format_float(value, FloatStyle::General);
-            self.notes.warn(
-                format!(
-                    "ratio value should be between -1 and 1, got {}, capping to {}",
-                    print(ratio),
-                    print(capped)
-                ),
-                span,
-            );
+    /// Warns of the greatest ratio above 1 and of the least below -1.
+    fn check_ratios(&mut self, ratios: &[f64], span: Span) {
+        let (greatest, least) = (greatest(ratios), least(ratios));
+        for (ratio, capped, is_wrong) in
+            [(greatest, 1.0, greatest > 1.0), (least, -1.0, least < -1.0)]
+        {
+            if is_wrong {
+                let print = |value| format_float(value, FloatStyle::General);
+                self.notes.warn(
+                    format!(
+                        "ratio value should be between -1 and 1, got {}, capping to {}",
+                        print(ratio),
+                        print(capped)
+                    ),
+                    span,
+                );
+            }
         }
     }
 }
@@ -115,9 +118,11 @@ fn check_counts(params: &[f64]) -> Result<(), QueryError> {
     let print = |count| format_float(count, FloatStyle::General);
     let error = if params.iter().any(|count| count.is_nan()) {
         "Parameter value is NaN".to_owned()
-    } else if least < INTEGER_MIN {
+    } else if greatest < 1.0 {
+        return Ok(());
+    } else if least <= INTEGER_MIN {
         format!("Scalar value {} underflows int64", print(least))
-    } else if greatest > INTEGER_MAX {
+    } else if greatest >= INTEGER_MAX {
         format!("Scalar value {} overflows int64", print(greatest))
     } else {
         return Ok(());

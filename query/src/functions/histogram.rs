@@ -41,7 +41,7 @@ pub(crate) fn quantiles(
     for ratio in &ratios {
         evaluation.check_quantile(*ratio, args[0].without_parens().span);
     }
-    let histograms = collect(evaluation, &input, args[1].without_parens().span);
+    let histograms = collect(evaluation, &input, &args[1], &args[0]);
     let mut frame = Frame::new(grid.steps());
     quantile_rows(
         evaluation,
@@ -63,7 +63,7 @@ pub(crate) fn many_quantiles(
 ) -> Result<Frame, QueryError> {
     let label = evaluation.text(&args[1], grid)?;
     let input = evaluation.vector(&args[0], grid)?;
-    let histograms = collect(evaluation, &input, args[0].without_parens().span);
+    let histograms = collect(evaluation, &input, &args[0], &args[0]);
     let mut frame = Frame::new(grid.steps());
     for arg in &args[2..] {
         let ratios = evaluation.scalar(arg, grid)?;
@@ -171,7 +171,7 @@ pub(crate) fn fractions(
     let lower = evaluation.scalar(&args[0], grid)?;
     let upper = evaluation.scalar(&args[1], grid)?;
     let input = evaluation.vector(&args[2], grid)?;
-    let histograms = collect(evaluation, &input, args[2].without_parens().span);
+    let histograms = collect(evaluation, &input, &args[2], &args[0]);
     let mut frame = Frame::new(grid.steps());
     native_rows(
         evaluation,
@@ -202,7 +202,8 @@ pub(crate) fn fractions(
     finish(evaluation, frame)
 }
 
-/// Adds a row for each native histogram, with one label more where that is wanted.
+/// Adds a row for each native histogram, with one label more where that is wanted. What is to be said about
+/// them stands at the function's first argument.
 fn native_rows(
     evaluation: &mut Evaluation<'_>,
     histograms: &Histograms,
@@ -233,7 +234,7 @@ fn native_rows(
                 if let Some(remark) = remark {
                     let remark = remark.say();
                     if said.as_ref() != Some(&remark) {
-                        evaluation.notes.say(remark.clone(), histograms.span);
+                        evaluation.notes.say(remark.clone(), histograms.first_span);
                         said = Some(remark);
                     }
                 }
@@ -271,6 +272,8 @@ struct Histograms {
     native: Vec<Native>,
     /// Where the expression stands.
     span: Span,
+    /// Where the function's first argument stands.
+    first_span: Span,
 }
 
 /// A series with native histograms.
@@ -316,7 +319,13 @@ impl Histogram {
 }
 
 /// Puts the bucket series of each histogram together, warning of those whose bound does not parse.
-fn collect(evaluation: &mut Evaluation<'_>, input: &Frame, span: Span) -> Histograms {
+fn collect(
+    evaluation: &mut Evaluation<'_>,
+    input: &Frame,
+    arg: &Expr,
+    first_arg: &Expr,
+) -> Histograms {
+    let span = arg.without_parens().span;
     let delayed = evaluation.options.features.delayed_name_removal;
     let mut histograms: Vec<Histogram> = Vec::new();
     let mut known: HashMap<Labels, usize, _> = HashMap::with_hasher(hasher());
@@ -331,10 +340,16 @@ fn collect(evaluation: &mut Evaluation<'_>, input: &Frame, span: Span) -> Histog
         let bound = head.labels.get(BUCKET_LABEL).unwrap_or_default();
         let Some(upper) = parse_bound(bound) else {
             let quoted = crate::parser::quote::quote(bound);
+            // The name is known only when it is removed late.
+            let name = if delayed {
+                head.labels.metric_name()
+            } else {
+                ""
+            };
             evaluation.notes.warn(
                 format!(
                     "bucket label \"le\" is missing or has a malformed value of {quoted}{}",
-                    ForMetric(head.labels.metric_name())
+                    ForMetric(name)
                 ),
                 span,
             );
@@ -388,6 +403,7 @@ fn collect(evaluation: &mut Evaluation<'_>, input: &Frame, span: Span) -> Histog
         list: histograms,
         native,
         span,
+        first_span: first_arg.without_parens().span,
     }
 }
 
@@ -517,7 +533,8 @@ fn quantile(ratio: f64, buckets: &mut Vec<Bucket>) -> (f64, Option<Repair>) {
         if upper <= 0.0 {
             return (upper, repair);
         }
-        return (upper * (rank / count), repair);
+        // From a rank of -0 comes 0.
+        return (0.0 + upper * (rank / count), repair);
     }
     let below = buckets[index - 1];
     let place = (rank - below.count) / (count - below.count);

@@ -4,7 +4,7 @@ use narthex_storage::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Regex};
 
 use crate::{
     Grid, QueryError,
-    eval::{Evaluation, Frame, same_labels},
+    eval::{Evaluation, Frame},
     parser::{Expr, ExprKind},
 };
 
@@ -41,7 +41,7 @@ pub(crate) fn replace(
             }
         }
     }
-    finish(evaluation, frame)
+    frame.merge_same_labels()
 }
 
 /// `label_join(v, destination, separator, source…)`
@@ -76,14 +76,7 @@ pub(crate) fn join(
             head.drop_name = false;
         }
     }
-    finish(evaluation, frame)
-}
-
-fn finish(evaluation: &Evaluation<'_>, frame: Frame) -> Result<Frame, QueryError> {
-    if !evaluation.options.features.delayed_name_removal && frame.has_same_labels() {
-        return Err(same_labels());
-    }
-    Ok(frame)
+    frame.merge_same_labels()
 }
 
 fn with_label(labels: &Labels, name: &str, value: &str) -> Labels {

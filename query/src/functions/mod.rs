@@ -447,12 +447,12 @@ fn sort_by_value(
     grid: Grid,
 ) -> Result<Node, QueryError> {
     let mut frame = evaluation.vector(arg, grid)?;
-    if grid.steps() != 1 {
-        return Ok(Node::Vector(frame));
-    }
     // Histograms have no place in an order of numbers.
     frame.drop_histograms();
     let frame = frame.drop_empty_rows();
+    if grid.steps() != 1 {
+        return Ok(Node::Vector(frame));
+    }
     let descending = id == FunctionId::SortDesc;
     Ok(Node::Vector(sort_rows(&frame, |a, b| {
         sort::by_value(frame.row(a).floats[0], frame.row(b).floats[0], descending)
@@ -494,12 +494,9 @@ pub(crate) fn range_function_rows(
             scalars.push(evaluation.scalar(arg, grid)?);
         }
     }
-    if function.id == FunctionId::DoubleExponentialSmoothing {
-        check_factors(&scalars)?;
-    }
     let warns_of_quantile = function.id == FunctionId::QuantileOverTime
         && scalars[0].iter().any(|ratio| !is_quantile(*ratio));
-    // At which steps some series has samples, so that a wrong quantile is worth a word.
+    // At which steps some series has numbers, so that a wrong quantile is worth a word.
     let mut looked = vec![false; grid.steps()];
     let matrix = &args[matrix_index];
     extended::check(function.name, matrix)?;
@@ -529,8 +526,12 @@ pub(crate) fn range_function_rows(
         };
         if warns_of_quantile {
             for (looked, (low, high)) in looked.iter_mut().zip(row.bounds) {
-                *looked |= high > low;
+                let is_float = |index: u32| row.histogram(index as usize).is_none();
+                *looked |= (*low..*high).any(is_float);
             }
+        }
+        if function.id == FunctionId::DoubleExponentialSmoothing {
+            check_factors(&scalars, row)?;
         }
         histograms.clear();
         let mut said = Vec::new();
@@ -673,18 +674,21 @@ fn fill_mixed<'r>(
 /// How the names of counters end.
 const COUNTER_SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
 
-/// Refuses factors of `double_exponential_smoothing` that are not between 0 and 1.
-fn check_factors(scalars: &[Vec<f64>]) -> Result<(), QueryError> {
-    for (values, what, symbol) in [
-        (&scalars[0], "smoothing", "sf"),
-        (&scalars[1], "trend", "tf"),
-    ] {
-        for value in values {
-            if *value <= 0.0 || *value >= 1.0 {
+/// Refuses factors of `double_exponential_smoothing` that are not between 0 and 1, where there are samples.
+fn check_factors(scalars: &[Vec<f64>], row: &RangeRow<'_>) -> Result<(), QueryError> {
+    for (step, (low, high)) in row.bounds.iter().enumerate() {
+        if low == high {
+            continue;
+        }
+        for (value, what, symbol) in [
+            (scalars[0][step], "smoothing", "sf"),
+            (scalars[1][step], "trend", "tf"),
+        ] {
+            if value <= 0.0 || value >= 1.0 {
                 let value = if value.is_finite() {
                     format!("{value:.6}")
                 } else {
-                    format_float(*value, FloatStyle::General)
+                    format_float(value, FloatStyle::General)
                 };
                 return Err(QueryError::Execution(format!(
                     "invalid {what} factor. Expected: 0 < {symbol} < 1, got: {value}"

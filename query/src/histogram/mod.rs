@@ -32,6 +32,7 @@ use narthex_storage::{
 };
 
 use crate::{FloatStyle, format_float};
+use bucket::Side;
 
 /// A native histogram; see the module's documentation.
 #[derive(Debug, Clone, PartialEq)]
@@ -315,7 +316,8 @@ fn spans_of(buckets: &Buckets) -> Vec<Span> {
     spans
 }
 
-/// As Prometheus prints it: `{count:4, sum:5, [-1,1]:1, (1,2]:3}`, without empty buckets.
+/// As Prometheus prints it: `{count:4, sum:5, [-1,1]:1, (1,2]:3}`, without empty buckets. Buckets that overlap
+/// the zero bucket are not cut.
 impl fmt::Display for FloatHistogram {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let number = |value: f64| format_float(value, FloatStyle::General);
@@ -325,7 +327,10 @@ impl fmt::Display for FloatHistogram {
             number(self.count),
             number(self.sum)
         )?;
-        for bucket in self.buckets().filter(|bucket| bucket.count != 0.0) {
+        let zero = (self.zero_count != 0.0).then(|| self.zero_bucket());
+        let buckets = self.side(Side::Negative).rev().chain(zero);
+        let buckets = buckets.chain(self.side(Side::Positive));
+        for bucket in buckets.filter(|bucket| bucket.count != 0.0) {
             write!(
                 formatter,
                 ", {}{},{}{}:{}",

@@ -148,8 +148,9 @@ fn reduce(x: f64) -> (u64, f64) {
 fn reduce_large(x: f64) -> (u64, f64) {
     let bits = x.to_bits();
     let mantissa = bits & ((1 << 52) - 1) | 1 << 52;
-    let exponent = (bits >> 52 & 0x7ff) - 1023 - 52;
-    let (digit, shift) = (((exponent + 61) / 64) as usize, (exponent + 61) % 64);
+    // The exponent of the last bit of the mantissa, and 61.
+    let place = (bits >> 52 & 0x7ff) + 61 - 1023 - 52;
+    let (digit, shift) = ((place / 64) as usize, place % 64);
     let window = |index: usize| {
         let both = u128::from(FOUR_OVER_PI[index]) << 64 | u128::from(FOUR_OVER_PI[index + 1]);
         (both >> (64 - shift)) as u64
