@@ -35,10 +35,6 @@ fn check(store: StoreKind) {
             30,
         ),
     ] {
-        // A store keeps no start timestamps.
-        if name == "start_timestamps" && store == StoreKind::Database {
-            continue;
-        }
         let report = run(text, name, &options);
         assert_eq!(report.total, total, "evaluations of {name}");
         failures.extend(report.failures.into_iter().map(|failure| (name, failure)));

@@ -143,6 +143,10 @@ impl Appender for Pending {
         unreachable!("nothing pushes histograms")
     }
 
+    fn start_times(&mut self, _: &Labels, _: &[(i64, i64)]) -> Result<(), Refusal> {
+        unreachable!("nothing pushes start timestamps")
+    }
+
     fn exemplar(&mut self, series: &Labels, exemplar: Exemplar) {
         let mut exemplars = self.store.1.lock().expect("no test panics with it");
         exemplars.push((series.clone(), exemplar));

@@ -70,6 +70,18 @@ pub trait Appender: Send {
     /// Adds samples of one series, ascending in time.
     fn samples(&mut self, series: SeriesRef, samples: &[Sample]);
 
+    /// Says since when samples of one series count: of each time of a sample, ascending, the time when its
+    /// counting began, in milliseconds; 0 is unknown. Kept with the commit, and given to who wants it
+    /// with the samples at these times. The first one of a time stays; what is too late is passed over.
+    ///
+    /// # Errors
+    /// As [`Appender::series`]: they are kept beside the series as another one is.
+    fn start_times(
+        &mut self,
+        series: &Labels,
+        starts: &[(Timestamp, Timestamp)],
+    ) -> Result<(), Refusal>;
+
     /// Adds an exemplar of a series that the store has or that samples were added for. It is taken
     /// after the commit, and refused by itself.
     fn exemplar(&mut self, series: &Labels, exemplar: Exemplar);

@@ -31,6 +31,7 @@ mod mmap;
 mod model;
 mod querier;
 mod read;
+mod start_times;
 #[cfg(test)]
 mod test_support;
 mod vfs;

@@ -13,7 +13,7 @@
 //!   [`AxisId`] of one scan have equal timestamps; ids of different scans mean nothing to each other.
 //! - A run has numbers or native histograms, never both, and its histograms have one layout: runs of a
 //!   series that has both alternate by time, and it is [`Shape::Loose`].
-//! - Start timestamps are delivered only by stores that keep them, see [`Run::start_times`].
+//! - Start timestamps are delivered only to who wants them, see [`Run::start_times`].
 //! - Staleness markers are delivered as values; [`Run::may_be_stale`] says whether to look for them.
 
 use std::{
@@ -97,6 +97,8 @@ pub enum Wants {
     Labels,
     /// Times and values.
     Samples,
+    /// Times, values and start timestamps, see [`Run::start_times`].
+    SamplesAndStartTimes,
 }
 
 /// An immutable list of series, shared by the workers of a query.
@@ -265,7 +267,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The run with start timestamps, one a sample; 0 where none is known.
+    /// The run with start timestamps, one a sample; 0 where none is known. It has no statistics then.
     ///
     /// # Panics
     /// When they are not as many as the samples.
@@ -277,6 +279,7 @@ impl<'a> Run<'a> {
             "a run has a start timestamp for every sample"
         );
         self.start_times = start_times;
+        self.whole = None;
         self
     }
 

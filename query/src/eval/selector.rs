@@ -206,7 +206,11 @@ impl Evaluation<'_> {
             matchers,
             range,
             limit: None,
-            wants: Wants::Samples,
+            wants: if self.options.features.start_timestamps {
+                Wants::SamplesAndStartTimes
+            } else {
+                Wants::Samples
+            },
         };
         querier
             .select(&request, self.context.budget)
@@ -267,7 +271,7 @@ impl Evaluation<'_> {
             if own_times {
                 run.times(&mut columns.times[filled..end]).map_err(read)?;
             }
-            if self.options.features.start_timestamps && !run.start_times().is_empty() {
+            if !run.start_times().is_empty() && self.options.features.start_timestamps {
                 columns.starts.resize(filled, 0);
                 columns.starts.extend_from_slice(run.start_times());
             }

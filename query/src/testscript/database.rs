@@ -72,6 +72,18 @@ impl Database {
         }
     }
 
+    /// Adds start timestamps of a series, in pieces as its samples.
+    pub(super) fn set_starts(&self, labels: &Labels, starts: &[(Timestamp, Timestamp)]) {
+        for (index, piece) in starts.chunks(PAGE_SAMPLES).enumerate() {
+            if (1..SMALL_SEALS_MAX).contains(&index) {
+                self.seal();
+            }
+            let mut appender = self.0.appender();
+            (appender.start_times(labels, piece)).expect("there may be any number");
+            (appender.commit(false)).expect("memory takes everything");
+        }
+    }
+
     fn add_piece(&self, series: &[(Labels, Vec<(Timestamp, SampleValue)>)], place: Range<usize>) {
         let mut appender = self.0.appender();
         for (labels, samples) in series {

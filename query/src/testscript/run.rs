@@ -38,8 +38,7 @@ pub enum StoreKind {
     /// In a [`MemoryStore`].
     Memory,
     /// In a database of the storage crate that has files in memory alone: of each load, the last samples in what
-    /// is not sealed yet, the others in blocks, sealed or merged, mostly 7 samples of a series in each seal. It
-    /// keeps no start timestamps.
+    /// is not sealed yet, the others in blocks, sealed or merged, mostly 7 samples of a series in each seal.
     Database,
 }
 
@@ -168,10 +167,15 @@ impl Store {
         }
     }
 
-    /// Sets the start timestamp of a sample; only what is in memory keeps it.
-    fn set_start(&mut self, labels: &Labels, time: Timestamp, start: Timestamp) {
-        if let Self::Memory(store) = self {
-            store.set_start(labels, time, start);
+    /// Sets start timestamps of samples that were added: of each its time and since when it counts.
+    fn set_starts(&mut self, labels: &Labels, starts: &[(Timestamp, Timestamp)]) {
+        match self {
+            Self::Memory(store) => {
+                for (time, start) in starts {
+                    store.set_start(labels, *time, *start);
+                }
+            }
+            Self::Database(store) => store.set_starts(labels, starts),
         }
     }
 
@@ -241,11 +245,12 @@ impl Runner {
             let Values::StartTimes(starts) = values else {
                 continue;
             };
-            for (index, start) in starts.iter().enumerate() {
+            let starts = starts.iter().enumerate().map(|(index, start)| {
                 let time = index as i64 * interval_ms;
                 let start = start.map_or(0, |distance_ms| time.saturating_add(distance_ms));
-                self.store.set_start(labels, time, start);
-            }
+                (time, start)
+            });
+            self.store.set_starts(labels, &starts.collect::<Vec<_>>());
         }
         if load.with_nhcb {
             let mut converted: BTreeMap<Labels, Vec<(Timestamp, SampleValue)>> = BTreeMap::new();

@@ -14,7 +14,7 @@ use crate::{
     AppendError, Appender, Column, Commit, Exemplar, Histogram, Kind, Labels, Metadata, Refusal,
     RowBuilder, Sample, SeriesRef, TargetAppender, TargetKey, Timestamp,
     codec::{PackedHistogram, PackedSample},
-    is_stale_marker,
+    is_stale_marker, start_times,
     wal::{WriteFailure, encode_exemplars},
 };
 
@@ -139,6 +139,8 @@ pub(crate) struct HeadAppender {
     latest: HashMap<u32, Kind>,
     looked_at: usize,
     metadata: Vec<(String, Metadata)>,
+    /// Samples of siblings.
+    starts: Vec<(u32, Sample)>,
 }
 
 impl HeadAppender {
@@ -157,6 +159,7 @@ impl HeadAppender {
             latest: HashMap::default(),
             looked_at: 0,
             metadata: Vec::new(),
+            starts: Vec::new(),
         }
     }
 
@@ -234,7 +237,7 @@ impl HeadAppender {
             }
             let renamed = self.renamed.iter();
             self.references = renamed.map(|(given, id)| (*id, *given)).collect();
-            for (id, _) in &mut self.samples {
+            for (id, _) in self.samples.iter_mut().chain(&mut self.starts) {
                 *id = changed.get(id).copied().unwrap_or(*id);
             }
             for pushed in &mut self.histograms {
@@ -256,6 +259,9 @@ impl HeadAppender {
 
 impl Appender for HeadAppender {
     fn series(&mut self, labels: &Labels) -> Result<SeriesRef, Refusal> {
+        if labels.has_empty_name() {
+            return Err(Refusal::InvalidLabels);
+        }
         let id = self.find(labels)?;
         let given = self.references.get(&id).copied().unwrap_or(id);
         self.given.push(given);
@@ -285,6 +291,22 @@ impl Appender for HeadAppender {
         }
     }
 
+    fn start_times(
+        &mut self,
+        series: &Labels,
+        starts: &[(Timestamp, Timestamp)],
+    ) -> Result<(), Refusal> {
+        let labels = start_times::sibling_of(series);
+        let id = match self.known.find(&labels) {
+            Some(id) => id,
+            None => self.create(&labels)?,
+        };
+        let starts = starts.iter();
+        let starts = starts.filter_map(|(time, start)| start_times::to_sample(*time, *start));
+        self.starts.extend(starts.map(|sample| (id, sample)));
+        Ok(())
+    }
+
     fn exemplar(&mut self, series: &Labels, exemplar: Exemplar) {
         self.exemplars.push((series.clone(), exemplar));
     }
@@ -311,6 +333,7 @@ impl Appender for HeadAppender {
             samples: std::mem::take(&mut self.samples),
             histograms: std::mem::take(&mut self.histograms),
             metadata: std::mem::take(&mut self.metadata),
+            starts: std::mem::take(&mut self.starts),
             all_or_nothing,
         }));
         match outcome {

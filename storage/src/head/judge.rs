@@ -135,6 +135,9 @@ impl Head {
 
     /// Binds a series to a target's rows.
     pub(super) fn column(&self, target: u32, labels: &Labels) -> Result<u32, Refusal> {
+        if labels.has_empty_name() {
+            return Err(Refusal::InvalidLabels);
+        }
         let mut guard = self.state();
         let state = &mut *guard;
         let (id, is_new) = self.series(labels)?;

@@ -33,6 +33,8 @@ pub(super) struct Push {
     pub(super) histograms: Vec<PushedHistogram>,
     pub(super) metadata: Vec<(String, Metadata)>,
     pub(super) all_or_nothing: bool,
+    /// Of siblings: these are never refused, and not counted.
+    pub(super) starts: Vec<(u32, Sample)>,
 }
 
 impl Push {
@@ -192,7 +194,8 @@ impl Head {
         let mut next_id = self.next_id.lock().unwrap_or_else(PoisonError::into_inner);
         let mut numbers: HashMap<u32, u32> = HashMap::default();
         let mut renumbered = push.clone();
-        let samples = renumbered.samples.iter_mut().map(|(id, _)| id);
+        let samples = renumbered.samples.iter_mut();
+        let samples = samples.chain(&mut renumbered.starts).map(|(id, _)| id);
         let histograms = renumbered
             .histograms
             .iter_mut()
@@ -202,6 +205,47 @@ impl Head {
             *id = *numbers.entry(*id).or_insert_with(again);
         }
         Cow::Owned(renumbered)
+    }
+
+    /// Judges start timestamps, and adds those that are kept.
+    #[cold]
+    fn judge_starts(
+        &self,
+        state: &mut State,
+        push: &Push,
+        kept: &mut Vec<Kept>,
+        undefined: &mut Vec<u32>,
+        undo: &mut Undo,
+    ) {
+        self.isolate_all(state, push.starts.iter().map(|(id, _)| *id));
+        let tables = self.states.tables();
+        let mut sides = tables.sides();
+        for (id, sample) in &push.starts {
+            let Some((last, mut side)) = sides.get(*id).and_then(|side| Some((side.last()?, side)))
+            else {
+                continue;
+            };
+            let newest = (sample.time, sample.value.to_bits());
+            let verdict = judge(push.bounds, last, newest.0, newest.1);
+            let is_late = match verdict {
+                Verdict::Keep => {
+                    undo.push((*id, last));
+                    side.set_last(newest);
+                    false
+                }
+                Verdict::Late => true,
+                Verdict::Same | Verdict::Refuse(_) => continue,
+            };
+            if side.becomes_logged(state.wal.epoch) {
+                undefined.push(*id);
+            }
+            kept.push(Kept {
+                id: *id,
+                sample: *sample,
+                standing: side.standing(),
+                is_late,
+            });
+        }
     }
 
     /// Notes of each histogram of a push what is known of it against the sample before it.
@@ -288,6 +332,10 @@ impl Head {
             histograms: histograms.len() as u32,
             late,
         };
+        let is_kept = !push.all_or_nothing || commit.refused.is_empty();
+        if is_kept && !push.starts.is_empty() {
+            self.judge_starts(state, &push, &mut kept, &mut undefined, undo);
+        }
         let (rows, samples) = self.in_groups(state, &kept);
         if !kept.is_empty() || !histograms.is_empty() || !metadata.is_empty() {
             state.sequence += 1;

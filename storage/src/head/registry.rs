@@ -128,6 +128,10 @@ impl Known {
     pub(crate) fn cardinality(&self, limit: usize) -> CardinalityLists {
         let mut pairs: BTreeMap<(String, String), u64> = BTreeMap::new();
         let mut add = |name: &str, value: &str, series: u64| {
+            // What the store has marked as its own.
+            if name.is_empty() {
+                return;
+            }
             *pairs
                 .entry((name.to_owned(), value.to_owned()))
                 .or_default() += series;

@@ -115,6 +115,11 @@ impl Labels {
         &self.data
     }
 
+    /// Whether a label has an empty name: none of a series from outside has.
+    pub(crate) fn has_empty_name(&self) -> bool {
+        self.data.starts_with(&[0; 4])
+    }
+
     /// The encoded bytes of each pair, ascending by name: equal for equal pairs.
     pub(crate) fn encoded_pairs(&self) -> impl Iterator<Item = &[u8]> + Clone {
         EncodedPairs { rest: &self.data }

@@ -161,6 +161,7 @@ impl<'a> Join<'a> {
             blocks,
             memory: self.memory,
             range: self.range,
+            siblings: None,
         })
     }
 

@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, ops::ControlFlow};
 use roaring::RoaringBitmap;
 
 use super::{memory::Memory, querier::StoreQuerier};
-use crate::{Budget, Matcher, ReadError, block::BlockIndex, codec::CodecError, index::Delta};
+use crate::{
+    Budget, Matcher, ReadError, block::BlockIndex, codec::CodecError, index::Delta, start_times,
+};
 
 /// One of the indexes that a snapshot has.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +33,7 @@ impl StoreQuerier {
         budget: &Budget,
         ask: Ask<'_>,
     ) -> Result<Vec<String>, ReadError> {
+        let matchers = &*start_times::without_siblings(matchers);
         let limit = limit.unwrap_or(usize::MAX);
         let mut found: BTreeSet<String> = BTreeSet::new();
         let mut ask = |index: Indexed<'_>, among: &RoaringBitmap| {

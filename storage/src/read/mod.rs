@@ -21,6 +21,7 @@ mod open;
 mod querier;
 mod scan;
 mod selection;
+mod start_times;
 
 pub(crate) use catalog::{Catalog, Deletion, Sealed};
 pub(crate) use open::{Found, Superseded};

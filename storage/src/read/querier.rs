@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Catalog, join::Join, labels::Indexed};
-use crate::{Budget, Matcher, Querier, ReadError, Select, Selection, TimeRange, head::Head};
+use super::{
+    Catalog, join::Join, labels::Indexed, selection::StoreSelection, start_times::Siblings,
+};
+use crate::{
+    Budget, Matcher, Querier, ReadError, Select, Selection, TimeRange, Wants, head::Head,
+    start_times,
+};
 
 /// See the module.
 #[derive(Debug)]
@@ -29,6 +34,18 @@ impl StoreQuerier {
     }
 }
 
+impl StoreQuerier {
+    /// The series that pass, siblings that have start timestamps too.
+    fn join(&self, request: &Select<'_>, budget: &Budget) -> Result<StoreSelection, ReadError> {
+        let range = TimeRange::new(
+            self.range.min.max(request.range.min),
+            self.range.max.min(request.range.max),
+        );
+        let (head, catalog) = (&self.head, &self.catalog);
+        Join::new(head, catalog, self.visible, range, request, budget).select(request)
+    }
+}
+
 impl Drop for StoreQuerier {
     fn drop(&mut self) {
         self.head.forget_querier(self.serial);
@@ -42,19 +59,24 @@ impl Querier for StoreQuerier {
         budget: &Budget,
     ) -> Result<Box<dyn Selection>, ReadError> {
         budget.check()?;
-        let range = TimeRange::new(
-            self.range.min.max(request.range.min),
-            self.range.max.min(request.range.max),
-        );
-        let join = Join::new(
-            &self.head,
-            &self.catalog,
-            self.visible,
-            range,
-            request,
-            budget,
-        );
-        Ok(Box::new(join.select(request)?))
+        let matchers = start_times::without_siblings(request.matchers);
+        let own = Select {
+            matchers: &matchers,
+            ..*request
+        };
+        let mut selection = self.join(&own, budget)?;
+        if request.wants == Wants::SamplesAndStartTimes && !selection.series.is_empty() {
+            let matchers = start_times::siblings(request.matchers);
+            let of_siblings = Select {
+                matchers: &matchers,
+                limit: None,
+                ..*request
+            };
+            let siblings = self.join(&of_siblings, budget)?;
+            let siblings = Siblings::new(siblings, &selection.series);
+            selection.siblings = siblings.map(Box::new);
+        }
+        Ok(Box::new(selection))
     }
 
     fn label_names(

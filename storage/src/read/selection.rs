@@ -7,6 +7,7 @@ use super::{
     columns::KEPT_BYTES,
     memory::{Memory, RowPlace},
     scan::StoreScan,
+    start_times::{ScanWithStarts, Siblings},
 };
 use crate::{
     Budget, Estimate, Scan, SelectedSeries, Selection, TimeRange,
@@ -25,6 +26,8 @@ pub(super) struct StoreSelection {
     pub(super) solo: Grouped<Arc<[SoloSample]>>,
     pub(super) histograms: Grouped<Arc<[HistogramSample]>>,
     pub(super) range: TimeRange,
+    /// Where the start timestamps are, if they are wanted and there are any.
+    pub(super) siblings: Option<Box<Siblings>>,
 }
 
 /// A series of a block.
@@ -111,6 +114,11 @@ impl Selection for StoreSelection {
 
     fn scan<'a>(&'a self, slice: TimeRange, budget: &'a Budget) -> Box<dyn Scan + 'a> {
         let range = TimeRange::new(self.range.min.max(slice.min), self.range.max.min(slice.max));
-        Box::new(StoreScan::new(self, range, budget, KEPT_BYTES))
+        let samples = StoreScan::new(self, range, budget, KEPT_BYTES);
+        let Some(siblings) = &self.siblings else {
+            return Box::new(samples);
+        };
+        let starts = StoreScan::new(&siblings.selection, range, budget, KEPT_BYTES);
+        Box::new(ScanWithStarts::new(samples, starts, siblings, budget))
     }
 }

@@ -470,7 +470,11 @@ fn series(input: &mut Cursor<'_>, out: &mut Vec<(u32, Labels)>) -> Result<()> {
 fn labels(input: &mut Cursor<'_>) -> Result<Labels> {
     let pairs = (0..count(input)?).map(|_| Ok((text(input)?, text(input)?)));
     let pairs = pairs.collect::<Result<Vec<_>>>()?;
-    Labels::try_from_pairs(pairs).map_err(|_| BAD)
+    // Of the names that are refused elsewhere the empty one is the store's own.
+    if !pairs.is_sorted_by(|(a, _), (b, _)| a < b) {
+        return Err(BAD);
+    }
+    Ok(Labels::from_pairs(pairs))
 }
 
 fn exemplars(input: &mut Cursor<'_>, out: &mut Vec<(Labels, Exemplar)>) -> Result<()> {

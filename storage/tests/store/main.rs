@@ -16,5 +16,6 @@ mod model;
 mod operations;
 mod resets;
 mod restored;
+mod start_times;
 mod support;
 mod threads;
