@@ -36,8 +36,9 @@ pub fn push_float(out: &mut Vec<u8>, value: f64, style: FloatStyle) {
     } else {
         1e15
     };
-    if value.fract() == 0.0 && value.abs() < short && (value != 0.0 || value.is_sign_positive()) {
-        out.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());
+    let whole = value as i64;
+    if whole as f64 == value && value.abs() < short && (whole != 0 || value.is_sign_positive()) {
+        out.extend_from_slice(itoa::Buffer::new().format(whole).as_bytes());
         return;
     }
     let mut buffer = zmij::Buffer::new();
@@ -45,7 +46,12 @@ pub fn push_float(out: &mut Vec<u8>, value: f64, style: FloatStyle) {
     if value.is_sign_negative() {
         out.push(b'-');
     }
-    // `text` is `digits[.digits][e[-]exponent]`.
+    // `text` is `digits[.digits][e[-]exponent]`; without an exponent it stands between 1e-5 and 1e16, where
+    // only one style would have one.
+    if style != FloatStyle::General && !text.bytes().any(|byte| byte == b'e') {
+        out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+        return;
+    }
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let exponent: i32 = exponent.parse().expect("zmij writes a whole exponent");
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));

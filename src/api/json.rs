@@ -121,11 +121,16 @@ pub(crate) fn push_time(out: &mut Vec<u8>, time: Timestamp) {
 
 /// Appends `[time,"value"]`.
 pub(crate) fn push_sample(out: &mut Vec<u8>, sample: Sample, style: FloatStyle) {
-    out.push(b'[');
-    push_time(out, sample.time);
-    out.extend_from_slice(b",\"");
+    push_sample_time(out, sample.time);
     push_float(out, sample.value, style);
     out.extend_from_slice(b"\"]");
+}
+
+/// Appends what comes before a sample's value: `[time,"`.
+pub(crate) fn push_sample_time(out: &mut Vec<u8>, time: Timestamp) {
+    out.push(b'[');
+    push_time(out, time);
+    out.extend_from_slice(b",\"");
 }
 
 /// Appends a number that stands for itself, without quotes; it must be finite.

@@ -286,11 +286,22 @@ pub(crate) fn quantile(ratio: f64, values: &mut [f64]) -> f64 {
     if ratio > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_by(|a, b| {
-        b.is_nan()
-            .cmp(&a.is_nan())
-            .then(a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal))
-    });
+    // Where every order of equal values has the same bits, the quicker sort does.
+    let is_odd = |value: &f64| value.is_nan() || value.to_bits() == (-0.0_f64).to_bits();
+    if values.iter().any(is_odd) {
+        values.sort_by(|a, b| {
+            b.is_nan()
+                .cmp(&a.is_nan())
+                .then(a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal))
+        });
+    } else {
+        values.sort_unstable_by(f64::total_cmp);
+    }
+    quantile_of_sorted(ratio, values)
+}
+
+/// The quantile between 0 and 1 of sorted values, of which there is at least one.
+pub(crate) fn quantile_of_sorted(ratio: f64, values: &[f64]) -> f64 {
     let last = values.len() as f64 - 1.0;
     let rank = ratio * last;
     let lower = rank.floor().max(0.0);
@@ -381,7 +392,7 @@ enum Accumulator {
         sums: Vec<f64>,
         compensations: Vec<f64>,
     },
-    Mean(Vec<Option<Mean>>),
+    Mean(MeanColumn),
     Count(Vec<f64>),
     Min(Vec<f64>),
     Max(Vec<f64>),
@@ -390,6 +401,102 @@ enum Accumulator {
         states: Vec<Welford>,
         root: bool,
     },
+}
+
+/// The sum and compensation with one more cell, both absent at first. Everything is computed and then chosen
+/// from, so that a loop over steps has no branches.
+#[inline]
+fn add_present(value: f64, sum: f64, compensation: f64) -> (f64, f64) {
+    let (total, rest) = add_exact(value, sum, compensation);
+    let (total, rest) = if is_absent(sum) {
+        (value, compensation)
+    } else {
+        (total, rest)
+    };
+    if is_absent(value) {
+        (sum, compensation)
+    } else {
+        (total, rest)
+    }
+}
+
+/// A running mean a step, see [`Mean`].
+#[derive(Debug)]
+enum MeanColumn {
+    /// As long as no sum overflows.
+    Sums {
+        sums: Vec<f64>,
+        compensations: Vec<f64>,
+        counts: Vec<f64>,
+    },
+    Means(Vec<Option<Mean>>),
+}
+
+impl MeanColumn {
+    fn new(steps: usize) -> Self {
+        Self::Sums {
+            sums: vec![ABSENT; steps],
+            compensations: vec![0.0; steps],
+            counts: vec![0.0; steps],
+        }
+    }
+
+    fn add(&mut self, row: &[f64]) {
+        if let Self::Sums {
+            sums,
+            compensations,
+            counts,
+        } = self
+        {
+            let pairs = sums.iter().zip(row);
+            if pairs.fold(false, |any, (sum, value)| any | (sum + value).is_infinite()) {
+                let sums = sums.iter().zip(compensations.iter()).zip(counts.iter());
+                let means = sums.map(|((sum, compensation), count)| {
+                    (*count > 0.0).then(|| Mean::of_sum(*sum, *compensation, *count))
+                });
+                *self = Self::Means(means.collect());
+            } else {
+                let cells = sums.iter_mut().zip(compensations).zip(counts).zip(row);
+                for (((sum, compensation), count), value) in cells {
+                    *count += f64::from(u8::from(!is_absent(*value)));
+                    (*sum, *compensation) = add_present(*value, *sum, *compensation);
+                }
+                return;
+            }
+        }
+        if let Self::Means(means) = self {
+            for (mean, value) in means.iter_mut().zip(row) {
+                if is_absent(*value) {
+                    continue;
+                }
+                match mean {
+                    Some(mean) => mean.add(*value),
+                    None => *mean = Some(Mean::of(*value)),
+                }
+            }
+        }
+    }
+
+    fn finish(self) -> Vec<f64> {
+        match self {
+            Self::Sums {
+                mut sums,
+                compensations,
+                counts,
+            } => {
+                for ((sum, compensation), count) in sums.iter_mut().zip(compensations).zip(counts) {
+                    if count > 0.0 {
+                        *sum = Mean::of_sum(*sum, compensation, count).finish();
+                    }
+                }
+                sums
+            }
+            Self::Means(means) => means
+                .into_iter()
+                .map(|mean| mean.map_or(ABSENT, Mean::finish))
+                .collect(),
+        }
+    }
 }
 
 /// Welford's running variance.
@@ -408,7 +515,7 @@ impl Accumulator {
                 sums: absent(),
                 compensations: vec![0.0; steps],
             },
-            AggregateOp::Avg => Self::Mean(vec![None; steps]),
+            AggregateOp::Avg => Self::Mean(MeanColumn::new(steps)),
             AggregateOp::Count => Self::Count(absent()),
             AggregateOp::Min => Self::Min(absent()),
             AggregateOp::Max => Self::Max(absent()),
@@ -422,7 +529,12 @@ impl Accumulator {
 
     fn add(&mut self, row: &[f64]) {
         /// Combines each present cell with its accumulator, which a first cell starts.
-        fn fold(cells: &mut [f64], row: &[f64], first: fn(f64) -> f64, next: fn(f64, f64) -> f64) {
+        fn fold(
+            cells: &mut [f64],
+            row: &[f64],
+            first: impl Fn(f64) -> f64,
+            next: impl Fn(f64, f64) -> f64,
+        ) {
             for (cell, value) in cells.iter_mut().zip(row) {
                 if !is_absent(*value) {
                     *cell = if is_absent(*cell) {
@@ -439,27 +551,10 @@ impl Accumulator {
                 compensations,
             } => {
                 for ((sum, compensation), value) in sums.iter_mut().zip(compensations).zip(row) {
-                    if is_absent(*value) {
-                        continue;
-                    }
-                    if is_absent(*sum) {
-                        *sum = *value;
-                    } else {
-                        (*sum, *compensation) = add_exact(*value, *sum, *compensation);
-                    }
+                    (*sum, *compensation) = add_present(*value, *sum, *compensation);
                 }
             }
-            Self::Mean(means) => {
-                for (mean, value) in means.iter_mut().zip(row) {
-                    if is_absent(*value) {
-                        continue;
-                    }
-                    match mean {
-                        Some(mean) => mean.add(*value),
-                        None => *mean = Some(Mean::of(*value)),
-                    }
-                }
-            }
+            Self::Mean(means) => means.add(row),
             Self::Count(counts) => fold(counts, row, |_| 1.0, |count, _| count + 1.0),
             Self::Group(cells) => fold(cells, row, |_| 1.0, |one, _| one),
             Self::Min(cells) => fold(
@@ -529,10 +624,7 @@ impl Accumulator {
                 }
                 sums
             }
-            Self::Mean(means) => means
-                .into_iter()
-                .map(|mean| mean.map_or(ABSENT, Mean::finish))
-                .collect(),
+            Self::Mean(means) => means.finish(),
             Self::Count(cells) | Self::Min(cells) | Self::Max(cells) | Self::Group(cells) => cells,
             Self::Deviation { states, root } => states
                 .into_iter()

@@ -183,6 +183,7 @@ mod tests {
             ends: &[],
             range_ms: 10,
             edges,
+            extrapolations: &std::cell::OnceCell::new(),
         };
         let extent = Extent::find(&row, (0, times.len()), 20)?;
         Some((extent.first, extent.last, extent.inside()))

@@ -25,7 +25,7 @@ use std::{sync::Arc, time::Duration};
 
 use narthex_storage::{Labels, Querier, Queryable, ReadError, Sample, TimeRange, Timestamp};
 
-pub(crate) use aggregate::{is_quantile, quantile};
+pub(crate) use aggregate::{is_quantile, quantile, quantile_of_sorted};
 pub(crate) use duration::duration_ms;
 pub(crate) use edges::{Extent, histogram_between};
 pub(crate) use frame::{
@@ -204,16 +204,13 @@ impl<'a> Evaluation<'a> {
         let mut series = Vec::with_capacity(frame.len());
         for (head, row) in frame.iter() {
             self.check()?;
-            let samples: Vec<Sample> = row
-                .floats
-                .iter()
-                .enumerate()
-                .filter(|(_, cell)| !is_absent(**cell))
-                .map(|(step, cell)| Sample {
-                    time: grid.time(step),
-                    value: *cell,
-                })
-                .collect();
+            let cells = row.floats.iter().enumerate();
+            let present = cells.filter(|(_, cell)| !is_absent(**cell));
+            let mut samples = Vec::with_capacity(present.clone().count());
+            samples.extend(present.map(|(step, cell)| Sample {
+                time: grid.time(step),
+                value: *cell,
+            }));
             let histograms: Vec<HistogramSample> = row
                 .histograms
                 .iter()

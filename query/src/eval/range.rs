@@ -3,12 +3,13 @@
 //! Two sources: a selector with a range, and a subquery, whose inner expression is evaluated over
 //! a grid of its own.
 
-use std::sync::Arc;
+use std::{cell::OnceCell, sync::Arc};
 
 use narthex_storage::{Labels, ResetHint, Timestamp};
 
 use crate::{
     FloatHistogram, Grid, QueryError,
+    functions::Extrapolation,
     parser::{Edges, Expr, ExprKind, Subquery, VectorSelector},
 };
 
@@ -41,6 +42,8 @@ pub(crate) struct RangeRow<'r> {
     pub(crate) range_ms: i64,
     /// What tells of the window's edges.
     pub(crate) edges: Edges,
+    /// What extrapolating takes from the timestamps, once somebody needs it.
+    pub(crate) extrapolations: &'r OnceCell<Vec<Extrapolation>>,
 }
 
 impl<'r> RangeRow<'r> {
@@ -149,6 +152,7 @@ impl Evaluation<'_> {
                 ends: &ends,
                 range_ms,
                 edges: selector.edges,
+                extrapolations: &windows.extrapolations,
             };
             let kept = sink(&row)?;
             self.look_at_windows(&row, windows.sizes, kept)?;
@@ -222,6 +226,7 @@ impl Evaluation<'_> {
                 ends: &ends,
                 range_ms: plan.range_ms,
                 edges: Edges::Plain,
+                extrapolations: &windows.extrapolations,
             };
             let kept = sink(&row)?;
             self.look_at_windows(&row, windows.sizes, kept)?;
@@ -288,6 +293,7 @@ struct SubqueryPlan {
 struct Windows {
     bounds: Vec<(u32, u32)>,
     sizes: WindowSizes,
+    extrapolations: OnceCell<Vec<Extrapolation>>,
 }
 
 impl Windows {
@@ -297,6 +303,7 @@ impl Windows {
         let length_ms = back_ms.saturating_add(ahead_ms);
         window::bounds(times, ends, length_ms, &mut self.bounds);
         self.sizes = WindowSizes::default();
+        self.extrapolations.take();
         for (low, high) in &self.bounds {
             self.sizes.add(u64::from(high - low));
         }

@@ -226,7 +226,7 @@ impl Evaluation<'_> {
     ) -> Result<bool, QueryError> {
         let read = |error| self.read(error);
         columns.may_be_stale = false;
-        columns.key = None;
+        let known = columns.key.take();
         columns.histograms.clear();
         columns.starts.clear();
         let shape = scan.seek(series).map_err(read)?;
@@ -234,10 +234,13 @@ impl Evaluation<'_> {
             Shape::Empty => return Ok(false),
             Shape::Aligned { axis, first, len } => {
                 columns.key = Some((axis, first, len));
-                let times = scan.axis(axis).map_err(read)?;
-                let stretch = first as usize..(first + len) as usize;
-                columns.times.clear();
-                columns.times.extend_from_slice(&times[stretch]);
+                // Series of one target follow each other, with the timestamps that are there already.
+                if columns.key != known {
+                    let times = scan.axis(axis).map_err(read)?;
+                    let stretch = first as usize..(first + len) as usize;
+                    columns.times.clear();
+                    columns.times.extend_from_slice(&times[stretch]);
+                }
                 columns.values.resize(len as usize, 0.0);
                 false
             }

@@ -44,12 +44,16 @@ impl<T> PartitionPointNear<T> for [T] {
 #[inline]
 pub(crate) fn add_exact(value: f64, sum: f64, compensation: f64) -> (f64, f64) {
     let total = sum + value;
+    let (larger, smaller) = if sum.abs() >= value.abs() {
+        (sum, value)
+    } else {
+        (value, sum)
+    };
+    let rest = (larger - total) + smaller;
     let compensation = if total.is_infinite() {
         0.0
-    } else if sum.abs() >= value.abs() {
-        compensation + ((sum - total) + value)
     } else {
-        compensation + ((value - total) + sum)
+        compensation + rest
     };
     (total, compensation)
 }
@@ -72,6 +76,17 @@ impl Mean {
             value,
             compensation: 0.0,
             count: 1.0,
+            incremental: false,
+        }
+    }
+
+    /// The mean of so many values with this sum, which is finite unless it is of one value.
+    #[inline]
+    pub(crate) fn of_sum(sum: f64, compensation: f64, count: f64) -> Self {
+        Self {
+            value: sum,
+            compensation,
+            count,
             incremental: false,
         }
     }

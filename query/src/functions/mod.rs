@@ -10,6 +10,7 @@ mod math;
 mod native_histogram;
 mod over_time;
 mod rate;
+mod sliding;
 mod sort;
 mod start_times;
 mod table;
@@ -35,6 +36,7 @@ use histogram_windows::{Mixed, Outcome};
 pub(crate) use info::Sight;
 use over_time::Window;
 use rate::Change;
+pub(crate) use rate::Extrapolation;
 pub(crate) use time::rfc3339;
 
 /// How a function of a range vector computes a row.
@@ -720,6 +722,7 @@ fn fill<'r>(
     match kernel {
         Kernel::Change(change) if row.edges != Edges::Plain => extended::column(change, row, out),
         Kernel::Change(change) => rate::column(change, row, out),
+        Kernel::Window(_) if sliding::fill(id, row, scalars.first(), out) => {}
         Kernel::Window(kernel) => {
             for (step, (cell, (low, high))) in out.iter_mut().zip(row.bounds).enumerate() {
                 *cell = if low == high {

@@ -12,7 +12,10 @@ use narthex_storage::{Budget, Queryable, Sample, Timestamp};
 use super::{Answer, ApiError, Call, Success};
 use crate::api::{
     Instant, Params, Read, State,
-    json::{Escape, push_integer, push_labels, push_number, push_sample, push_string, push_time},
+    json::{
+        Escape, push_integer, push_labels, push_number, push_sample, push_sample_time, push_string,
+        push_time,
+    },
     params::parse_nanoseconds,
 };
 
@@ -218,6 +221,11 @@ fn push_value(out: &mut Vec<u8>, value: &Value, limit: usize) -> bool {
             out.push(b']');
         }
         Value::Matrix(series) => {
+            /// What a sample takes in the mean, at most; what is not needed is never touched.
+            const SAMPLE_BYTES: usize = 36;
+            let samples = series.iter().map(|series| series.samples.len());
+            out.reserve(samples.sum::<usize>() * SAMPLE_BYTES);
+            let mut times = Times::default();
             out.push(b'[');
             for (index, series) in series.iter().take(taken).enumerate() {
                 if index > 0 {
@@ -227,7 +235,7 @@ fn push_value(out: &mut Vec<u8>, value: &Value, limit: usize) -> bool {
                 push_labels(out, &series.labels);
                 if !series.samples.is_empty() {
                     out.extend_from_slice(b",\"values\":");
-                    push_samples(out, &series.samples);
+                    times.push_samples(out, &series.samples);
                 }
                 if !series.histograms.is_empty() {
                     out.extend_from_slice(b",\"histograms\":");
@@ -241,15 +249,52 @@ fn push_value(out: &mut Vec<u8>, value: &Value, limit: usize) -> bool {
     series > taken
 }
 
-fn push_samples(out: &mut Vec<u8>, samples: &[Sample]) {
-    out.push(b'[');
-    for (index, sample) in samples.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
+/// Timestamps as they are printed: the series of an answer have the same ones.
+#[derive(Default)]
+struct Times {
+    /// Those of the longest series so far, ascending, and where the text of each ends.
+    known: Vec<(Timestamp, usize)>,
+    /// `[time,"` for each.
+    text: Vec<u8>,
+}
+
+impl Times {
+    /// Appends `[[time,"value"],…]`.
+    fn push_samples(&mut self, out: &mut Vec<u8>, samples: &[Sample]) {
+        if samples.len() > self.known.len() {
+            self.learn(samples);
         }
-        push_sample(out, *sample, FloatStyle::Json);
+        out.push(b'[');
+        let (mut next, mut start) = (0, 0);
+        for (index, sample) in samples.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            while let Some((time, end)) = self.known.get(next)
+                && *time < sample.time
+            {
+                (next, start) = (next + 1, *end);
+            }
+            match self.known.get(next) {
+                Some((time, end)) if *time == sample.time => {
+                    out.extend_from_slice(&self.text[start..*end]);
+                }
+                _ => push_sample_time(out, sample.time),
+            }
+            push_float(out, sample.value, FloatStyle::Json);
+            out.extend_from_slice(b"\"]");
+        }
+        out.push(b']');
     }
-    out.push(b']');
+
+    fn learn(&mut self, samples: &[Sample]) {
+        self.known.clear();
+        self.text.clear();
+        for sample in samples {
+            push_sample_time(&mut self.text, sample.time);
+            self.known.push((sample.time, self.text.len()));
+        }
+    }
 }
 
 fn push_histograms(out: &mut Vec<u8>, samples: &[HistogramSample]) {

@@ -1,0 +1,354 @@
+//! Functions of many windows of a series, computed from one window to the next or several at once.
+//!
+//! **What it is not.** Another definition: every value has the bits that its kernel in [`super::over_time`]
+//! gives for the window alone.
+
+use std::cmp::Ordering;
+
+use super::{
+    FunctionId,
+    over_time::{self, Window},
+};
+use crate::eval::{ABSENT, RangeRow, add_exact, is_quantile, quantile_of_sorted};
+
+/// Integers whose magnitudes add up to less than this are summed exactly in any order.
+const EXACT_MAX: f64 = (1_u64 << 53) as f64;
+
+/// So many windows are computed at once where each addition waits for the one before it.
+const AT_ONCE: usize = 4;
+
+/// Fills `out` if there is a quicker way than window by window. `params` is the first scalar argument at each
+/// step, if there is one.
+pub(crate) fn fill(
+    id: FunctionId,
+    row: &RangeRow<'_>,
+    params: Option<&Vec<f64>>,
+    out: &mut [f64],
+) -> bool {
+    match id {
+        FunctionId::CountOverTime => {
+            each(row, out, |low, high| (high - low) as f64);
+            true
+        }
+        FunctionId::SumOverTime | FunctionId::AvgOverTime if looked(row) >= row.values.len() => {
+            let is_mean = id == FunctionId::AvgOverTime;
+            if let Some(sums) = exact_sums(row.values) {
+                each(row, out, |low, high| {
+                    let sum = sums[high] - sums[low];
+                    // A mean of nothing but negative zeros is a positive one.
+                    if is_mean {
+                        sum / (high - low) as f64 + 0.0
+                    } else {
+                        sum
+                    }
+                });
+            } else {
+                compensated_sums(row, is_mean, out);
+            }
+            true
+        }
+        FunctionId::MaxOverTime if overlaps(row, 3) => {
+            extremes(row, out, |value, best| value > best);
+            true
+        }
+        FunctionId::MinOverTime if overlaps(row, 3) => {
+            extremes(row, out, |value, best| value < best);
+            true
+        }
+        FunctionId::QuantileOverTime if overlaps(row, 2) => match params {
+            Some(ratios) if ratios.iter().all(|ratio| is_quantile(*ratio)) => {
+                quantiles(row, ratios, out);
+                true
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// Whether a sample lies in so many windows in the mean.
+fn overlaps(row: &RangeRow<'_>, times: usize) -> bool {
+    looked(row) > times * row.values.len()
+}
+
+/// Samples in all windows together.
+fn looked(row: &RangeRow<'_>) -> usize {
+    let lengths = row.bounds.iter().map(|(low, high)| (high - low) as usize);
+    lengths.sum()
+}
+
+/// Fills the steps with samples in their windows.
+fn each(row: &RangeRow<'_>, out: &mut [f64], mut value: impl FnMut(usize, usize) -> f64) {
+    for (cell, (low, high)) in out.iter_mut().zip(row.bounds) {
+        *cell = if low == high {
+            ABSENT
+        } else {
+            value(*low as usize, *high as usize)
+        };
+    }
+}
+
+/// The sums of the first 0, 1, 2, … values, if all of them are exact.
+fn exact_sums(values: &[f64]) -> Option<Vec<f64>> {
+    let mut sums = Vec::with_capacity(values.len() + 1);
+    let (mut sum, mut magnitudes) = (0.0, 0.0);
+    sums.push(sum);
+    for value in values {
+        // Of NaN and the infinities this is something else.
+        if (*value as i64) as f64 != *value {
+            return None;
+        }
+        magnitudes += value.abs();
+        sum += value;
+        sums.push(sum);
+    }
+    (magnitudes < EXACT_MAX).then_some(sums)
+}
+
+/// Sums or means of four windows at a time: an addition waits for the one before it, those of other windows
+/// do not.
+fn compensated_sums(row: &RangeRow<'_>, is_mean: bool, out: &mut [f64]) {
+    let kernel = if is_mean {
+        over_time::avg
+    } else {
+        over_time::sum
+    };
+    let steps = out.len();
+    let one = |step: usize| {
+        let (low, high) = (row.bounds[step].0 as usize, row.bounds[step].1 as usize);
+        if low == high {
+            return ABSENT;
+        }
+        let window = Window {
+            times: &row.times[low..high],
+            values: &row.values[low..high],
+            time: row.ends[step],
+            params: [0.0; 2],
+        };
+        kernel(window).unwrap_or(ABSENT)
+    };
+    let mut step = 0;
+    while step < steps {
+        let Some(bounds) = row.bounds[step..].first_chunk::<AT_ONCE>() else {
+            out[step] = one(step);
+            step += 1;
+            continue;
+        };
+        let length = (bounds[0].1 - bounds[0].0) as usize;
+        let (mut sums, mut rests) = ([0.0; AT_ONCE], [0.0; AT_ONCE]);
+        let is_even = bounds
+            .iter()
+            .all(|(low, high)| (high - low) as usize == length);
+        if is_even {
+            let windows = bounds.map(|(low, high)| &row.values[low as usize..high as usize]);
+            for index in 0..length {
+                for (lane, value) in windows.map(|window| window[index]).into_iter().enumerate() {
+                    (sums[lane], rests[lane]) = add_exact(value, sums[lane], rests[lane]);
+                }
+            }
+        }
+        for lane in 0..AT_ONCE {
+            // What overflows or is no number takes the long way.
+            out[step + lane] = if is_even && length > 0 && sums[lane].is_finite() {
+                if is_mean {
+                    sums[lane] / length as f64 + rests[lane] / length as f64
+                } else {
+                    sums[lane] + rests[lane]
+                }
+            } else {
+                one(step + lane)
+            };
+        }
+        step += AT_ONCE;
+    }
+}
+
+/// The first of the values that none beats, NaN left out unless there is nothing else.
+fn extremes(row: &RangeRow<'_>, out: &mut [f64], beats: impl Fn(f64, f64) -> bool) {
+    let values = row.values;
+    // What can still become the best of a window: each beats or equals what follows it.
+    let mut candidates: Vec<u32> = Vec::with_capacity(64);
+    let (mut front, mut next) = (0, 0);
+    each(row, out, |low, high| {
+        for index in next.max(low)..high {
+            let value = values[index];
+            if value.is_nan() {
+                continue;
+            }
+            while candidates.len() > front
+                && let Some(last) = candidates.last()
+                && beats(value, values[*last as usize])
+            {
+                candidates.pop();
+            }
+            candidates.push(index as u32);
+        }
+        next = next.max(high);
+        while front < candidates.len() && (candidates[front] as usize) < low {
+            front += 1;
+        }
+        match candidates.get(front) {
+            Some(best) => values[*best as usize],
+            None => values[high - 1],
+        }
+    });
+}
+
+/// Quantiles from a window that is kept sorted: NaN first, equal values by time.
+fn quantiles(row: &RangeRow<'_>, ratios: &[f64], out: &mut [f64]) {
+    let values = row.values;
+    let mut sorted: Vec<f64> = Vec::new();
+    let (mut first, mut next) = (0, 0);
+    let mut ratios = ratios.iter();
+    for (cell, (low, high)) in out.iter_mut().zip(row.bounds) {
+        let Some(ratio) = ratios.next() else { return };
+        let (low, high) = (*low as usize, *high as usize);
+        if low == high {
+            *cell = ABSENT;
+            continue;
+        }
+        if low >= next {
+            sorted.clear();
+            (first, next) = (low, low);
+        }
+        for value in &values[first..low] {
+            let at = sorted.partition_point(|other| order(*other, *value) == Ordering::Less);
+            sorted.remove(at);
+        }
+        for value in &values[next..high] {
+            let at = sorted.partition_point(|other| order(*other, *value) != Ordering::Greater);
+            sorted.insert(at, *value);
+        }
+        (first, next) = (low, high);
+        *cell = quantile_of_sorted(*ratio, &sorted);
+    }
+}
+
+/// The order in which [`quantile`](crate::eval::quantile) sorts.
+fn order(a: f64, b: f64) -> Ordering {
+    match a.partial_cmp(&b) {
+        Some(order) => order,
+        None => b.is_nan().cmp(&a.is_nan()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::OnceCell;
+
+    use narthex_storage::Labels;
+
+    use super::*;
+    use crate::{
+        functions::{Kernel, range_kernel},
+        parser::Edges,
+    };
+
+    /// Numbers that are the same in every run.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, end: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
+            (self.0 >> 33) % end
+        }
+    }
+
+    /// Whole numbers, fractions, and what is neither, by turns.
+    fn values(random: &mut Random, count: u64) -> Vec<f64> {
+        const ODD: [f64; 8] = [
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            -0.0,
+            0.0,
+            f64::MAX,
+            -f64::MAX,
+            9e15,
+        ];
+        let (fractions, odd) = (random.below(2), random.below(3) * 10);
+        let value = |_| {
+            if random.below(100) < odd {
+                return ODD[random.below(8) as usize];
+            }
+            let whole = random.below(12) as f64 - 4.0;
+            whole + fractions as f64 * random.below(1 << 20) as f64 / 3.0
+        };
+        (0..count).map(value).collect()
+    }
+
+    /// Every function that is done here gives the bits of its kernel, window by window.
+    #[test]
+    fn every_window_has_the_value_that_it_has_alone() {
+        let labels = Labels::empty();
+        let mut done = std::collections::BTreeMap::new();
+        for seed in 0..2_000 {
+            let mut random = Random(seed);
+            let count = 1 + random.below(60);
+            let values = values(&mut random, count);
+            let times: Vec<i64> = (0..count as i64).map(|index| index * 10).collect();
+            let (length, step) = (random.below(300) as i64, 1 + random.below(40) as i64);
+            let ends: Vec<i64> = (0..40).map(|index| index * step - 20).collect();
+            let before = |time: i64| times.partition_point(|other| *other <= time) as u32;
+            let windows = ends.iter().map(|end| (before(end - length), before(*end)));
+            let bounds: Vec<(u32, u32)> = windows.collect();
+            let row = RangeRow {
+                labels: &labels,
+                drop_name: false,
+                times: &times,
+                values: &values,
+                histograms: &[],
+                starts: &[],
+                bounds: &bounds,
+                ends: &ends,
+                range_ms: length,
+                edges: Edges::Plain,
+                extrapolations: &OnceCell::new(),
+            };
+            let ratios: Vec<f64> = ends
+                .iter()
+                .map(|_| random.below(11) as f64 / 10.0)
+                .collect();
+            for id in [
+                FunctionId::CountOverTime,
+                FunctionId::SumOverTime,
+                FunctionId::AvgOverTime,
+                FunctionId::MinOverTime,
+                FunctionId::MaxOverTime,
+                FunctionId::QuantileOverTime,
+            ] {
+                let mut out = vec![1e300; ends.len()];
+                if !fill(id, &row, Some(&ratios), &mut out) {
+                    continue;
+                }
+                *done.entry(format!("{id:?}")).or_insert(0) += 1;
+                let Some(Kernel::Window(kernel)) = range_kernel(id) else {
+                    panic!("{id:?} looks at windows");
+                };
+                for (step, (low, high)) in bounds.iter().enumerate() {
+                    let window = *low as usize..*high as usize;
+                    let expected = if window.is_empty() {
+                        ABSENT
+                    } else {
+                        let window = Window {
+                            times: &times[window.clone()],
+                            values: &values[window],
+                            time: ends[step],
+                            params: [ratios[step], 0.0],
+                        };
+                        kernel(window).unwrap_or(ABSENT)
+                    };
+                    let found = out[step];
+                    assert_eq!(
+                        found.to_bits(),
+                        expected.to_bits(),
+                        "seed {seed}, {id:?}, step {step}: {found}, alone {expected}, of {:?}",
+                        &values[*low as usize..*high as usize],
+                    );
+                }
+            }
+        }
+        assert_eq!(done.len(), 6, "{done:?}");
+        assert!(done.values().all(|count| *count > 100), "{done:?}");
+    }
+}
