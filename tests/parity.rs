@@ -215,6 +215,9 @@ impl Request {
                     "stddev",
                     "stdvar",
                     "sum_over_time",
+                    // Which zero of two is chance.
+                    "max",
+                    "min",
                     "avg_over_time",
                 ]
                 .contains(&word)
@@ -328,8 +331,13 @@ fn is_left_out(request: &Request, ours: &Value, theirs: &Value) -> bool {
     // NaN is refused before anything is counted since 3.6, with words of its own.
     says(ours, "Parameter value is NaN")
         || says(ours, "Ratio value is NaN")
+        || says(ours, "flows int64")
         // Info series were looked at without regard to modifiers, and their names counted as labels.
         || (asks("info(") && (has_modifiers || asks(", {")))
+        // Buckets without a bound were told apart by names, which are no longer told.
+        || theirs.to_string().matches("bucket label").count() > 1
+        // What a comparison left out took part in no match.
+        || (says(ours, "multiple matches for labels") && says(theirs, "\"success\""))
         // Came with 3.8; the warning takes the place of a difference.
         || says(ours, "conflicting counter resets")
         // Observations that are no numbers were counted from the wrong end.
@@ -337,14 +345,16 @@ fn is_left_out(request: &Request, ours: &Value, theirs: &Value) -> bool {
         // Since 3.10 a rise is not taken to before its counter was zero, which what is no counter often was.
         || says(theirs, "is not a counter")
         // The lowest classic bucket was open below.
-        || (asks("histogram_fraction") && says(theirs, "NaN"))
+        || (asks("histogram_fraction") && asks("_bucket"))
+        // A classic histogram with a count that is no number has a quantile there, and none here.
+        || (asks("histogram_quantile") && says(ours, "NaN") && !says(theirs, "NaN"))
         // Results that only differ in the removed name are put together since 3.9.
         || (says(theirs, "vector cannot contain metrics with the same labelset")
             && says(ours, "\"success\""))
         // Sums of histograms are compensated since 3.10, which a text of them shows.
         || (asks("count_values") && (asks("sum_over_time") || asks("avg_over_time")))
         // Which of equal values are kept is chance where series come from a Go map, as results over a range do.
-        || (is_range && (asks("topk") || asks("bottomk")))
+        || ((is_range || asks("count_values")) && (asks("topk") || asks("bottomk")))
         // A window with NaN has no deviation since 3.12.
         || (asks("mad_over_time") && says(ours, "NaN"))
         // Pinned selectors with an offset had no timestamps.
@@ -354,13 +364,18 @@ fn is_left_out(request: &Request, ours: &Value, theirs: &Value) -> bool {
             && ["count(", "sum(", "avg("].iter().any(|name| asks(&format!("histogram_{name}"))))
 }
 
-/// A warning or an info without what only one of the versions says: that a metric has no name, and until 3.10
-/// the name where buckets were repaired, since then which.
+/// A warning or an info without what only one of the versions says: that a metric has no name, the name where a
+/// bucket has no bound, and until 3.10 the name where buckets were repaired, since then which.
 fn without_newer_parts(text: &Value) -> String {
-    let text = text
+    let mut text = text
         .as_str()
         .unwrap_or("")
         .replace(" for metric name \"\"", "");
+    if text.contains("bucket label")
+        && let (Some(name), Some(place)) = (text.find(" for metric name"), text.rfind(" ("))
+    {
+        text.replace_range(name..place, "");
+    }
     let Some((before, after)) = text.split_once("/functions/#histogram_quantile)") else {
         return text;
     };

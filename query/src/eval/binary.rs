@@ -168,8 +168,12 @@ impl Evaluation<'_> {
         let mut out = Merge::new(steps);
         let mut cells = vec![ABSENT; steps];
         let mut histograms: Vec<HistogramCell> = Vec::new();
-        // One-to-one: at which steps a group already has its result.
-        let mut taken: HashMap<usize, Vec<bool>, _> = HashMap::with_hasher(hasher());
+        let is_one_to_one = matching.cardinality == Cardinality::OneToOne;
+        let filters = binary.op.is_comparison() && !binary.return_bool;
+        // Many-to-one: only labels of the one side can make two results one.
+        let may_clash = !is_one_to_one && !matching.include.is_empty();
+        // At which steps a group, or the labels of a result of it, were already matched.
+        let mut taken: HashMap<(usize, Labels), Vec<bool>, _> = HashMap::with_hasher(hasher());
         let mut crowded = vec![0_u32; partners.len()];
         let many_groups: Vec<Option<usize>> = many
             .heads
@@ -219,6 +223,21 @@ impl Evaluation<'_> {
                     };
                     any = true;
                 }
+                // What a comparison leaves out takes part in a match nevertheless.
+                if filters && (is_one_to_one && crowded[group] > 1 || may_clash) {
+                    let labels = if is_one_to_one {
+                        Labels::empty()
+                    } else {
+                        let (many, one) = (&many.heads[row], &one.heads[*partner]);
+                        result_labels(&many.labels, &one.labels, matching, false)
+                    };
+                    self.charge(steps as u64 / 8 + 1)?;
+                    let taken = taken
+                        .entry((group, labels))
+                        .or_insert_with(|| vec![false; steps]);
+                    let is_compared = |step| step < limit && compares(binary.op, left, right, step);
+                    claim(taken, is_compared, matching)?;
+                }
                 if !any {
                     continue;
                 }
@@ -236,24 +255,21 @@ impl Evaluation<'_> {
                 );
                 // What a comparison keeps has its name again.
                 let drop_name = delayed && binary.return_bool;
-                if matching.cardinality == Cardinality::OneToOne {
-                    if crowded[group] > 1 {
-                        claim(
-                            taken.entry(group).or_insert_with(|| vec![false; steps]),
-                            out_row,
-                        )?;
+                if is_one_to_one {
+                    if !filters && crowded[group] > 1 {
+                        let taken = taken
+                            .entry((group, Labels::empty()))
+                            .or_insert_with(|| vec![false; steps]);
+                        claim(taken, |step| out_row.is_present(step), matching)?;
                     }
                 } else if let Some(index) = results.get(&(group, labels.clone()))
                     && overlap(out.frame.row(*index), out_row)
                 {
-                    return Err(QueryError::Execution(
-                        "multiple matches for labels: grouping labels must ensure unique matches"
-                            .to_owned(),
-                    ));
+                    return Err(several_matches(matching));
                 }
                 self.charge(out_row.cost_cells())?;
                 let index = out.add(&labels, drop_name, out_row)?;
-                if matching.cardinality != Cardinality::OneToOne {
+                if !is_one_to_one {
                     results.insert((group, labels), index);
                 }
             }
@@ -407,21 +423,42 @@ fn check_one_side(
 }
 
 /// Marks the steps at which a one-to-one group has its result.
-fn claim(taken: &mut [bool], row: Row<'_>) -> Result<(), QueryError> {
+fn claim(
+    taken: &mut [bool],
+    takes: impl Fn(usize) -> bool,
+    matching: &VectorMatching,
+) -> Result<(), QueryError> {
     for (step, taken) in taken.iter_mut().enumerate() {
-        if !row.is_present(step) {
-            continue;
+        if takes(step) {
+            if *taken {
+                return Err(several_matches(matching));
+            }
+            *taken = true;
         }
-        if *taken {
-            return Err(QueryError::Execution(
-                "multiple matches for labels: many-to-one matching must be explicit \
-                 (group_left/group_right)"
-                    .to_owned(),
-            ));
-        }
-        *taken = true;
     }
     Ok(())
+}
+
+fn several_matches(matching: &VectorMatching) -> QueryError {
+    QueryError::Execution(format!(
+        "multiple matches for labels: {}",
+        match matching.cardinality {
+            Cardinality::OneToOne =>
+                "many-to-one matching must be explicit (group_left/group_right)",
+            _ => "grouping labels must ensure unique matches",
+        }
+    ))
+}
+
+/// Whether a comparison has two samples at a step that it can compare.
+fn compares(op: BinaryOp, left: Row<'_>, right: Row<'_>, step: usize) -> bool {
+    match (operand(left, step), operand(right, step)) {
+        (Some(Operand::Float(_)), Some(Operand::Float(_))) => true,
+        (Some(Operand::Histogram(_)), Some(Operand::Histogram(_))) => {
+            matches!(op, BinaryOp::Equal | BinaryOp::NotEqual)
+        }
+        _ => false,
+    }
 }
 
 /// Whether both rows have a sample at the same step.

@@ -8,6 +8,7 @@
 mod block_index;
 mod codec;
 mod configuration;
+mod evaluation;
 mod exposition;
 mod label_regex;
 mod metadata;
@@ -27,6 +28,7 @@ pub(crate) const CHECKS: &[(&str, Check)] = &[
     ("block_index", block_index::check),
     ("configuration", configuration::check),
     ("directory", codec::check_directory),
+    ("evaluation", evaluation::check),
     ("exemplars_file", store::check_exemplars_file),
     ("exposition_openmetrics", exposition::check_openmetrics),
     ("exposition_text", exposition::check_text),
