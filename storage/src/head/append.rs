@@ -18,6 +18,9 @@ use crate::{
     wal::{WriteFailure, encode_exemplars},
 };
 
+/// Room for so many samples is made at once, if as many came before.
+const ROOM_MAX: usize = 1 << 12;
+
 /// Appends rows of one target.
 #[derive(Debug)]
 pub(crate) struct HeadTargetAppender {
@@ -145,15 +148,17 @@ pub(crate) struct HeadAppender {
 
 impl HeadAppender {
     pub(crate) fn new(head: &Arc<Head>) -> Self {
+        // Who pushes sends about as much each time.
+        let room = head.pushed.load(Ordering::Relaxed);
         Self {
             head: Arc::clone(head),
             bounds: head.bounds(),
             known: head.catalog().known.clone(),
             recent: Cursor::default(),
-            given: Vec::new(),
+            given: Vec::with_capacity(room),
             renamed: HashMap::default(),
             references: HashMap::default(),
-            samples: Vec::new(),
+            samples: Vec::with_capacity(room),
             exemplars: Vec::new(),
             histograms: Vec::new(),
             latest: HashMap::default(),
@@ -327,6 +332,8 @@ impl Appender for HeadAppender {
     }
 
     fn commit(mut self: Box<Self>, all_or_nothing: bool) -> Result<Commit, AppendError> {
+        let pushed = self.samples.len().min(ROOM_MAX);
+        self.head.pushed.store(pushed, Ordering::Relaxed);
         let (_, outcome) = self.head.commit(Work::Push(Push {
             bounds: self.bounds,
             known: self.known.clone(),

@@ -5,23 +5,7 @@
 pub(crate) struct Bits(Vec<u64>);
 
 impl Bits {
-    /// A set of columns, which ascend.
-    pub(crate) fn of(columns: impl Iterator<Item = u32>) -> Self {
-        let mut words = Vec::new();
-        let (mut index, mut word) = (0, 0u64);
-        for column in columns {
-            if column as usize / 64 != index {
-                words.resize(index, 0);
-                words.push(word);
-                (index, word) = (column as usize / 64, 0);
-            }
-            word |= 1 << (column % 64);
-        }
-        words.resize(index, 0);
-        words.push(word);
-        Self(words)
-    }
-
+    #[inline]
     pub(crate) fn contains(&self, column: u32) -> bool {
         contains(&self.0, column)
     }
@@ -31,12 +15,21 @@ impl Bits {
         Self(Vec::with_capacity(end.div_ceil(64)))
     }
 
+    #[inline]
     pub(crate) fn insert(&mut self, column: u32) {
         let word = column as usize / 64;
         if word >= self.0.len() {
             self.0.resize(word + 1, 0);
         }
         self.0[word] |= 1 << (column % 64);
+    }
+
+    /// Adds a column; answers whether it was not there.
+    #[inline]
+    pub(crate) fn add(&mut self, column: u32) -> bool {
+        let is_new = !self.contains(column);
+        self.insert(column);
+        is_new
     }
 
     pub(crate) fn remove(&mut self, column: u32) {
@@ -105,6 +98,7 @@ pub(crate) fn masks(columns: std::ops::Range<u32>) -> impl Iterator<Item = (usiz
 }
 
 /// Whether the bitmap holds the column.
+#[inline]
 pub(crate) fn contains(words: &[u64], column: u32) -> bool {
     words
         .get(column as usize / 64)
@@ -133,14 +127,6 @@ pub(crate) fn ones_in(index: usize, word: u64) -> impl Iterator<Item = u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ascending_columns_equal_single_insertions() {
-        for columns in [&[][..], &[0], &[0, 1, 63], &[64], &[3, 64, 65, 700, 10_000]] {
-            let of = Bits::of(columns.iter().copied());
-            assert_eq!(ones(of.words()).collect::<Vec<_>>(), columns);
-        }
-    }
 
     #[test]
     fn ranges_equal_single_insertions() {

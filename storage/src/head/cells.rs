@@ -119,7 +119,7 @@ impl StagedCells {
         }
     }
 
-    /// Makes the row readable once its commit is; answers its bytes.
+    /// Makes the row readable once its commit is; answers its bytes. All of its samples are taken for real ones.
     pub(super) fn publish(
         self,
         writer: &mut TargetWriter,
@@ -148,6 +148,7 @@ impl StagedCells {
             writer.in_log.insert(*column);
         }
         writer.last_row_time = self.time;
+        writer.real = self.present;
         bytes
     }
 }

@@ -73,7 +73,16 @@ impl Drop for Leading<'_> {
     }
 }
 
+/// What came of judging a commit.
 enum Staged {
+    Work(StagedWork),
+    /// There is nothing to apply.
+    Done(Outcome),
+    /// It is judged once what is staged is published. The first of a batch never waits.
+    Waits,
+}
+
+enum StagedWork {
     Row(Box<StagedRow>),
     Push(StagedPush),
 }
@@ -111,23 +120,37 @@ impl Head {
 
     fn lead(&self, batch: &[Arc<Request>]) {
         let mut guard = self.state();
-        let state = &mut *guard;
-        state.batch += 1;
         // Pushed samples come first: they make the series they share with a target judge for
         // itself, which rows of the same batch then see.
         let mut order: Vec<&Arc<Request>> = batch.iter().collect();
         order.sort_by_key(|request| matches!(request.lock().0, Some(Work::Row { .. })));
+        let mut rest = order.as_slice();
+        while !rest.is_empty() {
+            rest = self.lead_some(&mut guard, rest);
+        }
+    }
+
+    /// Does as many of the commits as need not wait for one before them; answers the others.
+    fn lead_some<'a>(
+        &self,
+        state: &mut State,
+        order: &'a [&'a Arc<Request>],
+    ) -> &'a [&'a Arc<Request>] {
+        state.batch += 1;
         let sequence = state.sequence;
         let mut undo = Undo::new();
         let mut records = std::mem::take(&mut state.records);
         records.clear();
         let mut staged = Vec::new();
-        for request in &order {
+        let mut rest = order;
+        while let Some((request, after)) = rest.split_first() {
             let mut slot = request.lock();
             match self.stage(state, slot.0.as_ref(), &mut records, &mut undo) {
-                Ok(work) => staged.push((*request, work)),
-                Err(outcome) => slot.1 = Some(outcome),
+                Staged::Waits => break,
+                Staged::Done(outcome) => slot.1 = Some(outcome),
+                Staged::Work(work) => staged.push((*request, work)),
             }
+            rest = after;
         }
         let failure = if records.is_empty() {
             None
@@ -158,6 +181,7 @@ impl Head {
         if records.capacity() <= RECORDS_ROOM_MAX {
             state.records = records;
         }
+        rest
     }
 
     /// Applies a row that the disk did not take; everything else fails.
@@ -174,11 +198,12 @@ impl Head {
         let mut records = Vec::new();
         slot.1 = Some(
             match self.stage(state, slot.0.as_ref(), &mut records, &mut undo) {
-                Ok(work) => {
+                Staged::Work(work) => {
                     state.wal.backlog.extend_from_slice(&records);
                     Outcome::Done(Ok(self.publish(state, work)))
                 }
-                Err(outcome) => outcome,
+                Staged::Done(outcome) => outcome,
+                Staged::Waits => unreachable!("a row waits for nothing"),
             },
         );
     }
@@ -190,23 +215,29 @@ impl Head {
         work: Option<&Work>,
         records: &mut Vec<u8>,
         undo: &mut Undo,
-    ) -> Result<Staged, Outcome> {
+    ) -> Staged {
         if state.closed || state.poisoned {
             let error = if state.closed {
                 AppendError::Closed
             } else {
                 AppendError::Poisoned
             };
-            return Err(Outcome::Done(Err(error)));
+            return Staged::Done(Outcome::Done(Err(error)));
         }
         let before = records.len();
         let mark = undo.len();
         let sequence = state.sequence;
         let staged = match work {
-            Some(Work::Row { target, row }) => self
-                .stage_row(state, *target, row, records, undo)
-                .map(|row| Staged::Row(Box::new(row)))?,
-            Some(Work::Push(push)) => Staged::Push(self.stage_push(state, push, records, undo)),
+            Some(Work::Row { target, row }) => {
+                match self.stage_row(state, *target, row, records, undo) {
+                    Ok(row) => StagedWork::Row(Box::new(row)),
+                    Err(outcome) => return Staged::Done(outcome),
+                }
+            }
+            Some(Work::Push(push)) => match self.stage_push(state, push, records, undo) {
+                Some(push) => StagedWork::Push(push),
+                None => return Staged::Waits,
+            },
             None => unreachable!("work is taken only once it is done"),
         };
         if records.len() - before > RECORD_BYTES_MAX {
@@ -214,21 +245,21 @@ impl Head {
             self.revert(undo.split_off(mark));
             state.sequence = sequence;
             state.wal.epoch += 1;
-            return Err(Outcome::Done(Err(AppendError::Full {
+            return Staged::Done(Outcome::Done(Err(AppendError::Full {
                 buffered_bytes: state.wal.backlog.len() as u64,
             })));
         }
-        Ok(staged)
+        Staged::Work(staged)
     }
 
     /// Applies what was staged and written.
-    fn publish(&self, state: &mut State, staged: Staged) -> Commit {
+    fn publish(&self, state: &mut State, staged: StagedWork) -> Commit {
         match staged {
-            Staged::Push(push) => {
+            StagedWork::Push(push) => {
                 self.counters.appended(push.appended);
                 self.publish_push(state, push)
             }
-            Staged::Row(row) => {
+            StagedWork::Row(row) => {
                 self.counters.appended(row.appended());
                 self.publish_row(state, *row)
             }
@@ -313,5 +344,81 @@ fn failure(error: &IoError, poisoned: bool, buffered_bytes: usize) -> AppendErro
             path: error.path.clone(),
             source: kind.into(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Appendable, Clock, Db, DbOptions, MemoryFs, Refusal, SystemClock, Timestamp,
+        head::pushes::Push,
+    };
+
+    const SERIES: u32 = 10;
+
+    fn value(commit: &Outcome) -> (u32, Vec<(u32, Refusal)>) {
+        match commit {
+            Outcome::Done(Ok(commit)) => (commit.accepted, commit.refused.clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn pushes_of_one_group_that_wait_together_see_each_other() {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let options = DbOptions::new("store", Arc::new(MemoryFs::default()), clock);
+        let (db, _) = Db::open(&options).unwrap();
+        let head = db.head();
+        // Numbers are given in order.
+        for time in 1..=3 {
+            let mut appender = db.appender();
+            for number in 0..SERIES {
+                let labels = Labels::from_pairs([("n", number.to_string())]);
+                let series = appender.series(&labels).unwrap();
+                appender.samples(series, &[Sample { time, value: 1.0 }]);
+            }
+            assert_eq!(appender.commit(true).unwrap().accepted, SERIES);
+        }
+        let push = |time: Timestamp, from: u32, value: &dyn Fn(u32) -> f64| {
+            let samples = (from..SERIES).map(|id| {
+                let value = value(id);
+                (id, Sample { time, value })
+            });
+            Work::Push(Push {
+                bounds: head.bounds(),
+                known: head.catalog().known.clone(),
+                samples: samples.collect(),
+                starts: Vec::new(),
+                histograms: Vec::new(),
+                metadata: Vec::new(),
+                all_or_nothing: false,
+            })
+        };
+        let works = [
+            push(4, 2, &|_| 2.0),
+            // Two of these are new, the next is repeated, the others contradict.
+            push(4, 0, &|id| f64::from(id).clamp(2.0, 3.0)),
+            push(5, 0, &|_| 4.0),
+            push(3, 9, &|_| 1.0),
+        ];
+        let requests = works.map(|work| Arc::new(Request(Mutex::new((Some(work), None)))));
+        head.lead(&requests);
+        let outcomes = requests.map(|request| value(request.lock().1.as_ref().unwrap()));
+        let duplicates = (3..SERIES).map(|index| (index, Refusal::Duplicate));
+        assert_eq!(
+            outcomes,
+            [
+                (8, vec![]),
+                (3, duplicates.collect()),
+                (SERIES, vec![]),
+                (0, vec![(0, Refusal::OutOfOrder)]),
+            ]
+        );
+        let state = head.state();
+        let newest = (0..SERIES).map(|id| head.newest(id));
+        let newest: Vec<(Timestamp, u64)> = newest.collect();
+        assert_eq!(newest, vec![(5, 4.0_f64.to_bits()); SERIES as usize]);
+        assert_eq!(state.targets.len(), 1);
     }
 }

@@ -1,9 +1,10 @@
 //! Groups: pushed series whose samples come together at one time become rows, as those of a target do.
 //!
 //! A group is a target without a key, and everything but its membership is that of a target: rows with what
-//! changed, in memory, in the log and at a seal. Nobody sees the difference. Every sample was judged by its
-//! own series before it comes here (see [`super::judge`]), a row has the members that came and no others, and
-//! what does not fit a row is kept by itself, as it is without groups.
+//! changed, in memory, in the log and at a seal. Nobody sees the difference. Every sample was judged before it
+//! comes here, by its own series (see [`super::judge`]) or by its group's newest row (see [`super::members`]), a
+//! row has the members that came and no others, and what does not fit a row is kept by itself, as it is without
+//! groups.
 //!
 //! Membership is learnt and given up by what comes. The samples of one commit at one time are a *slice*. Series
 //! that were together in one slice, and in the next one of each are together again, form a group, or join the
@@ -17,6 +18,7 @@ use super::{
     Head, State,
     bits::{self, Bits},
     cells::StagedCells,
+    members::Member,
     side::{Place, Standing},
     states::States,
     target::TargetWriter,
@@ -28,9 +30,10 @@ const MEMBERS_MIN: usize = 8;
 /// A group has at most so many columns.
 const COLUMNS_MAX: usize = 4_096;
 /// A row of a group has at least so many members.
-const CELLS_MIN: usize = 4;
-/// Times are counted by so many of their bits.
-const TIME_BUCKETS: usize = 1 << 9;
+pub(super) const CELLS_MIN: usize = 4;
+/// Times are counted by so many of their bits: of a few thousand samples that are alone at their times, few
+/// share a count.
+const TIME_BUCKETS: usize = 1 << 12;
 
 /// A pushed sample that was accepted.
 #[derive(Debug, Clone, Copy)]
@@ -45,12 +48,12 @@ pub(super) struct Kept {
 /// What makes a target a group, guarded by the commit lock.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
-    members: usize,
+    pub(super) members: usize,
     /// The batch in which it got its last row.
-    batch: u64,
+    pub(super) batch: u64,
     /// The slice that was gathered last, and the place of the group in it.
-    slice: u32,
-    slot: usize,
+    pub(super) slice: u32,
+    pub(super) slot: usize,
     /// The members that came since the last seal, and between that and the one before.
     seen: Bits,
     seen_before: Bits,
@@ -59,11 +62,41 @@ pub(crate) struct Group {
 }
 
 /// A row of a group that is gathered.
-struct Gathered {
-    target: u32,
-    cells: Vec<(u32, u64)>,
-    /// Which of the samples they are.
+pub(super) struct Gathered {
+    pub(super) target: u32,
+    pub(super) time: Timestamp,
+    pub(super) cells: Vec<(u32, u64)>,
+    pub(super) present: Bits,
+    /// Which of the samples those are that judge themselves; the cells of others stand before them.
     from: Vec<u32>,
+}
+
+impl Gathered {
+    /// An empty row with room for so many members.
+    pub(super) fn new(target: u32, time: Timestamp, members: usize) -> Self {
+        Self {
+            target,
+            time,
+            cells: Vec::with_capacity(members),
+            present: Bits::with_capacity(members),
+            from: Vec::new(),
+        }
+    }
+
+    fn put(&mut self, column: u32, bits: u64, from: usize) {
+        self.cells.push((column, bits));
+        self.present.insert(column);
+        self.from.push(from as u32);
+    }
+}
+
+/// What became of accepted samples.
+pub(super) struct Arranged {
+    pub(super) rows: Vec<StagedCells>,
+    /// Those that are in no row, as they came.
+    pub(super) solo: Vec<(u32, Sample)>,
+    /// Who is in a row of its group for the first time.
+    pub(super) joined: Vec<Member>,
 }
 
 /// What becomes of a sample.
@@ -82,32 +115,55 @@ struct Arrangement<'a> {
     /// Series whose standing has changed.
     standings: Vec<(u32, Standing)>,
     rows: Vec<StagedCells>,
+    /// So many rows of members are still to come.
+    rows_of_members: usize,
+    joined: Vec<Member>,
 }
 
 impl Head {
-    /// Puts accepted samples into rows of groups; answers these and the samples that are in none, as
-    /// they came.
+    /// Puts accepted samples into rows of groups, of which there are some already.
     pub(super) fn in_groups(
         &self,
         state: &mut State,
         kept: &[Kept],
-    ) -> (Vec<StagedCells>, Vec<(u32, Sample)>) {
+        mut rows: Vec<Gathered>,
+    ) -> Arranged {
         let mut arrangement = Arrangement {
             kept,
             fates: vec![Fate::Apart; kept.len()],
             standings: Vec::new(),
-            rows: Vec::new(),
+            rows: Vec::with_capacity(rows.len()),
+            rows_of_members: rows.len(),
+            joined: Vec::new(),
         };
-        for time in common_times(kept) {
-            self.arrange(state, time, &mut arrangement);
+        for row in &rows {
+            // At no other time of the commit it has another.
+            if let Some(group) = &mut state.targets[row.target as usize].group {
+                group.batch = state.batch;
+            }
+        }
+        rows.sort_by_key(|row| row.time);
+        let mut times = common_times(kept);
+        times.extend(rows.iter().map(|row| row.time));
+        times.sort_unstable();
+        times.dedup();
+        let mut rows = rows.into_iter().peekable();
+        for time in times {
+            let mut gathered = Vec::new();
+            while let Some(row) = rows.next_if(|row| row.time == time) {
+                gathered.push(row);
+            }
+            self.arrange(state, time, gathered, &mut arrangement);
         }
         let Arrangement {
             fates,
             mut standings,
             rows,
+            joined,
             ..
         } = arrangement;
-        let mut solo = Vec::new();
+        let by_themselves = fates.iter().filter(|fate| **fate != Fate::InRow);
+        let mut solo = Vec::with_capacity(by_themselves.count());
         for (kept, fate) in kept.iter().zip(fates) {
             if fate == Fate::InRow {
                 continue;
@@ -136,15 +192,26 @@ impl Head {
                 }
             }
         }
-        (rows, solo)
+        Arranged { rows, solo, joined }
     }
 
-    /// Puts the samples at one time into rows.
-    fn arrange(&self, state: &mut State, time: Timestamp, arrangement: &mut Arrangement<'_>) {
-        // Zero is that of a group that was in none.
-        state.slice = state.slice.checked_add(1).unwrap_or(1);
-        let slice = state.slice;
-        let (mut gathered, mut loose) = gather(state, time, arrangement);
+    /// Puts the samples at one time into rows, of which there are some already.
+    fn arrange(
+        &self,
+        state: &mut State,
+        time: Timestamp,
+        mut gathered: Vec<Gathered>,
+        arrangement: &mut Arrangement<'_>,
+    ) {
+        let slice = state.next_slice();
+        for (slot, row) in gathered.iter().enumerate() {
+            if let Some(group) = &mut state.targets[row.target as usize].group {
+                group.slice = slice;
+                group.slot = slot;
+            }
+        }
+        let rows_of_members = gathered.len();
+        let mut loose = gather(state, time, arrangement, &mut gathered);
         gathered.retain(|row| {
             let is_enough = row.cells.len() >= CELLS_MIN;
             if !is_enough {
@@ -176,27 +243,25 @@ impl Head {
                 let target = host.unwrap_or_else(|| self.new_group(state));
                 let known = gathered.iter().position(|row| row.target == target);
                 let at = known.unwrap_or_else(|| {
-                    gathered.push(Gathered {
-                        target,
-                        cells: Vec::with_capacity(part.len()),
-                        from: Vec::with_capacity(part.len()),
-                    });
+                    gathered.push(Gathered::new(target, time, part.len()));
                     gathered.len() - 1
                 });
                 for (_, index) in part {
                     let Kept { id, sample, .. } = arrangement.kept[*index];
                     let writer = &mut state.targets[target as usize];
                     let column = writer.join(id, &self.states);
-                    gathered[at].cells.push((column, sample.value.to_bits()));
-                    gathered[at].from.push(*index as u32);
+                    gathered[at].put(column, sample.value.to_bits(), *index);
                     arrangement.fates[*index] = Fate::InRow;
+                    arrangement.joined.push(Member { target, column, id });
                     let place = Place { target, column };
                     arrangement.standings.push((id, Standing::Member(place)));
                 }
             }
         }
-        for mut row in gathered {
-            if arrangement.rows.len() == PUSH_ROWS_MAX {
+        for (slot, mut row) in gathered.into_iter().enumerate() {
+            if slot < rows_of_members {
+                arrangement.rows_of_members -= 1;
+            } else if arrangement.rows.len() + arrangement.rows_of_members >= PUSH_ROWS_MAX {
                 for index in row.from {
                     arrangement.fates[index as usize] = Fate::ByItself;
                 }
@@ -205,14 +270,13 @@ impl Head {
             if !row.cells.is_sorted_by_key(|(column, _)| *column) {
                 row.cells.sort_unstable_by_key(|(column, _)| *column);
             }
-            let present = Bits::of(row.cells.iter().map(|(column, _)| *column));
             let writer = &mut state.targets[row.target as usize];
             if let Some(group) = &mut writer.group {
                 group.batch = state.batch;
-                group.seen.union(&present);
+                group.seen.union(&row.present);
             }
             let epoch = state.wal.epoch;
-            let cells = StagedCells::new(writer, epoch, time, &row.cells, present);
+            let cells = StagedCells::new(writer, epoch, time, &row.cells, row.present);
             arrangement.rows.push(cells);
         }
     }
@@ -238,8 +302,8 @@ fn gather(
     state: &mut State,
     time: Timestamp,
     arrangement: &mut Arrangement<'_>,
-) -> (Vec<Gathered>, Vec<(u32, usize)>) {
-    let mut gathered: Vec<Gathered> = Vec::new();
+    gathered: &mut Vec<Gathered>,
+) -> Vec<(u32, usize)> {
     let mut loose = Vec::new();
     let kept = arrangement.kept;
     let mut next = 0;
@@ -279,11 +343,7 @@ fn gather(
             }
             group.slice = state.slice;
             group.slot = gathered.len();
-            gathered.push(Gathered {
-                target: place.target,
-                cells: Vec::with_capacity(group.members),
-                from: Vec::with_capacity(group.members),
-            });
+            gathered.push(Gathered::new(place.target, time, group.members));
         }
         let row = &mut gathered[group.slot];
         // Most of them come together.
@@ -295,13 +355,12 @@ fn gather(
             && target == row.target
             && writer.series_of(column) == Some(member.id)
         {
-            row.cells.push((column, member.sample.value.to_bits()));
-            row.from.push(next as u32);
+            row.put(column, member.sample.value.to_bits(), next);
             arrangement.fates[next] = Fate::InRow;
             next += 1;
         }
     }
-    (gathered, loose)
+    loose
 }
 
 /// The times at which enough of the samples are for a row, ascending.
@@ -321,7 +380,7 @@ fn common_times(kept: &[Kept]) -> Vec<Timestamp> {
         let mixed = (time as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mixed >> (u64::BITS - TIME_BUCKETS.trailing_zeros())) as usize
     };
-    let mut counts = [0u16; TIME_BUCKETS];
+    let mut counts = [0u8; TIME_BUCKETS];
     for time in times() {
         let count = &mut counts[bucket(time)];
         *count = count.saturating_add(1);
@@ -343,12 +402,14 @@ impl TargetWriter {
         writer
     }
 
-    /// A column for a new member.
+    /// A column for a new member, which judges itself.
     fn join(&mut self, id: u32, states: &States) -> u32 {
         if let Some(group) = &mut self.group {
             group.members += 1;
         }
-        self.bind(id, states)
+        let column = self.bind(id, states);
+        self.shared.insert(column);
+        column
     }
 
     /// Ends the membership of a series, if it has the column.

@@ -1,12 +1,17 @@
 //! Judging: whether a sample may follow what its series has.
 //!
 //! The newest sample of a series is told by its target's rows or, once it has come in any other way, by its
-//! side record: it then *judges itself*. Whatever came together or is kept together, each series is judged
-//! alone.
+//! side record: it then *judges itself*. Whatever came together or is kept together, the verdict on a sample is
+//! that of its own series alone.
 
 use std::sync::atomic::Ordering;
 
-use super::{Bounds, Head, State, row::NO_SERIES, target::TargetWriter};
+use super::{
+    Bounds, Head, State,
+    row::NO_SERIES,
+    side::{Place, Standing},
+    target::TargetWriter,
+};
 use crate::{Labels, Refusal, Timestamp};
 
 /// Newest samples before the batch, to be put back when the disk does not take it.
@@ -122,12 +127,23 @@ impl Head {
         if let Some((true, last)) = self.states.last(id) {
             return last;
         }
-        let last = self.newest(id);
+        let places = self.states.places(id);
+        let bound = places.iter().find(|place| {
+            let writer = &targets[place.target as usize];
+            writer.series_of(place.column) == Some(id)
+        });
+        let last = match bound {
+            Some(Place { target, column }) => self.last_of(&targets[target as usize], column, id),
+            None => self.newest(id),
+        };
         self.states.judge_itself(id, last);
-        for place in self.states.places(id).iter() {
+        for place in places.iter() {
             let writer = &mut targets[place.target as usize];
             if writer.series_of(place.column) == Some(id) {
                 writer.shared.insert(place.column);
+                if writer.group.is_some() {
+                    self.states.set_standing(id, Standing::Member(place));
+                }
             }
         }
         last

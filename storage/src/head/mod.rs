@@ -14,6 +14,7 @@ mod commit;
 mod groups;
 mod histograms;
 mod judge;
+mod members;
 mod pages;
 mod published;
 mod pushes;
@@ -35,7 +36,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -97,6 +98,8 @@ pub(crate) struct Head {
     pub(crate) histograms: Histograms,
     /// Numbers of label sets that were pushed lately.
     recent: Mutex<Recent>,
+    /// How many samples came in the last push, but not more than an appender makes room for.
+    pushed: AtomicUsize,
     /// Bytes of the rows in memory.
     rows_bytes: AtomicU64,
     /// How much older than the newest sample a late one may be, in milliseconds.
@@ -143,6 +146,15 @@ pub(crate) struct State {
     slice: u32,
     poisoned: bool,
     closed: bool,
+}
+
+impl State {
+    /// The number of samples that come together.
+    fn next_slice(&mut self) -> u32 {
+        // Zero is that of a group that was in none.
+        self.slice = self.slice.checked_add(1).unwrap_or(1);
+        self.slice
+    }
 }
 
 /// Counts since the store was opened.
@@ -215,6 +227,7 @@ impl Head {
             states: parts.states,
             histograms: parts.histograms,
             recent: Mutex::default(),
+            pushed: AtomicUsize::new(0),
             rows_bytes: AtomicU64::new(parts.rows_bytes),
             out_of_order_window_ms: AtomicI64::new(out_of_order_window_ms),
             next_id: Mutex::new(parts.next_id),

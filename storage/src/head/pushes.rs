@@ -9,9 +9,10 @@ use std::{
 use super::{
     Appended, Bounds, HashMap, Head, Known, State,
     cells::StagedCells,
-    groups::Kept,
+    groups::{Arranged, Kept},
     histograms::PushedHistogram,
     judge::{Undo, Verdict, judge},
+    members::{Member, Parted},
     side::Side,
     states::States,
 };
@@ -38,9 +39,9 @@ pub(super) struct Push {
 }
 
 impl Push {
-    /// The series of everything.
-    fn ids(&self) -> impl Iterator<Item = u32> {
-        let samples = self.samples.iter().map(|(id, _)| *id);
+    /// The series of some samples and of all histograms.
+    fn ids(&self, samples: &[u32]) -> impl Iterator<Item = u32> {
+        let samples = samples.iter().map(|index| self.samples[*index as usize].0);
         samples.chain(self.histograms.iter().map(|pushed| pushed.id))
     }
 }
@@ -55,6 +56,7 @@ pub(super) struct StagedPush {
     histograms: Vec<(u32, PackedSample)>,
     pub(super) appended: Appended,
     metadata: Vec<LoggedMetadata>,
+    joined: Vec<Member>,
     commit: Commit,
 }
 
@@ -63,6 +65,8 @@ pub(super) struct StagedPush {
 struct Position {
     samples: usize,
     histograms: usize,
+    /// How many samples of the push are before it.
+    index: u32,
 }
 
 /// A push while it is judged.
@@ -82,12 +86,13 @@ struct Judged<'a> {
 }
 
 impl Judged<'_> {
-    /// Judges what comes from a position on, each by its series' side record, up to the first of a series that
-    /// has none or does not judge itself; answers whether there was none. With `all_judge` such a series is one
-    /// that could not be had again, and is refused.
+    /// Judges what comes from a position among these samples on, each by its series' side record, up to the first
+    /// of a series that has none or does not judge itself; answers whether there was none. With `all_judge` such a
+    /// series is one that could not be had again, and is refused. Of a push with histograms it is all samples.
     fn judge_from(
         &mut self,
         push: &Push,
+        samples: &[u32],
         at: &mut Position,
         states: &States,
         all_judge: bool,
@@ -96,8 +101,10 @@ impl Judged<'_> {
         let mut sides = tables.sides();
         loop {
             let next = push.histograms.get(at.histograms);
-            let end = next.map_or(push.samples.len(), |next| next.behind);
-            for (id, sample) in &push.samples[at.samples..end] {
+            let end = next.map_or(samples.len(), |next| next.behind);
+            for index in &samples[at.samples..end] {
+                let (id, sample) = &push.samples[*index as usize];
+                at.index = *index;
                 let side = sides.get(*id);
                 let Some((last, mut side)) = side.and_then(|side| Some((side.last()?, side)))
                 else {
@@ -122,6 +129,7 @@ impl Judged<'_> {
             let Some(PushedHistogram { id, sample, .. }) = next else {
                 return true;
             };
+            at.index = at.samples as u32;
             let side = sides.get(*id);
             let known = side.and_then(|side| Some((side.last()?, side)));
             match (known, sample) {
@@ -179,7 +187,7 @@ impl Judged<'_> {
 
     #[cold]
     fn refuse(&mut self, at: &Position, refusal: Refusal) {
-        let index = (at.samples + at.histograms) as u32;
+        let index = at.index + at.histograms as u32;
         self.commit.refused.push((index, refusal));
     }
 }
@@ -266,20 +274,23 @@ impl Head {
         }
     }
 
+    /// `None`: it must wait until what is staged is published.
     pub(super) fn stage_push(
         &self,
         state: &mut State,
         push: &Push,
         records: &mut Vec<u8>,
         undo: &mut Undo,
-    ) -> StagedPush {
+    ) -> Option<StagedPush> {
         let mark = undo.len();
         let push = self.renumbered(push);
+        let Parted { mut rows, others } = self.part(state, &push)?;
+        undo.reserve(others.len());
         let mut judged = Judged {
             bounds: push.bounds,
             epoch: state.wal.epoch,
             undo,
-            kept: Vec::with_capacity(push.samples.len()),
+            kept: Vec::with_capacity(others.len()),
             histograms: Vec::new(),
             before: Vec::new(),
             late: 0,
@@ -287,11 +298,11 @@ impl Head {
             commit: Commit::default(),
         };
         let mut at = Position::default();
-        let mut is_done = judged.judge_from(&push, &mut at, &self.states, false);
+        let mut is_done = judged.judge_from(&push, &others, &mut at, &self.states, false);
         if !is_done {
             // Most of what comes has come before, and judges itself already.
-            self.isolate_all(state, push.ids());
-            is_done = judged.judge_from(&push, &mut at, &self.states, true);
+            self.isolate_all(state, push.ids(&others));
+            is_done = judged.judge_from(&push, &others, &mut at, &self.states, true);
         }
         debug_assert!(is_done, "who has no record now is refused");
         let Judged {
@@ -321,14 +332,17 @@ impl Head {
                 }
             }
             kept.clear();
+            rows.clear();
             histograms.clear();
             late = 0;
             metadata.clear();
             commit.accepted = 0;
         }
         self.find_resets(&mut histograms, &before);
+        let by_rows: usize = rows.iter().map(|row| row.cells.len()).sum();
+        commit.accepted += by_rows as u32;
         let appended = Appended {
-            numbers: kept.len() as u32,
+            numbers: (by_rows + kept.len()) as u32,
             histograms: histograms.len() as u32,
             late,
         };
@@ -336,11 +350,16 @@ impl Head {
         if is_kept && !push.starts.is_empty() {
             self.judge_starts(state, &push, &mut kept, &mut undefined, undo);
         }
-        let (rows, samples) = self.in_groups(state, &kept);
-        if !kept.is_empty() || !histograms.is_empty() || !metadata.is_empty() {
+        let Arranged {
+            rows,
+            solo: samples,
+            joined,
+        } = self.in_groups(state, &kept, rows);
+        if !rows.is_empty() || !kept.is_empty() || !histograms.is_empty() || !metadata.is_empty() {
             state.sequence += 1;
             let number = state.sequence;
-            self.define(state, records, undefined.into_iter());
+            let bound = rows.iter().flat_map(StagedCells::bound);
+            self.define(state, records, undefined.into_iter().chain(bound));
             if rows.is_empty() {
                 encode_solo(records, number, &samples, &histograms, &metadata);
             } else {
@@ -351,15 +370,16 @@ impl Head {
                 encode_push(records, number, rows, &samples, &histograms, &metadata);
             }
         }
-        StagedPush {
+        Some(StagedPush {
             number: state.sequence,
             rows,
             samples,
             histograms,
             appended,
             metadata,
+            joined,
             commit,
-        }
+        })
     }
 
     pub(super) fn publish_push(&self, state: &mut State, push: StagedPush) -> Commit {
@@ -370,6 +390,7 @@ impl Head {
             let bytes = row.publish(writer, epoch, &mut state.next_block, push.number);
             self.rows_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
+        self.settle(&mut state.targets, &push.joined);
         self.publish_solo(push.number, &push.samples);
         self.publish_histograms(push.number, push.histograms);
         self.metadata.publish(push.number, &push.metadata);

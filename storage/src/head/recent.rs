@@ -2,7 +2,8 @@
 //!
 //! Who pushes sends the same series again and again, mostly in the same order. So each label set that is
 //! found is kept with its number and the one that came after it the last time: finding the next one is
-//! then a comparison of bytes, without a hash or a look at an index.
+//! then a comparison, without a hash or a look at an index; of pointers, if the same set is pushed again, and
+//! else of bytes.
 //!
 //! It is a memory of [`Known`] and never says more than that: an entry counts for a list of series that has its
 //! number, which stands for the same labels in every list. Bounded: when it is full it begins anew.
@@ -17,8 +18,8 @@ use crate::Labels;
 
 /// Most bytes of label sets, and of what is kept with each.
 const BYTES_MAX: usize = 32 << 20;
-/// What an entry takes besides the bytes of its labels.
-const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<(u64, u32)>() + size_of::<u32>() + 32;
+/// What an entry takes besides the bytes of its labels: in the tables here, and around those bytes.
+const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<(u64, u32)>() + size_of::<u32>() + 48;
 /// No entry follows.
 const NONE: u32 = u32::MAX;
 /// Entries of a stretch.
@@ -43,34 +44,22 @@ pub(super) struct Recent {
 #[derive(Debug, Default)]
 struct Stretch {
     entries: Vec<Entry>,
-    /// Their label sets back to back.
-    texts: Vec<u8>,
     /// One more than the generation of the list in which all of them have these numbers.
     confirmed: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// Where its label set ends.
-    end: u32,
+    labels: Labels,
     id: u32,
 }
 
 impl Stretch {
-    fn push(&mut self, text: &[u8], id: u32) {
-        self.texts.extend_from_slice(text);
-        let end = self.texts.len() as u32;
-        self.entries.push(Entry { end, id });
-    }
-
     /// The number of an entry, if it is that of a label set.
     #[inline]
     fn id_of(&self, at: usize, labels: &Labels) -> Option<u32> {
         let entry = self.entries.get(at)?;
-        let before = at.checked_sub(1).map(|before| &self.entries[before]);
-        let start = before.map_or(0, |before| before.end) as usize;
-        let text = self.texts.get(start..entry.end as usize)?;
-        (text == labels.as_bytes()).then_some(entry.id)
+        entry.labels.is(labels).then_some(entry.id)
     }
 
     /// Whether all entries count for the list.
@@ -154,8 +143,8 @@ impl Recent {
 
     /// Notes the number of a label set in `known`.
     pub(super) fn insert(&mut self, cursor: &mut Cursor, labels: &Labels, id: u32) {
-        let text = labels.as_bytes();
-        if self.bytes() + text.len() + ENTRY_BYTES > BYTES_MAX {
+        let bytes = labels.as_bytes().len();
+        if self.bytes() + bytes + ENTRY_BYTES > BYTES_MAX {
             let turn = self.turn + 1;
             *self = Self {
                 turn,
@@ -164,9 +153,10 @@ impl Recent {
         }
         let at = self.next.len() as u32;
         self.by_hash.insert(hash_of(labels), at);
-        self.text_bytes += text.len();
+        self.text_bytes += bytes;
         self.next.push(NONE);
-        self.open.push(text, id);
+        let labels = labels.clone();
+        self.open.entries.push(Entry { labels, id });
         if self.open.entries.len() == STRETCH {
             self.full.push(Arc::new(std::mem::take(&mut self.open)));
         }

@@ -63,6 +63,8 @@ impl Head {
                 writer.roll();
                 writer.expire_members();
             }
+            let unsettled = Self::unsettled(&state);
+            self.settle(&mut state.targets, &unsettled);
             let oldest = self.unsealed_oldest.swap(Timestamp::MAX, Ordering::Relaxed);
             (cut, targets(&state), oldest)
         };

@@ -17,7 +17,7 @@ use std::sync::{
 use super::{
     row::NO_SERIES,
     series::{Cells, SoloSample, Sources},
-    side::{Place, Places, Records, SIDE_CHUNK, Side},
+    side::{Place, Places, Records, SIDE_CHUNK, Side, Standing},
     target::Target,
 };
 use crate::{Sample, Timestamp};
@@ -229,6 +229,11 @@ impl States {
         });
     }
 
+    /// Says how the samples of a series came lately.
+    pub(super) fn set_standing(&self, id: u32, standing: Standing) {
+        self.change(id, |side| side.set_standing(standing));
+    }
+
     /// From now on the rows of one target have the newest sample.
     pub(super) fn judge_by_rows(&self, id: u32) {
         let word = self.word(id);
@@ -424,6 +429,7 @@ impl Tables<'_> {
     pub(super) fn sides(&self) -> Sides<'_> {
         Sides {
             tables: self,
+            words: (usize::MAX, &[]),
             locked: None,
         }
     }
@@ -432,7 +438,8 @@ impl Tables<'_> {
 /// Looks up side records, quickest when neighbours come together.
 pub(super) struct Sides<'a> {
     tables: &'a Tables<'a>,
-    /// The chunk of the last one.
+    /// The chunk of the last word, and that of the last record.
+    words: (usize, &'a [AtomicU64]),
     locked: Option<(usize, MutexGuard<'a, Records>)>,
 }
 
@@ -440,12 +447,37 @@ impl Sides<'_> {
     /// The record of a series, if it has one.
     #[inline]
     pub(super) fn get(&mut self, id: u32) -> Option<Side<'_>> {
-        let chunk = self.tables.words.get(id as usize / CHUNK)?.as_ref()?;
-        let word = chunk[id as usize % CHUNK].load(Ordering::Relaxed);
+        let word = self.word(id);
+        (word & SIDE != 0).then(|| self.record(word as u32))
+    }
+
+    /// Where a group most likely has the series, if one does.
+    #[inline]
+    pub(super) fn place_in_group(&mut self, id: u32) -> Option<Place> {
+        let word = self.word(id);
         if word & SIDE == 0 {
-            return None;
+            return unpack(word);
         }
-        let number = word as u32;
+        match self.record(word as u32).standing() {
+            Standing::Member(place) => Some(place),
+            Standing::Alone | Standing::Seen(_) => None,
+        }
+    }
+
+    #[inline]
+    fn word(&mut self, id: u32) -> u64 {
+        let chunk = id as usize / CHUNK;
+        if self.words.0 != chunk {
+            let words = self.tables.words.get(chunk);
+            let words = words.and_then(Option::as_deref);
+            self.words = (chunk, words.unwrap_or_default());
+        }
+        let word = self.words.1.get(id as usize % CHUNK);
+        word.map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn record(&mut self, number: u32) -> Side<'_> {
         let chunk = number as usize / SIDE_CHUNK;
         if self
             .locked
@@ -454,10 +486,12 @@ impl Sides<'_> {
         {
             // One at a time.
             self.locked = None;
-            self.locked = Some((chunk, lock(&self.tables.side[chunk])));
         }
-        let records = self.locked.as_mut();
-        records.map(|(_, records)| records.side(number))
+        let side = &self.tables.side;
+        let (_, records) = self
+            .locked
+            .get_or_insert_with(|| (chunk, lock(&side[chunk])));
+        records.side(number)
     }
 }
 

@@ -114,7 +114,13 @@ impl TargetWriter {
         self.columns.len()
     }
 
+    /// The series of each column, [`NO_SERIES`] where it is free.
+    pub(super) fn columns(&self) -> &[u32] {
+        &self.columns
+    }
+
     /// The series of a column.
+    #[inline]
     pub(crate) fn series_of(&self, column: u32) -> Option<u32> {
         let id = self.columns.get(column as usize).copied();
         id.filter(|id| *id != NO_SERIES)

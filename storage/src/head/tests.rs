@@ -212,6 +212,61 @@ fn groups_of_series_that_come_and_go_leave_nothing_in_memory() {
     assert!(words < 300 && records < 300, "{words} {records}");
 }
 
+/// Ten series pushed together, the first at a time of its own when it is told.
+#[test]
+fn the_rows_of_a_group_judge_its_members_until_one_comes_at_another_time() {
+    let clock = Arc::new(SetClock::default());
+    let dyn_clock: Arc<dyn Clock> = Arc::<SetClock>::clone(&clock);
+    let options = DbOptions::new("store", Arc::new(MemoryFs::default()), dyn_clock);
+    let (db, _) = Db::open(&options).unwrap();
+    let push = |time: Timestamp, first_later: i64| {
+        clock.0.store(time, Ordering::Relaxed);
+        let mut appender = db.appender();
+        for number in 0..10 {
+            let labels = Labels::from_pairs([("n", number.to_string())]);
+            let series = appender.series(&labels).unwrap();
+            let later = if number == 0 { first_later } else { 0 };
+            let (time, value) = (time + later, f64::from(number));
+            appender.samples(series, &[Sample { time, value }]);
+        }
+        assert_eq!(appender.commit(true).unwrap().refused, []);
+    };
+    let head = db.head();
+    let judge_themselves = || {
+        let state = head.state();
+        let groups = state.targets.iter();
+        let shared = groups.map(|group| group.shared.words().iter().map(|word| word.count_ones()));
+        shared.map(Iterator::sum).collect::<Vec<u32>>()
+    };
+    push(MINUTE, 0);
+    assert_eq!(judge_themselves(), []);
+    push(2 * MINUTE, 0);
+    assert_eq!(judge_themselves(), [0]);
+    push(3 * MINUTE, 0);
+    push(4 * MINUTE, 7);
+    assert_eq!(judge_themselves(), [1]);
+    push(5 * MINUTE, 0);
+    assert_eq!(judge_themselves(), [1]);
+    // A seal, at which its newest sample is in the newest row.
+    clock.0.store(20 * MINUTE, Ordering::Relaxed);
+    push(20 * MINUTE, 0);
+    db.maintain().unwrap();
+    assert_eq!(judge_themselves(), [0]);
+    // Of a push that has each series twice, every sample is judged by itself.
+    let mut appender = db.appender();
+    for number in 0..10 {
+        let labels = Labels::from_pairs([("n", number.to_string())]);
+        let series = appender.series(&labels).unwrap();
+        let sample = |minute| Sample {
+            time: minute * MINUTE,
+            value: 0.5,
+        };
+        appender.samples(series, &[sample(21), sample(22)]);
+    }
+    assert_eq!(appender.commit(true).unwrap().accepted, 20);
+    assert_eq!(judge_themselves(), [10]);
+}
+
 #[test]
 fn a_seal_takes_over_the_index_as_long_as_the_series_are_the_same() {
     let clock = Arc::new(SetClock::default());

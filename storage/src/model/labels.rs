@@ -120,6 +120,12 @@ impl Labels {
         self.data.starts_with(&[0; 4])
     }
 
+    /// Whether it is equal to another set, which costs nothing if one is a clone of the other.
+    #[inline]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.data, &other.data) || self == other
+    }
+
     /// The encoded bytes of each pair, ascending by name: equal for equal pairs.
     pub(crate) fn encoded_pairs(&self) -> impl Iterator<Item = &[u8]> + Clone {
         EncodedPairs { rest: &self.data }

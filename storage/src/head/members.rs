@@ -1,0 +1,236 @@
+//! Samples that need no look at their series: those of members of a group, at one time behind its newest row.
+//!
+//! The newest sample of such a member is told by the rows of its group, as that of a scraped series is by those of
+//! its target. So one comparison of times judges a whole row: whoever comes behind the newest row comes behind its
+//! own newest sample. The other members judge themselves (see [`super::judge`]) and have *shared* columns. A member
+//! becomes one of these when its sample cannot be taken here: because its time is not that of the others, because
+//! it is not behind the newest row, or because the push has two of it. It is judged by rows again when its newest
+//! sample is found in the newest row of its group, once it has joined or at a seal.
+
+use super::{
+    Head, State, bits,
+    groups::{CELLS_MIN, Gathered},
+    pushes::Push,
+    side::Place,
+    states::Sides,
+    target::TargetWriter,
+};
+use crate::{Timestamp, wal::PUSH_ROWS_MAX};
+
+/// A series in a column of a group.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Member {
+    pub(super) target: u32,
+    pub(super) column: u32,
+    pub(super) id: u32,
+}
+
+/// What a push brings, told apart.
+pub(super) struct Parted {
+    /// Rows of groups, which judge what is in them.
+    pub(super) rows: Vec<Gathered>,
+    /// The places in the push of all other samples, ascending.
+    pub(super) others: Vec<u32>,
+}
+
+/// Rows that groups cannot have in a push: group, time.
+#[derive(Default)]
+struct Denied(Vec<(u32, Timestamp)>);
+
+impl Denied {
+    /// A group may try so many times.
+    const TIMES_MAX: usize = 2;
+
+    fn contains(&self, target: u32, time: Timestamp) -> bool {
+        let of_group = self.0.iter().filter(|(denied, _)| *denied == target);
+        let times = of_group.map(|(_, denied)| *denied);
+        times.clone().any(|denied| denied == time) || times.count() >= Self::TIMES_MAX
+    }
+
+    /// From now on the group has no row.
+    fn deny_all(&mut self, target: u32) {
+        self.0.extend([(target, Timestamp::MIN); Self::TIMES_MAX]);
+    }
+}
+
+impl Head {
+    /// Takes out of a push what the rows of groups judge. `None`: a group has a row already that is not published,
+    /// and the push must wait until it is.
+    pub(super) fn part(&self, state: &mut State, push: &Push) -> Option<Parted> {
+        let mut denied = Denied::default();
+        loop {
+            let before = denied.0.len();
+            let parted = self.part_without(state, push, &mut denied)?;
+            if denied.0.len() == before {
+                return Some(parted);
+            }
+        }
+    }
+
+    /// The same without some rows; those that were begun and cannot be are added to them.
+    fn part_without(&self, state: &mut State, push: &Push, denied: &mut Denied) -> Option<Parted> {
+        let slice = state.next_slice();
+        let State { targets, batch, .. } = state;
+        let tables = self.states.tables();
+        let mut sides = tables.sides();
+        let mut rows: Vec<Gathered> = Vec::new();
+        let mut others = Vec::new();
+        // Target and column of members that came at another time than their row.
+        let mut strays: Vec<(u32, u32)> = Vec::new();
+        let mut next = 0;
+        while let Some((id, sample)) = push.samples.get(next) {
+            let place = sides.place_in_group(*id);
+            let place = place.filter(|place| {
+                let writer = &targets[place.target as usize];
+                writer.judges_by_rows(*id, place.column)
+            });
+            let writer = place.map(|place| (place.column, &mut targets[place.target as usize]));
+            let Some((column, writer)) = writer else {
+                others.push(next as u32);
+                next += 1;
+                continue;
+            };
+            let target = writer.target.index;
+            let is_behind = sample.time > writer.last_row_time;
+            let group = writer.group.as_mut().expect("its rows judge");
+            if group.batch == *batch {
+                return None;
+            }
+            // Histograms and numbers of a series are judged in the order in which they came.
+            let may_begin = group.slice != slice
+                && is_behind
+                && sample.time >= push.bounds.valid_from
+                && sample.time != Timestamp::MIN
+                && push.histograms.is_empty()
+                && rows.len() < PUSH_ROWS_MAX
+                && !denied.contains(target, sample.time);
+            if may_begin {
+                (group.slice, group.slot) = (slice, rows.len());
+                rows.push(Gathered::new(target, sample.time, group.members));
+            }
+            let has_row = group.slice == slice;
+            let row = rows.get_mut(group.slot).filter(|_| has_row);
+            if let Some(row) = row.filter(|row| row.time == sample.time) {
+                let begun = next;
+                next = row.take(push, begun, &mut sides, writer);
+                if next == begun {
+                    denied.deny_all(target);
+                    return Some(Parted { rows, others });
+                }
+            } else {
+                strays.push((target, column));
+                others.push(next as u32);
+                next += 1;
+            }
+        }
+        let starts = push.starts.iter().map(|(id, _)| *id);
+        let judged = push.histograms.iter().map(|pushed| pushed.id);
+        for id in judged.chain(starts) {
+            let place = sides.place_in_group(id);
+            let writer = place.map(|place| (place.column, &targets[place.target as usize]));
+            let writer = writer.filter(|(column, writer)| writer.judges_by_rows(id, *column));
+            let group = writer.and_then(|(_, writer)| writer.group.as_ref());
+            if group.is_some_and(|group| group.batch == *batch) {
+                return None;
+            }
+        }
+        for (target, column) in strays {
+            let group = targets[target as usize].group.as_ref();
+            let group = group.filter(|group| group.slice == slice);
+            let row = group.map(|group| &rows[group.slot]);
+            let came_twice = row.is_some_and(|row| row.present.contains(column));
+            if came_twice && !denied.contains(target, Timestamp::MIN) {
+                denied.deny_all(target);
+            }
+        }
+        for row in rows.iter().filter(|row| row.cells.len() < CELLS_MIN) {
+            denied.0.push((row.target, row.time));
+        }
+        Some(Parted { rows, others })
+    }
+
+    /// The rows of their groups judge those of the members whose newest sample is in the newest row.
+    pub(super) fn settle(&self, targets: &mut [TargetWriter], members: &[Member]) {
+        if members.is_empty() {
+            return;
+        }
+        let tables = self.states.tables();
+        let mut sides = tables.sides();
+        for member in members {
+            let Member { target, column, id } = *member;
+            let Some(newest) = targets[target as usize].newest_in_row(id, column) else {
+                continue;
+            };
+            let side = sides.get(id).filter(|side| side.last() == Some(newest));
+            let Some(mut side) = side else {
+                continue;
+            };
+            let is_elsewhere = side.places().iter().any(|place| {
+                let other = &targets[place.target as usize];
+                place.target != target && other.series_of(place.column) == Some(id)
+            });
+            if !is_elsewhere {
+                side.judges_itself(false);
+                targets[target as usize].shared.remove(column);
+            }
+        }
+    }
+
+    /// The members that judge themselves and could be judged by rows.
+    pub(super) fn unsettled(state: &State) -> Vec<Member> {
+        let groups = state.targets.iter().filter(|writer| writer.group.is_some());
+        let members = groups.flat_map(|writer| {
+            let columns = bits::ones(writer.shared.words());
+            columns.filter_map(|column| {
+                let (target, id) = (writer.target.index, writer.series_of(column)?);
+                Some(Member { target, column, id })
+            })
+        });
+        members.collect()
+    }
+}
+
+impl Gathered {
+    /// Takes members from a place in the push on, as long as they belong into the row; answers the place behind.
+    /// A second sample of a member does not.
+    fn take(
+        &mut self,
+        push: &Push,
+        from: usize,
+        sides: &mut Sides<'_>,
+        writer: &TargetWriter,
+    ) -> usize {
+        let columns = writer.columns();
+        let members = push.samples[from..].iter().take_while(|(id, sample)| {
+            if sample.time != self.time {
+                return false;
+            }
+            let Some(Place { target, column }) = sides.place_in_group(*id) else {
+                return false;
+            };
+            let is_taken = target == self.target
+                && columns.get(column as usize) == Some(id)
+                && !writer.shared.contains(column)
+                && self.present.add(column);
+            if is_taken {
+                self.cells.push((column, sample.value.to_bits()));
+            }
+            is_taken
+        });
+        from + members.count()
+    }
+}
+
+impl TargetWriter {
+    /// Whether it is a group whose rows tell the newest sample of a series, which most likely is in this column.
+    #[inline]
+    fn judges_by_rows(&self, id: u32, column: u32) -> bool {
+        self.group.is_some() && self.series_of(column) == Some(id) && !self.shared.contains(column)
+    }
+
+    /// The sample of a series that has this column in the newest row.
+    fn newest_in_row(&self, id: u32, column: u32) -> Option<(Timestamp, u64)> {
+        let is_there = self.series_of(column) == Some(id) && self.real.contains(column);
+        is_there.then(|| (self.last_row_time, self.stored[column as usize]))
+    }
+}
