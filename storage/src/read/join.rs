@@ -23,7 +23,7 @@ use crate::{
 /// How many series are joined between two looks at the budget.
 const CHECK_EVERY: usize = 4_096;
 
-/// About what a series takes in a selection, its labels with it. Charged before the first is listed.
+/// About what a series takes in a selection, its labels with it: a list that would not fit is not begun.
 const LISTED_BYTES: u64 = 128;
 
 /// Where the labels of a series are.
@@ -117,7 +117,7 @@ impl<'a> Join<'a> {
                 .select(request.matchers)
                 .map_err(|error| sealed.index_damaged(error))?;
             let most = found.len().min(self.limit as u64);
-            self.budget.charge(most * LISTED_BYTES)?;
+            self.budget.foresee(most * LISTED_BYTES)?;
             let mut presence = sealed.presence(self.range, most);
             if is_joined {
                 self.entry_of.reserve(most as usize);
@@ -181,7 +181,7 @@ impl<'a> Join<'a> {
                 .select(request.matchers)
                 .map_err(|error| base.block().index_damaged(error))?;
             let most = found.len().min(self.limit as u64);
-            self.budget.charge(most * LISTED_BYTES)?;
+            self.budget.foresee(most * LISTED_BYTES)?;
             let mut taken = 0;
             for (count, ordinal) in found.iter().enumerate() {
                 if count % CHECK_EVERY == 0 {
