@@ -41,7 +41,7 @@ pub(crate) fn quantiles(
     for ratio in &ratios {
         evaluation.check_quantile(*ratio, args[0].without_parens().span);
     }
-    let histograms = collect(evaluation, &input, &args[1], &args[0]);
+    let histograms = collect(evaluation, &input, args[1].without_parens().span);
     let mut frame = Frame::new(grid.steps());
     quantile_rows(
         evaluation,
@@ -63,7 +63,7 @@ pub(crate) fn many_quantiles(
 ) -> Result<Frame, QueryError> {
     let label = evaluation.text(&args[1], grid)?;
     let input = evaluation.vector(&args[0], grid)?;
-    let histograms = collect(evaluation, &input, &args[0], &args[0]);
+    let histograms = collect(evaluation, &input, args[0].without_parens().span);
     let mut frame = Frame::new(grid.steps());
     for arg in &args[2..] {
         let ratios = evaluation.scalar(arg, grid)?;
@@ -171,7 +171,7 @@ pub(crate) fn fractions(
     let lower = evaluation.scalar(&args[0], grid)?;
     let upper = evaluation.scalar(&args[1], grid)?;
     let input = evaluation.vector(&args[2], grid)?;
-    let histograms = collect(evaluation, &input, &args[2], &args[0]);
+    let histograms = collect(evaluation, &input, args[2].without_parens().span);
     let mut frame = Frame::new(grid.steps());
     native_rows(
         evaluation,
@@ -202,8 +202,7 @@ pub(crate) fn fractions(
     finish(evaluation, frame)
 }
 
-/// Adds a row for each native histogram, with one label more where that is wanted. What is to be said about
-/// them stands at the function's first argument.
+/// Adds a row for each native histogram, with one label more where that is wanted.
 fn native_rows(
     evaluation: &mut Evaluation<'_>,
     histograms: &Histograms,
@@ -234,7 +233,7 @@ fn native_rows(
                 if let Some(remark) = remark {
                     let remark = remark.say();
                     if said.as_ref() != Some(&remark) {
-                        evaluation.notes.say(remark.clone(), histograms.first_span);
+                        evaluation.notes.say(remark.clone(), histograms.span);
                         said = Some(remark);
                     }
                 }
@@ -272,8 +271,6 @@ struct Histograms {
     native: Vec<Native>,
     /// Where the expression stands.
     span: Span,
-    /// Where the function's first argument stands.
-    first_span: Span,
 }
 
 /// A series with native histograms.
@@ -319,13 +316,7 @@ impl Histogram {
 }
 
 /// Puts the bucket series of each histogram together, warning of those whose bound does not parse.
-fn collect(
-    evaluation: &mut Evaluation<'_>,
-    input: &Frame,
-    arg: &Expr,
-    first_arg: &Expr,
-) -> Histograms {
-    let span = arg.without_parens().span;
+fn collect(evaluation: &mut Evaluation<'_>, input: &Frame, span: Span) -> Histograms {
     let delayed = evaluation.options.features.delayed_name_removal;
     let mut histograms: Vec<Histogram> = Vec::new();
     let mut known: HashMap<Labels, usize, _> = HashMap::with_hasher(hasher());
@@ -403,7 +394,6 @@ fn collect(
         list: histograms,
         native,
         span,
-        first_span: first_arg.without_parens().span,
     }
 }
 
