@@ -50,13 +50,7 @@ fn queries(criterion: &mut Criterion) {
     let store = store();
     let engine = Engine::new(EngineOptions::default());
     let (budget, clock) = (Budget::unlimited(), SystemClock::new());
-    let context = QueryContext {
-        budget: &budget,
-        deadline: None,
-        clock: &clock,
-        lookback: None,
-        tells_steps: false,
-    };
+    let context = QueryContext::new(&budget, &clock);
     let grid = Grid {
         start: 0,
         end: SAMPLES * 15_000,

@@ -183,11 +183,8 @@ fn ask(query: &str) -> Result<Vec<String>, Box<dyn Error>> {
     // What a query may use: memory, time. From another thread it can be cancelled by the budget.
     let budget = Budget::new(64 << 20);
     let context = QueryContext {
-        budget: &budget,
         deadline: Some(clock.monotonic() + Duration::from_secs(10)),
-        clock: &clock,
-        lookback: None,
-        tells_steps: false,
+        ..QueryContext::new(&budget, &clock)
     };
     let mut lines = vec![format!("{query} at the 59th minute:")];
     lines.extend(lines_of(engine.instant(

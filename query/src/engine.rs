@@ -151,6 +151,19 @@ pub struct QueryContext<'a> {
     pub tells_steps: bool,
 }
 
+impl<'a> QueryContext<'a> {
+    /// No deadline, and everything else as the engine has it.
+    pub const fn new(budget: &'a Budget, clock: &'a dyn Clock) -> Self {
+        Self {
+            budget,
+            deadline: None,
+            clock,
+            lookback: None,
+            tells_steps: false,
+        }
+    }
+}
+
 /// A query's value with what is to be said about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {

@@ -104,13 +104,7 @@ impl Scan for Cursor<'_> {
 
 fn answer(store: &dyn Queryable, query: &str) -> Answer {
     let (budget, clock) = (Budget::unlimited(), SystemClock::new());
-    let context = QueryContext {
-        budget: &budget,
-        deadline: None,
-        clock: &clock,
-        lookback: None,
-        tells_steps: false,
-    };
+    let context = QueryContext::new(&budget, &clock);
     let grid = Grid {
         start: 0,
         end: 1_300_000,

@@ -54,13 +54,7 @@ fn run<S: Queryable>(
 ) -> Result<Answer, QueryError> {
     let budget = Budget::unlimited();
     let clock = SystemClock::new();
-    let context = QueryContext {
-        budget: &budget,
-        deadline: None,
-        clock: &clock,
-        lookback: None,
-        tells_steps: false,
-    };
+    let context = QueryContext::new(&budget, &clock);
     let options = EngineOptions {
         features: Features {
             delayed_name_removal: false,
@@ -283,11 +277,8 @@ fn limits_and_cancellation_end_a_query() {
         }
         let clock = SystemClock::new();
         let context = QueryContext {
-            budget: &budget,
             deadline,
-            clock: &clock,
-            lookback: None,
-            tells_steps: false,
+            ..QueryContext::new(&budget, &clock)
         };
         Engine::new(options)
             .instant(&store(), "sum(rate(requests_total[5m]))", 600_000, &context)
@@ -333,11 +324,8 @@ fn samples_are_counted_as_prometheus_counts_them() {
     let run = |samples_max: u64, query: &str, grid: Option<Grid>| {
         let budget = Budget::unlimited();
         let context = QueryContext {
-            budget: &budget,
-            deadline: None,
-            clock: &clock,
-            lookback: None,
             tells_steps: true,
+            ..QueryContext::new(&budget, &clock)
         };
         let engine = Engine::new(EngineOptions {
             features: Features {
@@ -431,13 +419,7 @@ fn columns_beyond_the_budget_are_refused() {
     ] {
         let budget = Budget::new(100);
         let clock = SystemClock::new();
-        let context = QueryContext {
-            budget: &budget,
-            deadline: None,
-            clock: &clock,
-            lookback: None,
-            tells_steps: false,
-        };
+        let context = QueryContext::new(&budget, &clock);
         let grid = Grid {
             start: 0,
             end: 600_000,
@@ -460,13 +442,7 @@ fn a_range_vector_that_is_too_large_is_refused() {
     for (bytes, is_answered) in [(123 * 16, true), (123 * 16 - 1, false)] {
         let budget = Budget::new(bytes);
         let clock = SystemClock::new();
-        let context = QueryContext {
-            budget: &budget,
-            deadline: None,
-            clock: &clock,
-            lookback: None,
-            tells_steps: false,
-        };
+        let context = QueryContext::new(&budget, &clock);
         let answer = Engine::default().instant(&store(), "requests_total[1h]", 600_000, &context);
         assert_eq!(answer.is_ok(), is_answered, "{bytes}");
         // What is refused has taken nothing.

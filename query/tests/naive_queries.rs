@@ -85,13 +85,7 @@ fn engine_answer(data: &[(Labels, Samples)], query: &str, grid: Grid) -> Option<
         }
     }
     let (budget, clock) = (Budget::unlimited(), SystemClock::new());
-    let context = QueryContext {
-        budget: &budget,
-        deadline: None,
-        clock: &clock,
-        lookback: None,
-        tells_steps: false,
-    };
+    let context = QueryContext::new(&budget, &clock);
     let engine = Engine::new(EngineOptions {
         features: FEATURES,
         ..EngineOptions::default()

@@ -47,13 +47,7 @@ fn engine_answer(data: &[Samples], query: &str, grid: Grid) -> Vec<Series> {
         }
     }
     let (budget, clock) = (Budget::unlimited(), SystemClock::new());
-    let context = QueryContext {
-        budget: &budget,
-        deadline: None,
-        clock: &clock,
-        lookback: None,
-        tells_steps: false,
-    };
+    let context = QueryContext::new(&budget, &clock);
     let answer = Engine::new(EngineOptions::default()).range(&store, query, grid, &context);
     match answer.expect("the query is sound").value {
         Value::Matrix(series) => series,

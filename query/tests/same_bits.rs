@@ -373,13 +373,7 @@ const QUERIES: &[&str] = &[
 /// An answer, bit for bit.
 fn answer(store: &dyn Queryable, query: &str) -> String {
     let (budget, clock) = (Budget::unlimited(), SystemClock::new());
-    let context = QueryContext {
-        budget: &budget,
-        deadline: None,
-        clock: &clock,
-        lookback: None,
-        tells_steps: false,
-    };
+    let context = QueryContext::new(&budget, &clock);
     let options = EngineOptions {
         features: Features::ALL,
         ..EngineOptions::default()

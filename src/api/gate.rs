@@ -140,3 +140,20 @@ impl Drop for Running {
         self.0.add(-1.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_of_one_time_share_the_bytes_of_all() {
+        let gate = Gate::new(2, 80, 100, &Registry::new());
+        let (one, first_share) = gate.budget();
+        let (other, _second_share) = gate.budget();
+        assert!(one.charge(81).is_err());
+        one.charge(70).unwrap();
+        assert!(other.charge(31).is_err());
+        drop((one, first_share));
+        other.charge(80).unwrap();
+    }
+}

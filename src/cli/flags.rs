@@ -230,9 +230,9 @@ pub(crate) fn feature(name: &str) -> Option<Feature> {
         "promql-delayed-name-removal" => {
             Feature::Query("Experimental PromQL delayed name removal enabled.")
         }
-        "use-start-timestamps" => {
-            Feature::QueryPartly("Queries use start timestamps, but the store keeps none yet")
-        }
+        "use-start-timestamps" => Feature::QueryPartly(
+            "Queries use start timestamps, but scrapes and remote writes bring none yet",
+        ),
         "type-and-unit-labels" => Feature::QueryPartly(
             "Queries look at __type__, but scrapes do not add __type__ and __unit__ yet",
         ),

@@ -305,13 +305,7 @@ impl Runner {
 
     fn answer(&self, query: &str, times: Times) -> Result<Answer, QueryError> {
         let budget = Budget::unlimited();
-        let context = QueryContext {
-            budget: &budget,
-            deadline: None,
-            clock: &StoppedClock,
-            lookback: None,
-            tells_steps: false,
-        };
+        let context = QueryContext::new(&budget, &StoppedClock);
         match times {
             Times::Instant(time) => {
                 self.engine

@@ -118,11 +118,8 @@ impl Group {
             budget.cancel();
         }
         let context = QueryContext {
-            budget: &budget,
             deadline: Some(options.clock.monotonic() + options.query_timeout),
-            clock: &*options.clock,
-            lookback: None,
-            tells_steps: false,
+            ..QueryContext::new(&budget, &*options.clock)
         };
         let query = &rule.config.query;
         let at = time - milliseconds(self.query_offset);

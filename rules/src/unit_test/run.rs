@@ -353,13 +353,7 @@ impl<'a> Runner<'a> {
 
     fn query(&self, expr: &str, time: Timestamp) -> Result<Value, String> {
         let budget = Budget::unlimited();
-        let context = QueryContext {
-            budget: &budget,
-            deadline: None,
-            clock: &StoppedClock,
-            lookback: None,
-            tells_steps: false,
-        };
+        let context = QueryContext::new(&budget, &StoppedClock);
         let answer = self.engine.instant(&*self.store, expr, time, &context);
         answer
             .map(|answer| answer.value)

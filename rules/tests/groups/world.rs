@@ -221,13 +221,8 @@ impl World {
 
     /// The vector that `query` yields at `minute`, a line a series.
     pub(crate) fn query(&self, query: &str, minute: i64) -> String {
-        let context = QueryContext {
-            budget: &Budget::unlimited(),
-            deadline: None,
-            clock: &*self.clock,
-            lookback: None,
-            tells_steps: false,
-        };
+        let budget = Budget::unlimited();
+        let context = QueryContext::new(&budget, &*self.clock);
         let answer = Engine::default()
             .instant(&*self.db, query, minute * 60_000, &context)
             .unwrap();

@@ -8,7 +8,7 @@
 //! sample is found in the newest row of its group, once it has joined or at a seal.
 
 use super::{
-    Head, State, bits,
+    HashMap, Head, State, bits,
     groups::{CELLS_MIN, Gathered},
     pushes::Push,
     side::Place,
@@ -33,23 +33,33 @@ pub(super) struct Parted {
     pub(super) others: Vec<u32>,
 }
 
-/// Rows that groups cannot have in a push: group, time.
+/// Rows that groups cannot have in a push: of each group the times.
 #[derive(Default)]
-struct Denied(Vec<(u32, Timestamp)>);
+struct Denied {
+    times: HashMap<u32, Vec<Timestamp>>,
+    /// How often something was denied.
+    count: usize,
+}
 
 impl Denied {
     /// A group may try so many times.
     const TIMES_MAX: usize = 2;
 
     fn contains(&self, target: u32, time: Timestamp) -> bool {
-        let of_group = self.0.iter().filter(|(denied, _)| *denied == target);
-        let times = of_group.map(|(_, denied)| *denied);
-        times.clone().any(|denied| denied == time) || times.count() >= Self::TIMES_MAX
+        let times = self.times.get(&target);
+        times.is_some_and(|times| times.len() >= Self::TIMES_MAX || times.contains(&time))
+    }
+
+    fn deny(&mut self, target: u32, time: Timestamp) {
+        self.times.entry(target).or_default().push(time);
+        self.count += 1;
     }
 
     /// From now on the group has no row.
     fn deny_all(&mut self, target: u32) {
-        self.0.extend([(target, Timestamp::MIN); Self::TIMES_MAX]);
+        if !self.contains(target, Timestamp::MIN) {
+            (0..Self::TIMES_MAX).for_each(|_| self.deny(target, Timestamp::MIN));
+        }
     }
 }
 
@@ -59,9 +69,9 @@ impl Head {
     pub(super) fn part(&self, state: &mut State, push: &Push) -> Option<Parted> {
         let mut denied = Denied::default();
         loop {
-            let before = denied.0.len();
+            let before = denied.count;
             let parted = self.part_without(state, push, &mut denied)?;
-            if denied.0.len() == before {
+            if denied.count == before {
                 return Some(parted);
             }
         }
@@ -114,8 +124,10 @@ impl Head {
                 let begun = next;
                 next = row.take(push, begun, &mut sides, writer);
                 if next == begun {
+                    // What else is denied is found out before all begins anew.
                     denied.deny_all(target);
-                    return Some(Parted { rows, others });
+                    others.push(next as u32);
+                    next += 1;
                 }
             } else {
                 strays.push((target, column));
@@ -139,12 +151,12 @@ impl Head {
             let group = group.filter(|group| group.slice == slice);
             let row = group.map(|group| &rows[group.slot]);
             let came_twice = row.is_some_and(|row| row.present.contains(column));
-            if came_twice && !denied.contains(target, Timestamp::MIN) {
+            if came_twice {
                 denied.deny_all(target);
             }
         }
         for row in rows.iter().filter(|row| row.cells.len() < CELLS_MIN) {
-            denied.0.push((row.target, row.time));
+            denied.deny(row.target, row.time);
         }
         Some(Parted { rows, others })
     }

@@ -116,8 +116,7 @@ impl<'a> Join<'a> {
             let found = index
                 .select(request.matchers)
                 .map_err(|error| sealed.index_damaged(error))?;
-            let most = found.len().min(self.limit as u64);
-            self.budget.foresee(most * LISTED_BYTES)?;
+            let most = self.foresee(found.len())?;
             let mut presence = sealed.presence(self.range, most);
             if is_joined {
                 self.entry_of.reserve(most as usize);
@@ -165,6 +164,13 @@ impl<'a> Join<'a> {
         })
     }
 
+    /// How many of so many series are listed at most, if there is room for as many.
+    fn foresee(&self, found: u64) -> Result<u64, ReadError> {
+        let most = found.min(self.limit as u64);
+        self.budget.foresee(most * LISTED_BYTES)?;
+        Ok(most)
+    }
+
     fn entry(&mut self, id: u32, named: Named) -> u32 {
         *self.entry_of.entry(id).or_insert_with(|| {
             self.named.push(named);
@@ -180,8 +186,7 @@ impl<'a> Join<'a> {
             let found = index
                 .select(request.matchers)
                 .map_err(|error| base.block().index_damaged(error))?;
-            let most = found.len().min(self.limit as u64);
-            self.budget.foresee(most * LISTED_BYTES)?;
+            self.foresee(found.len())?;
             let mut taken = 0;
             for (count, ordinal) in found.iter().enumerate() {
                 if count % CHECK_EVERY == 0 {
@@ -194,6 +199,7 @@ impl<'a> Join<'a> {
             }
         }
         let created = known.delta().select(request.matchers);
+        self.foresee(created.len())?;
         for id in created {
             self.locate(id, Named::New(id));
         }

@@ -478,3 +478,36 @@ fn exemplars_survive_a_kill_a_seal_and_a_damaged_file() {
     assert_eq!(row(&db, 5_000_003, &[exemplar("i", 8)]), 0);
     assert_eq!(traces(&db), Vec::<String>::new());
 }
+
+/// A listed series counts for 128 bytes, wherever it is.
+#[test]
+fn a_list_of_series_that_would_not_fit_is_not_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock::default());
+    let db = Db::open(&options(folder.path(), &clock)).unwrap().0;
+    for name in ["a", "b", "c"] {
+        push(&db, name, 1_000, 1.0);
+    }
+    let list = |bytes, limit| {
+        let budget = Budget::new(bytes);
+        let querier = db.querier(TimeRange::ALL).unwrap();
+        let select = Select {
+            matchers: &[],
+            range: TimeRange::ALL,
+            limit,
+            wants: Wants::Labels,
+        };
+        let selection = querier.select(&select, &budget);
+        let listed = selection.map(|selection| selection.series().len()).ok();
+        // It is not held against what is read then.
+        budget.charge(bytes).unwrap();
+        listed
+    };
+    // New ones, then those of a block.
+    for _ in 0..2 {
+        assert_eq!(list(3 * 128, None), Some(3));
+        assert_eq!(list(3 * 128 - 1, None), None);
+        assert_eq!(list(2 * 128, Some(2)), Some(2));
+        db.snapshot(false).unwrap();
+    }
+}

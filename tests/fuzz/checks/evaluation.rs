@@ -65,13 +65,7 @@ pub(super) fn check(bytes: &[u8]) -> bool {
         ..EngineOptions::default()
     });
     let (budget, clock) = (Budget::new(BYTES_MAX), SystemClock::new());
-    let context = QueryContext {
-        budget: &budget,
-        deadline: None,
-        clock: &clock,
-        lookback: None,
-        tells_steps: false,
-    };
+    let context = QueryContext::new(&budget, &clock);
     let end = (start + 7 * step_ms).min(DATA_END + 600_000);
     let grid = Grid {
         start,
