@@ -365,7 +365,7 @@ impl Groups {
         let group = self.list.len();
         self.by_key.insert(self.key.as_slice().into(), group);
         self.list.push(Group {
-            labels: Labels::from_pairs(labels.iter().filter(|(name, _)| keeps(name))),
+            labels: labels.filtered(keeps),
             drop_name,
         });
         group

@@ -569,13 +569,13 @@ impl<'m> Signatures<'m> {
 /// The labels that must agree.
 fn signature(labels: &Labels, matching: &VectorMatching) -> Labels {
     let listed = |name: &str| matching.labels.iter().any(|label| label == name);
-    Labels::from_pairs(labels.iter().filter(|(name, _)| {
+    labels.filtered(|name| {
         if matching.on {
             listed(name)
         } else {
-            *name != METRIC_NAME && !listed(name)
+            name != METRIC_NAME && !listed(name)
         }
-    }))
+    })
 }
 
 /// The labels of a result.
@@ -592,7 +592,7 @@ fn result_labels(
     };
     if matching.cardinality == Cardinality::OneToOne {
         let listed = |name: &str| matching.labels.iter().any(|label| label == name);
-        return Labels::from_pairs(base.iter().filter(|(name, _)| listed(name) == matching.on));
+        return base.filtered(|name| listed(name) == matching.on);
     }
     if matching.include.is_empty() {
         return base;

@@ -353,10 +353,7 @@ pub(crate) fn same_labels() -> QueryError {
 
 /// The labels without those that name the metric and what it is.
 pub(crate) fn without_name(labels: &Labels) -> Labels {
-    if labels.iter().all(|(name, _)| !is_metadata(name)) {
-        return labels.clone();
-    }
-    Labels::from_pairs(labels.iter().filter(|(name, _)| !is_metadata(name)))
+    labels.filtered(|name| !is_metadata(name))
 }
 
 /// Whether the label names the metric or what it is.

@@ -131,6 +131,21 @@ impl Labels {
         EncodedPairs { rest: &self.data }
     }
 
+    /// The labels with names that `keeps` answers true for.
+    #[must_use]
+    pub fn filtered(&self, mut keeps: impl FnMut(&str) -> bool) -> Self {
+        let mut data = Vec::with_capacity(self.data.len());
+        for pair in self.encoded_pairs() {
+            if keeps(decode_name(pair)) {
+                data.extend_from_slice(pair);
+            }
+        }
+        if data.len() == self.data.len() {
+            return self.clone();
+        }
+        Self { data: data.into() }
+    }
+
     /// A builder that starts from this set.
     pub fn to_builder(&self) -> LabelsBuilder {
         LabelsBuilder {
@@ -216,6 +231,14 @@ impl<'a> Iterator for EncodedPairs<'a> {
         self.rest = rest;
         Some(pair)
     }
+}
+
+/// The name of a pair as a set has it.
+fn decode_name(pair: &[u8]) -> &str {
+    let mut pair = Pairs {
+        texts: Texts { rest: pair },
+    };
+    pair.text().expect("a pair of a set")
 }
 
 /// Name and value of a pair as a set has it.
@@ -379,6 +402,19 @@ mod tests {
         assert!(set(&[("a", "2")]) > set(&[("a", "10")]));
         assert!(set(&[("a", "2")]) < set(&[("aa", "1")]));
         assert!(set(&[]) < set(&[("a", "1")]));
+    }
+
+    #[test]
+    fn what_is_not_kept_is_gone() {
+        let labels = Labels::from_pairs([("a", "1"), ("b", "2"), ("c", "3")]);
+        let without = |names: &[&str]| labels.filtered(|name| !names.contains(&name));
+        assert_eq!(
+            without(&["b"]),
+            Labels::from_pairs([("a", "1"), ("c", "3")])
+        );
+        assert_eq!(without(&["a", "c", "d"]), Labels::from_pairs([("b", "2")]));
+        assert_eq!(without(&["d"]), labels);
+        assert_eq!(without(&["a", "b", "c"]), Labels::empty());
     }
 
     #[test]
