@@ -169,6 +169,7 @@ mod tests {
     use narthex_storage::Labels;
 
     use super::*;
+    use crate::eval::OfTimes;
 
     /// The extent of the window `(10, 20]` among samples at these times, or nothing.
     fn extent(edges: Edges, times: &[Timestamp]) -> Option<(usize, usize, std::ops::Range<usize>)> {
@@ -183,7 +184,7 @@ mod tests {
             ends: &[],
             range_ms: 10,
             edges,
-            extrapolations: &std::cell::OnceCell::new(),
+            of_times: &OfTimes::default(),
         };
         let extent = Extent::find(&row, (0, times.len()), 20)?;
         Some((extent.first, extent.last, extent.inside()))

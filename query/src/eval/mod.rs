@@ -32,9 +32,11 @@ pub(crate) use frame::{
     ABSENT, Frame, HistogramCell, Merge, Row, hasher, is_absent, same_labels, without_name,
 };
 use ledger::Ledger;
+#[cfg(test)]
+pub(crate) use range::OfTimes;
 pub(crate) use range::{Kept, RangeRow};
 pub(crate) use selector::{Columns, Reference};
-pub(crate) use window::{Mean, add_exact};
+pub(crate) use window::{Mean, add_exact, add_finite};
 
 use crate::{
     Answer, EngineOptions, Grid, HistogramSample, QueryContext, QueryError, SampleValue, Series,

@@ -9,7 +9,7 @@ use narthex_storage::{Labels, ResetHint, Timestamp};
 
 use crate::{
     FloatHistogram, Grid, QueryError,
-    functions::Extrapolation,
+    functions::{Extrapolations, TimeSums},
     parser::{Edges, Expr, ExprKind, Subquery, VectorSelector},
 };
 
@@ -42,8 +42,17 @@ pub(crate) struct RangeRow<'r> {
     pub(crate) range_ms: i64,
     /// What tells of the window's edges.
     pub(crate) edges: Edges,
-    /// What extrapolating takes from the timestamps, once somebody needs it.
-    pub(crate) extrapolations: &'r OnceCell<Vec<Extrapolation>>,
+    /// What depends on timestamps and windows alone.
+    pub(crate) of_times: &'r OfTimes,
+}
+
+/// What functions compute from timestamps and windows, once for all series that share them; each cell is filled
+/// when somebody needs it.
+#[derive(Debug, Default)]
+pub(crate) struct OfTimes {
+    pub(crate) extrapolations: OnceCell<Extrapolations>,
+    /// Nothing where times lie too far apart.
+    pub(crate) time_sums: OnceCell<Option<TimeSums>>,
 }
 
 impl<'r> RangeRow<'r> {
@@ -152,7 +161,7 @@ impl Evaluation<'_> {
                 ends: &ends,
                 range_ms,
                 edges: selector.edges,
-                extrapolations: &windows.extrapolations,
+                of_times: &windows.of_times,
             };
             let kept = sink(&row)?;
             self.look_at_windows(&row, windows.sizes, kept)?;
@@ -226,7 +235,7 @@ impl Evaluation<'_> {
                 ends: &ends,
                 range_ms: plan.range_ms,
                 edges: Edges::Plain,
-                extrapolations: &windows.extrapolations,
+                of_times: &windows.of_times,
             };
             let kept = sink(&row)?;
             self.look_at_windows(&row, windows.sizes, kept)?;
@@ -293,7 +302,7 @@ struct SubqueryPlan {
 struct Windows {
     bounds: Vec<(u32, u32)>,
     sizes: WindowSizes,
-    extrapolations: OnceCell<Vec<Extrapolation>>,
+    of_times: OfTimes,
 }
 
 impl Windows {
@@ -303,7 +312,7 @@ impl Windows {
         let length_ms = back_ms.saturating_add(ahead_ms);
         window::bounds(times, ends, length_ms, &mut self.bounds);
         self.sizes = WindowSizes::default();
-        self.extrapolations.take();
+        self.of_times = OfTimes::default();
         for (low, high) in &self.bounds {
             self.sizes.add(u64::from(high - low));
         }

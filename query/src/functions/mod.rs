@@ -10,6 +10,7 @@ mod math;
 mod native_histogram;
 mod over_time;
 mod rate;
+mod regression;
 mod sliding;
 mod sort;
 mod start_times;
@@ -36,7 +37,8 @@ use histogram_windows::{Mixed, Outcome};
 pub(crate) use info::Sight;
 use over_time::Window;
 use rate::Change;
-pub(crate) use rate::Extrapolation;
+pub(crate) use rate::Extrapolations;
+pub(crate) use regression::TimeSums;
 pub(crate) use time::rfc3339;
 
 /// How a function of a range vector computes a row.
@@ -56,8 +58,8 @@ pub(crate) fn range_kernel(id: FunctionId) -> Option<Kernel> {
         FunctionId::Delta => return Some(Kernel::Change(Change::Delta)),
         FunctionId::Irate => over_time::irate,
         FunctionId::Idelta => over_time::idelta,
-        FunctionId::Deriv => over_time::deriv,
-        FunctionId::PredictLinear => over_time::predict_linear,
+        FunctionId::Deriv => regression::deriv,
+        FunctionId::PredictLinear => regression::predict_linear,
         FunctionId::DoubleExponentialSmoothing => over_time::smooth,
         FunctionId::Resets => over_time::resets,
         FunctionId::Changes => over_time::changes,
@@ -722,7 +724,7 @@ fn fill<'r>(
     match kernel {
         Kernel::Change(change) if row.edges != Edges::Plain => extended::column(change, row, out),
         Kernel::Change(change) => rate::column(change, row, out),
-        Kernel::Window(_) if sliding::fill(id, row, scalars.first(), out) => {}
+        Kernel::Window(_) if sliding::fill(id, row, grid, scalars.first(), out) => {}
         Kernel::Window(kernel) => {
             for (step, (cell, (low, high))) in out.iter_mut().zip(row.bounds).enumerate() {
                 *cell = if low == high {

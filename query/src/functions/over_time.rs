@@ -193,53 +193,6 @@ pub(crate) fn smooth(window: Window<'_>) -> Option<f64> {
     Some(level)
 }
 
-/// Slope by second and value at `origin` of the least-squares line.
-fn regression(window: Window<'_>, origin: i64) -> (f64, f64) {
-    let first = window.values[0];
-    if is_flat(window.values) {
-        return if first.is_infinite() {
-            (f64::NAN, f64::NAN)
-        } else {
-            (0.0, first)
-        };
-    }
-    let (mut sums, mut rests) = ([0.0; 4], [0.0; 4]);
-    for (time, value) in window.times.iter().zip(window.values) {
-        let x = (time - origin) as f64 / 1e3;
-        for (lane, term) in [x, *value, x * value, x * x].into_iter().enumerate() {
-            (sums[lane], rests[lane]) = add_exact(term, sums[lane], rests[lane]);
-        }
-    }
-    line(
-        window.values.len() as f64,
-        [0, 1, 2, 3].map(|lane| sums[lane] + rests[lane]),
-    )
-}
-
-/// Whether all values are equal.
-fn is_flat(values: &[f64]) -> bool {
-    values.iter().all(|value| *value == values[0])
-}
-
-/// Slope and value at 0 of the least-squares line through so many points, from the sums of x, y, x·y and x·x.
-fn line(count: f64, [x, y, xy, xx]: [f64; 4]) -> (f64, f64) {
-    let covariance = xy - x * y / count;
-    let variance = xx - x * x / count;
-    let slope = covariance / variance;
-    (slope, y / count - slope * x / count)
-}
-
-pub(crate) fn deriv(window: Window<'_>) -> Option<f64> {
-    (window.values.len() > 1).then(|| regression(window, window.times[0]).0)
-}
-
-pub(crate) fn predict_linear(window: Window<'_>) -> Option<f64> {
-    (window.values.len() > 1).then(|| {
-        let (slope, intercept) = regression(window, window.time);
-        slope * window.params[0] + intercept
-    })
-}
-
 /// The difference of the last two values.
 pub(crate) fn idelta(window: Window<'_>) -> Option<f64> {
     let before = window.values.len().checked_sub(2)?;

@@ -18,88 +18,113 @@ pub(crate) enum Change {
     Delta,
 }
 
-/// What of an extrapolation depends on timestamps alone; of no meaning for windows of less than two samples.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Extrapolation {
-    sampled: f64,
-    to_start: f64,
+/// What of extrapolations depends on timestamps alone: a column each, a cell a step.
+#[derive(Debug, Default)]
+pub(crate) struct Extrapolations {
+    /// The windows' first and last samples; 0 for windows of less than two.
+    firsts: Vec<u32>,
+    lasts: Vec<u32>,
+    /// The steps with less than two samples in their windows.
+    short: Vec<u32>,
+    sampled: Vec<f64>,
+    to_start: Vec<f64>,
     /// What the change is multiplied by when no zero of a counter comes into it.
-    factor: f64,
+    factors: Vec<f64>,
     /// That for the rise by second.
-    rate_factor: f64,
+    rate_factors: Vec<f64>,
 }
 
-impl Extrapolation {
-    fn of(row: &RangeRow<'_>, step: usize) -> Self {
-        let (low, high) = row.bounds[step];
-        if high - low < 2 {
-            return Self {
-                sampled: 0.0,
-                to_start: 0.0,
-                factor: 0.0,
-                rate_factor: 0.0,
+impl Extrapolations {
+    fn of(row: &RangeRow<'_>) -> Self {
+        let mut all = Self::default();
+        for (step, (low, high)) in row.bounds.iter().enumerate() {
+            let is_short = high - low < 2;
+            let stretch = if is_short {
+                all.short.push(step as u32);
+                Stretch::NONE
+            } else {
+                Stretch::of(row, step)
             };
-        }
-        let stretch = Stretch::of(row, step);
-        Self {
-            sampled: stretch.sampled(),
-            to_start: stretch.to_start(),
+            all.firsts.push(if is_short { 0 } else { *low });
+            all.lasts.push(if is_short { 0 } else { high - 1 });
+            all.sampled.push(stretch.sampled());
+            all.to_start.push(stretch.to_start());
             // Without a rise nobody asks when the counter was zero.
-            factor: stretch.factor(Change::Increase, 0.0, 0.0),
-            rate_factor: stretch.factor(Change::Rate, 0.0, 0.0),
+            all.factors.push(stretch.factor(Change::Increase, 0.0, 0.0));
+            all.rate_factors
+                .push(stretch.factor(Change::Rate, 0.0, 0.0));
         }
-    }
-
-    /// Whether a counter with this first value and rise was certainly not zero behind the edge that its change
-    /// is extrapolated to: then `factor` is what [`Stretch::factor`] comes to. It is said without a division,
-    /// with a margin far above what rounding can do.
-    #[inline]
-    fn holds(&self, first: f64, rise: f64) -> bool {
-        const MARGIN: f64 = 1.0 + 1e-9;
-        const UNDERFLOW_SAFE: f64 = 1e-280;
-        let bound = self.to_start * rise * MARGIN;
-        !(rise > 0.0 && first >= 0.0) || (first * self.sampled >= bound && bound >= UNDERFLOW_SAFE)
+        all
     }
 }
 
-/// Fills `out` with the change in each step's window.
+/// Whether a counter with this first value and rise was certainly not zero behind the edge that its change is
+/// extrapolated to: then the factor of its step is what [`Stretch::factor`] comes to. It is said without a
+/// division, with a margin far above what rounding can do, and without a branch.
+#[inline]
+fn holds(first: f64, rise: f64, sampled: f64, to_start: f64) -> bool {
+    const MARGIN: f64 = 1.0 + 1e-9;
+    const UNDERFLOW_SAFE: f64 = 1e-280;
+    let bound = to_start * rise * MARGIN;
+    !(rise > 0.0 && first >= 0.0) || (first * sampled >= bound && bound >= UNDERFLOW_SAFE)
+}
+
+/// Fills `out` with the change in each step's window: for all steps at once as if no counter ever fell or was
+/// zero, and again where one did.
 pub(crate) fn column(change: Change, row: &RangeRow<'_>, out: &mut [f64]) {
-    let extrapolations = row.extrapolations.get_or_init(|| {
-        let steps = 0..row.bounds.len();
-        steps.map(|step| Extrapolation::of(row, step)).collect()
-    });
-    let is_counter = change != Change::Delta;
-    // Where the counter fell, ascending: the few places that a window must look at.
-    let falls = if is_counter {
-        falls(row.values)
-    } else {
-        Vec::new()
+    let of_times = row
+        .of_times
+        .extrapolations
+        .get_or_init(|| Extrapolations::of(row));
+    let factors = match change {
+        Change::Rate => &of_times.rate_factors,
+        Change::Increase | Change::Delta => &of_times.factors,
     };
-    let mut next_fall = 0;
-    let steps = out.iter_mut().zip(row.bounds).zip(extrapolations);
-    for (step, ((cell, (low, high)), extrapolation)) in steps.enumerate() {
-        *cell = ABSENT;
-        if high - low < 2 {
-            continue;
+    let values = row.values;
+    let ends = of_times.firsts.iter().zip(&of_times.lasts);
+    if change == Change::Delta {
+        for ((cell, (first, last)), factor) in out.iter_mut().zip(ends).zip(factors) {
+            *cell = (values[*last as usize] - values[*first as usize]) * factor;
         }
-        let (first, last) = (*low as usize, *high as usize - 1);
-        let mut rise = row.values[last] - row.values[first];
-        while next_fall < falls.len() && falls[next_fall] <= *low {
-            next_fall += 1;
+    } else {
+        let mut firsts = vec![0.0; out.len()];
+        for ((rise, first_value), (first, last)) in out.iter_mut().zip(&mut firsts).zip(ends) {
+            *first_value = values[*first as usize];
+            *rise = values[*last as usize] - *first_value;
         }
-        for fall in falls[next_fall..].iter().take_while(|fall| *fall < high) {
-            rise += row.values[*fall as usize - 1];
+        // The few windows with a fall in them, one fall after the other as they come in time.
+        for fall in falls(values) {
+            let from = row.bounds.partition_point(|(_, high)| *high <= fall);
+            let to = row.bounds.partition_point(|(low, _)| *low < fall);
+            for rise in out.get_mut(from..to).into_iter().flatten() {
+                *rise += values[fall as usize - 1];
+            }
         }
-        let first = row.values[first];
-        let factor = if !is_counter || extrapolation.holds(first, rise) {
-            match change {
-                Change::Rate => extrapolation.rate_factor,
-                Change::Increase | Change::Delta => extrapolation.factor,
+        let mut zeros = 0;
+        let edges = of_times.sampled.iter().zip(&of_times.to_start);
+        let steps = out.iter().zip(&firsts).zip(edges);
+        for ((rise, first), (sampled, to_start)) in steps {
+            zeros |= u64::from(!holds(*first, *rise, *sampled, *to_start));
+        }
+        if zeros == 0 {
+            for (cell, factor) in out.iter_mut().zip(factors) {
+                *cell *= factor;
             }
         } else {
-            Stretch::of(row, step).factor(change, first, rise)
-        };
-        *cell = rise * factor;
+            for (step, cell) in out.iter_mut().enumerate() {
+                let (first, rise) = (firsts[step], *cell);
+                let (sampled, to_start) = (of_times.sampled[step], of_times.to_start[step]);
+                let factor = if holds(first, rise, sampled, to_start) {
+                    factors[step]
+                } else {
+                    Stretch::of(row, step).factor(change, first, rise)
+                };
+                *cell = rise * factor;
+            }
+        }
+    }
+    for step in &of_times.short {
+        out[*step as usize] = ABSENT;
     }
 }
 
@@ -112,7 +137,7 @@ fn falls(values: &[f64]) -> Vec<u32> {
     let after = values.get(1..).unwrap_or_default().chunks(AT_ONCE);
     for (chunk, (before, after)) in before.zip(after).enumerate() {
         let pairs = before.iter().zip(after);
-        if pairs.clone().fold(0, |any, (a, b)| any | u8::from(b < a)) != 0 {
+        if pairs.clone().fold(0, |any, (a, b)| any | u64::from(b < a)) != 0 {
             let found = pairs.enumerate().filter(|(_, (a, b))| b < a);
             falls.extend(found.map(|(index, _)| (chunk * AT_ONCE + index + 1) as u32));
         }
@@ -134,6 +159,15 @@ pub(crate) struct Stretch {
 }
 
 impl Stretch {
+    /// That of no window; of no meaning.
+    const NONE: Self = Self {
+        first_time: 0,
+        last_time: 0,
+        intervals: 1,
+        end: 0,
+        range_ms: 0,
+    };
+
     /// That of a step's window, of at least two samples.
     fn of(row: &RangeRow<'_>, step: usize) -> Self {
         let (low, high) = row.bounds[step];
@@ -198,12 +232,10 @@ impl Stretch {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::OnceCell;
-
     use narthex_storage::Labels;
 
     use super::*;
-    use crate::parser::Edges;
+    use crate::{eval::OfTimes, parser::Edges};
 
     /// What is computed once for all series, and the short cut around the division, against the definition:
     /// every window by itself, every counter's zero looked for.
@@ -249,7 +281,7 @@ mod tests {
                 ends: &ends,
                 range_ms,
                 edges: Edges::Plain,
-                extrapolations: &OnceCell::new(),
+                of_times: &OfTimes::default(),
             };
             for change in [Change::Rate, Change::Increase, Change::Delta] {
                 let mut out = vec![1e300; ends.len()];

@@ -8,8 +8,12 @@ use std::cmp::Ordering;
 use super::{
     FunctionId,
     over_time::{self, Window},
+    regression,
 };
-use crate::eval::{ABSENT, RangeRow, add_exact, is_quantile, quantile_of_sorted};
+use crate::{
+    Grid,
+    eval::{ABSENT, RangeRow, add_finite, is_quantile, quantile_of_sorted},
+};
 
 /// Integers whose magnitudes add up to less than this are summed exactly in any order.
 const EXACT_MAX: f64 = (1_u64 << 53) as f64;
@@ -22,10 +26,15 @@ const AT_ONCE: usize = 4;
 pub(crate) fn fill(
     id: FunctionId,
     row: &RangeRow<'_>,
+    grid: Grid,
     params: Option<&Vec<f64>>,
     out: &mut [f64],
 ) -> bool {
     match id {
+        FunctionId::Deriv | FunctionId::PredictLinear => {
+            regression::column(id, row, grid, params, out);
+            true
+        }
         FunctionId::CountOverTime => {
             each(row, out, |low, high| (high - low) as f64);
             true
@@ -134,26 +143,28 @@ fn compensated_sums(row: &RangeRow<'_>, is_mean: bool, out: &mut [f64]) {
             step += 1;
             continue;
         };
-        let length = (bounds[0].1 - bounds[0].0) as usize;
+        let windows = bounds.map(|(low, high)| &row.values[low as usize..high as usize]);
+        let shortest = windows.iter().map(|window| window.len()).min();
+        let heads = windows.map(|window| &window[..shortest.unwrap_or_default()]);
         let (mut sums, mut rests) = ([0.0; AT_ONCE], [0.0; AT_ONCE]);
-        let is_even = bounds
-            .iter()
-            .all(|(low, high)| (high - low) as usize == length);
-        if is_even {
-            let windows = bounds.map(|(low, high)| &row.values[low as usize..high as usize]);
-            for index in 0..length {
-                for (lane, value) in windows.map(|window| window[index]).into_iter().enumerate() {
-                    (sums[lane], rests[lane]) = add_exact(value, sums[lane], rests[lane]);
-                }
+        for index in 0..heads[0].len() {
+            let values = heads.map(|window| window[index]);
+            for lane in 0..AT_ONCE {
+                (sums[lane], rests[lane]) = add_finite(values[lane], sums[lane], rests[lane]);
             }
         }
         for lane in 0..AT_ONCE {
+            let (mut sum, mut rest) = (sums[lane], rests[lane]);
+            for value in &windows[lane][heads[0].len()..] {
+                (sum, rest) = add_finite(*value, sum, rest);
+            }
+            let count = windows[lane].len() as f64;
             // What overflows or is no number takes the long way.
-            out[step + lane] = if is_even && length > 0 && sums[lane].is_finite() {
+            out[step + lane] = if count > 0.0 && (sum + rest).is_finite() {
                 if is_mean {
-                    sums[lane] / length as f64 + rests[lane] / length as f64
+                    sum / count + rest / count
                 } else {
-                    sums[lane] + rests[lane]
+                    sum + rest
                 }
             } else {
                 one(step + lane)
@@ -234,12 +245,11 @@ fn order(a: f64, b: f64) -> Ordering {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::OnceCell;
-
     use narthex_storage::Labels;
 
     use super::*;
     use crate::{
+        eval::OfTimes,
         functions::{Kernel, range_kernel},
         parser::Edges,
     };
@@ -303,7 +313,12 @@ mod tests {
                 ends: &ends,
                 range_ms: length,
                 edges: Edges::Plain,
-                extrapolations: &OnceCell::new(),
+                of_times: &OfTimes::default(),
+            };
+            let grid = Grid {
+                start: ends[0],
+                end: ends[ends.len() - 1],
+                step_ms: step,
             };
             let ratios: Vec<f64> = ends
                 .iter()
@@ -318,7 +333,7 @@ mod tests {
                 FunctionId::QuantileOverTime,
             ] {
                 let mut out = vec![1e300; ends.len()];
-                if !fill(id, &row, Some(&ratios), &mut out) {
+                if !fill(id, &row, grid, Some(&ratios), &mut out) {
                     continue;
                 }
                 *done.entry(format!("{id:?}")).or_insert(0) += 1;

@@ -1,0 +1,358 @@
+//! `deriv` and `predict_linear`: the least-squares line through the samples of a window.
+//!
+//! **Source**: Prometheus's regression, in which each of the sums of x, y, x·y and x·x is compensated; x is in
+//! seconds after the window's origin. What is summed over times alone is the same for all series of an axis, and
+//! is computed once; windows that follow one another are summed several at once, for an addition waits for the
+//! one before it. Every value has the bits that [`deriv`] and [`predict_linear`] give for the window alone.
+
+use std::{array::from_fn, cell::Cell};
+
+use super::{FunctionId, over_time::Window};
+use crate::{
+    Grid,
+    eval::{ABSENT, RangeRow, add_exact, add_finite},
+};
+
+/// So many windows are summed at once.
+const AT_ONCE: usize = 4;
+
+/// Differences of milliseconds below this are exact as numbers.
+const EXACT_MS_MAX: i64 = 1 << 52;
+
+/// The slope by second of the line.
+pub(crate) fn deriv(window: Window<'_>) -> Option<f64> {
+    (window.values.len() > 1).then(|| regression(window, window.times[0]).0)
+}
+
+/// Where the line is so many seconds after the evaluation time.
+pub(crate) fn predict_linear(window: Window<'_>) -> Option<f64> {
+    (window.values.len() > 1).then(|| {
+        let (slope, intercept) = regression(window, window.time);
+        slope * window.params[0] + intercept
+    })
+}
+
+/// Slope by second and value at `origin` of the least-squares line.
+fn regression(window: Window<'_>, origin: i64) -> (f64, f64) {
+    if is_flat(window.values) {
+        return flat(window.values[0]);
+    }
+    let (mut sums, mut rests) = ([0.0; 4], [0.0; 4]);
+    for (time, value) in window.times.iter().zip(window.values) {
+        let x = (time - origin) as f64 / 1e3;
+        for (lane, term) in [x, *value, x * value, x * x].into_iter().enumerate() {
+            (sums[lane], rests[lane]) = add_exact(term, sums[lane], rests[lane]);
+        }
+    }
+    let [x, y, xy, xx] = from_fn(|lane| sums[lane] + rests[lane]);
+    line(window.values.len() as f64, (x, xx), (y, xy))
+}
+
+/// Whether all values are equal.
+fn is_flat(values: &[f64]) -> bool {
+    values.iter().all(|value| *value == values[0])
+}
+
+/// Slope and value of the line through equal values.
+fn flat(value: f64) -> (f64, f64) {
+    if value.is_infinite() {
+        (f64::NAN, f64::NAN)
+    } else {
+        (0.0, value)
+    }
+}
+
+/// Slope and value at 0 of the least-squares line through so many points, from the sums of x and x·x and those
+/// of y and x·y.
+fn line(count: f64, (x, xx): (f64, f64), (y, xy): (f64, f64)) -> (f64, f64) {
+    let covariance = xy - x * y / count;
+    let variance = xx - x * x / count;
+    let slope = covariance / variance;
+    (slope, y / count - slope * x / count)
+}
+
+/// What the windows' lines take from their times.
+#[derive(Debug)]
+pub(crate) struct TimeSums {
+    /// Milliseconds after the first sample's: of every sample, and of every step's origin.
+    times: Vec<f64>,
+    origins: Vec<f64>,
+    /// The sums of x and x·x by step; of no meaning for windows of less than two samples.
+    sums: Vec<(f64, f64)>,
+}
+
+impl TimeSums {
+    /// For windows with these origins.
+    fn of(row: &RangeRow<'_>, origin: impl Fn(usize) -> i64) -> Option<Self> {
+        let base = *row.times.first()?;
+        let after = |time: i64| {
+            let after = time.checked_sub(base)?;
+            (after.abs() < EXACT_MS_MAX).then_some(after as f64)
+        };
+        let times: Option<Vec<f64>> = row.times.iter().map(|time| after(*time)).collect();
+        let origins = (0..row.bounds.len()).map(|step| after(origin(step)));
+        let mut all = Self {
+            times: times?,
+            origins: origins.collect::<Option<_>>()?,
+            sums: vec![(0.0, 0.0); row.bounds.len()],
+        };
+        let mut sums = std::mem::take(&mut all.sums);
+        all.each(
+            row,
+            &all.times,
+            |x, _| x,
+            |_| true,
+            |step, both| sums[step] = both,
+        );
+        all.sums = sums;
+        Some(all)
+    }
+
+    /// Hands on, for each step with at least two samples that `is_wanted`, the sums of `term` and x·`term` over
+    /// its window; not finite where an infinity or NaN came into them.
+    fn each(
+        &self,
+        row: &RangeRow<'_>,
+        values: &[f64],
+        term: impl Fn(f64, f64) -> f64 + Copy,
+        is_wanted: impl Fn(usize) -> bool,
+        mut found: impl FnMut(usize, (f64, f64)),
+    ) {
+        let points = |step: usize| {
+            let (low, high) = row.bounds[step];
+            let window = low as usize..high as usize;
+            Points {
+                times: &self.times[window.clone()],
+                values: &values[window],
+                origin: self.origins[step],
+            }
+        };
+        let mut pending = [0; AT_ONCE];
+        let mut count = 0;
+        for (step, (low, high)) in row.bounds.iter().enumerate() {
+            if high - low < 2 || !is_wanted(step) {
+                continue;
+            }
+            pending[count] = step;
+            count += 1;
+            if count == AT_ONCE {
+                count = 0;
+                let sums = sum(pending.map(points), term);
+                for (step, sums) in pending.into_iter().zip(sums) {
+                    found(step, sums);
+                }
+            }
+        }
+        for step in &pending[..count] {
+            let [sums] = sum([points(*step)], term);
+            found(*step, sums);
+        }
+    }
+}
+
+/// The points of a window.
+#[derive(Clone, Copy)]
+struct Points<'p> {
+    times: &'p [f64],
+    /// As many.
+    values: &'p [f64],
+    origin: f64,
+}
+
+/// The compensated sums of `term` (of x and y) and x·`term` over several windows.
+fn sum<const WINDOWS: usize>(
+    windows: [Points<'_>; WINDOWS],
+    term: impl Fn(f64, f64) -> f64,
+) -> [(f64, f64); WINDOWS] {
+    let shortest = windows.iter().map(|window| window.values.len()).min();
+    let shortest = shortest.unwrap_or_default();
+    let heads = windows.map(|window| (&window.times[..shortest], &window.values[..shortest]));
+    let origins = windows.map(|window| window.origin);
+    let (mut sums, mut rests) = ([0.0; WINDOWS], [0.0; WINDOWS]);
+    let (mut products, mut product_rests) = ([0.0; WINDOWS], [0.0; WINDOWS]);
+    for index in 0..shortest {
+        let x: [f64; WINDOWS] = from_fn(|lane| (heads[lane].0[index] - origins[lane]) / 1e3);
+        let y: [f64; WINDOWS] = from_fn(|lane| term(x[lane], heads[lane].1[index]));
+        for lane in 0..WINDOWS {
+            (sums[lane], rests[lane]) = add_finite(y[lane], sums[lane], rests[lane]);
+        }
+        for lane in 0..WINDOWS {
+            (products[lane], product_rests[lane]) =
+                add_finite(x[lane] * y[lane], products[lane], product_rests[lane]);
+        }
+    }
+    for (lane, window) in windows.into_iter().enumerate() {
+        let rest = window.times.iter().zip(window.values).skip(shortest);
+        for (time, value) in rest {
+            let x = (time - window.origin) / 1e3;
+            let y = term(x, *value);
+            (sums[lane], rests[lane]) = add_finite(y, sums[lane], rests[lane]);
+            (products[lane], product_rests[lane]) =
+                add_finite(x * y, products[lane], product_rests[lane]);
+        }
+    }
+    from_fn(|lane| {
+        (
+            sums[lane] + rests[lane],
+            products[lane] + product_rests[lane],
+        )
+    })
+}
+
+/// Fills `out` for `deriv`, or for `predict_linear` with its second argument.
+pub(crate) fn column(
+    id: FunctionId,
+    row: &RangeRow<'_>,
+    grid: Grid,
+    ahead_s: Option<&Vec<f64>>,
+    out: &mut [f64],
+) {
+    let of_line = |step: usize, (slope, intercept): (f64, f64)| match ahead_s {
+        Some(ahead_s) if id == FunctionId::PredictLinear => slope * ahead_s[step] + intercept,
+        _ => slope,
+    };
+    let origin = |step: usize| match id {
+        FunctionId::PredictLinear => grid.time(step),
+        _ => row.times[(row.bounds[step].0 as usize).min(row.times.len() - 1)],
+    };
+    let window = |step: usize| {
+        let (low, high) = (row.bounds[step].0 as usize, row.bounds[step].1 as usize);
+        Window {
+            times: &row.times[low..high],
+            values: &row.values[low..high],
+            time: grid.time(step),
+            params: [0.0; 2],
+        }
+    };
+    out.fill(ABSENT);
+    let cells = Cell::from_mut(out).as_slice_of_cells();
+    let alone = |step: usize| {
+        let line = regression(window(step), origin(step));
+        cells[step].set(of_line(step, line));
+    };
+    let Some(of_times) = row
+        .of_times
+        .time_sums
+        .get_or_init(|| TimeSums::of(row, origin))
+    else {
+        for (step, (low, high)) in row.bounds.iter().enumerate() {
+            if high - low > 1 {
+                alone(step);
+            }
+        }
+        return;
+    };
+    let slopes = |step: usize| {
+        let values = window(step).values;
+        if is_flat(values) {
+            cells[step].set(of_line(step, flat(values[0])));
+        }
+        !is_flat(values)
+    };
+    of_times.each(
+        row,
+        row.values,
+        |_, y| y,
+        slopes,
+        |step, (y, xy)| {
+            if y.is_finite() && xy.is_finite() {
+                let count = window(step).values.len() as f64;
+                let line = line(count, of_times.sums[step], (y, xy));
+                cells[step].set(of_line(step, line));
+            } else {
+                alone(step);
+            }
+        },
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use narthex_storage::Labels;
+
+    use super::*;
+    use crate::{eval::OfTimes, parser::Edges};
+
+    #[test]
+    fn every_window_has_the_line_that_it_has_alone() {
+        const ODD: [f64; 6] = [f64::NAN, f64::INFINITY, f64::MAX, -f64::MAX, -0.0, 1e-300];
+        let labels = Labels::empty();
+        let mut state = 1_u64;
+        let mut below = |end: u64| {
+            state = state.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
+            (state >> 33) % end
+        };
+        let (mut lines, mut of_numbers) = (0, 0);
+        for round in 0..2_000 {
+            // The last of these is too far from 0 to be subtracted as a number.
+            let base = [0, 1_700_000_000_000, -5_000, 1 << 54][round % 4];
+            let (odd, count) = (below(3) * 20, 1 + below(50));
+            let mut time = base;
+            let (mut times, mut values) = (Vec::new(), Vec::new());
+            for _ in 0..count {
+                time += 1 + below(40).cast_signed();
+                times.push(time);
+                values.push(match below(100) {
+                    dice if dice < odd => ODD[below(6) as usize],
+                    dice if dice < 60 => values.last().copied().unwrap_or(3.0),
+                    _ => below(1 << 20) as f64 / 3.0,
+                });
+            }
+            let grid = Grid {
+                start: if round % 3 == 0 { 0 } else { base },
+                end: if round % 3 == 0 { 0 } else { base } + 29 * 25,
+                step_ms: 25,
+            };
+            let range_ms = 1 + below(400).cast_signed();
+            let ends: Vec<i64> = (0..30).map(|index| base + index * 25).collect();
+            let before = |time: i64| times.partition_point(|other| *other <= time) as u32;
+            let windows = ends
+                .iter()
+                .map(|end| (before(end - range_ms), before(*end)));
+            let bounds: Vec<(u32, u32)> = windows.collect();
+            let ahead_s: Vec<f64> = (0..30).map(f64::from).collect();
+            for (id, kernel) in [
+                (FunctionId::Deriv, deriv as fn(Window<'_>) -> Option<f64>),
+                (FunctionId::PredictLinear, predict_linear),
+            ] {
+                let row = RangeRow {
+                    labels: &labels,
+                    drop_name: false,
+                    times: &times,
+                    values: &values,
+                    histograms: &[],
+                    starts: &[],
+                    bounds: &bounds,
+                    ends: &ends,
+                    range_ms,
+                    edges: Edges::Plain,
+                    of_times: &OfTimes::default(),
+                };
+                let mut out = vec![1e300; ends.len()];
+                column(id, &row, grid, Some(&ahead_s), &mut out);
+                for (step, (low, high)) in bounds.iter().enumerate() {
+                    let samples = *low as usize..*high as usize;
+                    let alone = kernel(Window {
+                        times: &times[samples.clone()],
+                        values: &values[samples],
+                        time: grid.time(step),
+                        params: [ahead_s[step], 0.0],
+                    });
+                    lines += u32::from(alone.is_some());
+                    of_numbers += u32::from(alone.is_some_and(f64::is_finite));
+                    let alone = alone.unwrap_or(ABSENT);
+                    let found = out[step];
+                    assert!(
+                        found.to_bits() == alone.to_bits()
+                            || (found.is_nan() && alone.is_nan() && high - low > 1),
+                        "round {round}, {id:?}, step {step}: {found}, alone {alone}"
+                    );
+                }
+            }
+        }
+        assert!(
+            lines > 50_000 && of_numbers > lines / 2,
+            "{lines} {of_numbers}"
+        );
+    }
+}
