@@ -13,7 +13,7 @@ use crate::{
     ChunkEncoding, Labels, Mapped, MatchOp, Matcher, PageStats,
     block::{BlockIndex, IndexBuilder, SectionKind},
     codec::{CodecError, Cursor, ValuePage, decode_times, encode_times, encode_values},
-    index::Delta,
+    index::{Among, Delta},
     interchange::decode::decode,
 };
 
@@ -90,7 +90,10 @@ impl Index {
             count += 1;
             ControlFlow::Continue(())
         };
-        (self.index.label_values(name, among, &mut each)).expect("it was just written");
+        (self
+            .index
+            .label_values(name, &mut Among::of(among), &mut each))
+        .expect("it was just written");
         count
     }
 }
@@ -168,14 +171,16 @@ pub fn check_index(mut bytes: &[u8]) -> bool {
                     let found = index.select(matchers.get(..count).unwrap_or_default())?;
                     assert!(found.is_subset(&all), "series that there are");
                     let mut each = |_: &str| ControlFlow::Continue(());
-                    index.label_names(Some(&found), &mut each)?;
-                    index.label_values("job", Some(&found), &mut each)?;
+                    let mut among = Among::of(Some(&found));
+                    index.label_names(&mut among, &mut each)?;
+                    index.label_values("job", &mut among, &mut each)?;
                 }
             }
         }
         let mut series = 0;
         index.each_pair(&mut |_, _, count| series += count)?;
-        index.label_names(None, &mut |_| ControlFlow::Continue(()))?;
+        let mut each = |_: &str| ControlFlow::Continue(());
+        index.label_names(&mut Among::of(None), &mut each)?;
         Ok::<_, CodecError>(is_whole)
     };
     read().unwrap_or(false)

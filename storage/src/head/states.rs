@@ -162,6 +162,11 @@ impl States {
         }
     }
 
+    /// Whether one of the targets is such a one.
+    pub(crate) fn any_target(&self, is: &mut dyn FnMut(&Target) -> bool) -> bool {
+        self.read_targets().iter().any(|target| is(target))
+    }
+
     /// The target with a number.
     pub(super) fn target(&self, index: u32) -> Arc<Target> {
         Arc::clone(&self.read_targets()[index as usize])

@@ -12,7 +12,7 @@ use super::{
     pairs::Pairs,
     select,
     slots::Slots,
-    terms::{Label, Terms, Union},
+    terms::{Among, Label, Terms, Texts, Union},
 };
 use crate::{Labels, Matcher, model::LabelsEncoder};
 
@@ -195,24 +195,20 @@ impl Delta {
         found
     }
 
-    /// Hands on the label names, ascending, of the series with an id in `among`, or of all, until
-    /// `each` breaks.
-    pub(crate) fn label_names(
-        &self,
-        among: Option<&RoaringBitmap>,
-        each: &mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) {
-        let Ok(()) = select::label_names(self, among, each);
+    /// The same; `None`: no matcher leaves one out.
+    pub(crate) fn select_some(&self, matchers: &[Matcher]) -> Option<RoaringBitmap> {
+        let Ok(found) = select::select_some(self, matchers);
+        found
+    }
+
+    /// Hands on the label names, ascending, of the series that are asked about, until it is enough.
+    pub(crate) fn label_names(&self, among: &mut Among<'_>, texts: &mut dyn Texts) {
+        let Ok(()) = select::label_names(self, among, texts);
     }
 
     /// The same for the values of a label.
-    pub(crate) fn label_values(
-        &self,
-        name: &str,
-        among: Option<&RoaringBitmap>,
-        each: &mut dyn FnMut(&str) -> ControlFlow<()>,
-    ) {
-        let Ok(()) = select::label_values(self, name, among, each);
+    pub(crate) fn label_values(&self, name: &str, among: &mut Among<'_>, texts: &mut dyn Texts) {
+        let Ok(()) = select::label_values(self, name, among, texts);
     }
 
     /// Hands on every pair with the number of its series, by name, then value.
@@ -313,10 +309,14 @@ impl Terms for Delta {
         Ok(())
     }
 
-    fn has_any(&self, pair: u32, among: &RoaringBitmap) -> Result<bool, Infallible> {
-        Ok(match &self.postings[pair as usize] {
-            Postings::One(id) => among.contains(*id),
-            Postings::Many(many) => !many.is_disjoint(among),
+    fn has_any(&self, pair: u32, among: &mut Among<'_>) -> Result<bool, Infallible> {
+        Ok(match (&self.postings[pair as usize], among.selected) {
+            (Postings::One(id), _) => among.has(*id),
+            (Postings::Many(many), Some(few)) if few.len() < many.len() => {
+                let mut common = few.iter().filter(|id| many.contains(*id));
+                common.any(|id| among.counts(id))
+            }
+            (Postings::Many(many), _) => many.iter().any(|id| among.has(id)),
         })
     }
 

@@ -10,8 +10,8 @@ mod terms;
 
 pub(crate) use delta::Delta;
 pub(crate) use pairs::Pairs;
-pub(crate) use select::{each_pair, label_names, label_values, select};
-pub(crate) use terms::{Label, Terms, Union};
+pub(crate) use select::{each_pair, label_names, label_values, select, select_some};
+pub(crate) use terms::{Among, Label, Terms, Texts, Union};
 
 use std::collections::BTreeMap;
 

@@ -6,11 +6,11 @@
 //! must look at values come last: they test the values of the series that are left when those are
 //! fewer than the name's values.
 
-use std::{collections::HashSet, ops::ControlFlow};
+use std::ops::ControlFlow;
 
 use roaring::RoaringBitmap;
 
-use super::terms::{Terms, Union};
+use super::terms::{Among, Terms, Texts, Union};
 use crate::{MatchOp, Matcher};
 
 /// Reading the labels of a series costs as much as reading this many values in a row, or as looking
@@ -18,17 +18,28 @@ use crate::{MatchOp, Matcher};
 const SERIES_COST: u64 = 8;
 
 /// So many series tell most label names.
-const SAMPLE: usize = 1024;
+const SAMPLE: usize = 256;
+
+type HashSet<T> = std::collections::HashSet<T, foldhash::fast::RandomState>;
 
 /// The series that pass every matcher.
 pub(crate) fn select<T: Terms>(terms: &T, matchers: &[Matcher]) -> Result<RoaringBitmap, T::Error> {
+    let selected = select_some(terms, matchers)?;
+    Ok(selected.unwrap_or_else(|| terms.all()))
+}
+
+/// The series that pass every matcher; `None`: no matcher leaves one out.
+pub(crate) fn select_some<T: Terms>(
+    terms: &T,
+    matchers: &[Matcher],
+) -> Result<Option<RoaringBitmap>, T::Error> {
     let mut accepted: Vec<Listed> = Vec::new();
     let mut refused: Vec<u32> = Vec::new();
     let mut scans: Vec<Scan<'_>> = Vec::new();
     for matcher in matchers {
         match plan(terms, matcher)? {
             Plan::Everything => {}
-            Plan::Nothing => return Ok(RoaringBitmap::new()),
+            Plan::Nothing => return Ok(Some(RoaringBitmap::new())),
             Plan::Accept(listed) => accepted.push(listed),
             Plan::Refuse(pairs) => refused.extend(pairs),
             Plan::Scan(scan) => scans.push(scan),
@@ -39,7 +50,7 @@ pub(crate) fn select<T: Terms>(terms: &T, matchers: &[Matcher]) -> Result<Roarin
     for listed in accepted {
         let left = with_any(terms, listed.pairs, found.as_ref())?;
         if left.is_empty() {
-            return Ok(left);
+            return Ok(Some(left));
         }
         found = Some(left);
     }
@@ -48,15 +59,16 @@ pub(crate) fn select<T: Terms>(terms: &T, matchers: &[Matcher]) -> Result<Roarin
     for scan in scans {
         let left = scan.apply(terms, found)?;
         if left.is_empty() {
-            return Ok(left);
+            return Ok(Some(left));
         }
         found = Some(left);
     }
-    let mut found = found.unwrap_or_else(|| terms.all());
-    if !refused.is_empty() {
-        found -= with_any(terms, refused, Some(&found))?;
+    if refused.is_empty() {
+        return Ok(found);
     }
-    Ok(found)
+    let mut found = found.unwrap_or_else(|| terms.all());
+    found -= with_any(terms, refused, Some(&found))?;
+    Ok(Some(found))
 }
 
 /// The series that have one of `pairs`: those in `among` if it is given.
@@ -191,100 +203,119 @@ impl Scan<'_> {
     }
 }
 
-/// Hands on the label names, ascending, of the series in `among`, or of all, until `each` breaks.
+/// Hands on the label names, ascending, of the series that are asked about, until it is enough.
 pub(crate) fn label_names<T: Terms>(
     terms: &T,
-    among: Option<&RoaringBitmap>,
-    each: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    among: &mut Among<'_>,
+    texts: &mut dyn Texts,
 ) -> Result<(), T::Error> {
-    let Some(among) = among else {
-        return terms.each_name(&mut |_, text| each(text));
+    let Some(selected) = among.selected else {
+        return each_found(texts, &mut |each| terms.each_name(each), &mut |name| {
+            has_name(terms, name, among)
+        });
     };
-    let mut names = Vec::new();
-    terms.each_name(&mut |name, _| {
-        names.push(name);
+    let mut open = HashSet::<u32>::default();
+    terms.each_name(&mut |name, text| {
+        if !texts.has(text) {
+            open.insert(name);
+        }
         ControlFlow::Continue(())
     })?;
     // Few series tell all names they have, many most of the names there are.
-    let is_few = among.len() < terms.pairs_len() / SERIES_COST;
-    let some = if is_few { usize::MAX } else { SAMPLE };
-    let some: RoaringBitmap = among.iter().take(some).collect();
-    let mut named = HashSet::<u32, foldhash::fast::RandomState>::default();
-    terms.each_label(&some, &mut |_, label| {
-        named.insert(label.name);
-        if named.len() < names.len() {
+    let is_few = selected.len() < terms.pairs_len() / SERIES_COST;
+    let mut left = if is_few { usize::MAX } else { SAMPLE };
+    let (mut latest, mut counts) = (None, false);
+    terms.each_label(selected, &mut |series, label| {
+        if latest != Some(series) {
+            if left == 0 || open.is_empty() {
+                return ControlFlow::Break(());
+            }
+            left -= 1;
+            latest = Some(series);
+            counts = among.counts(series);
+        }
+        if counts {
+            open.remove(&label.name);
+        }
+        ControlFlow::Continue(())
+    })?;
+    each_found(texts, &mut |each| terms.each_name(each), &mut |name| {
+        Ok(!open.contains(&name) || (!is_few && has_name(terms, name, among)?))
+    })
+}
+
+/// Whether a series that is asked about has a name.
+fn has_name<T: Terms>(terms: &T, name: u32, among: &mut Among<'_>) -> Result<bool, T::Error> {
+    let mut found = Ok(false);
+    terms.each_value(name, "", &mut |pair, _| {
+        found = terms.has_any(pair, among);
+        if matches!(found, Ok(false)) {
             ControlFlow::Continue(())
         } else {
             ControlFlow::Break(())
         }
     })?;
-    if !is_few {
-        names.retain(|name| !named.contains(name));
-        for name in names {
-            let (mut is_named, mut result) = (false, Ok(()));
-            terms.each_value(name, "", &mut |pair, _| match terms.has_any(pair, among) {
-                Ok(false) => ControlFlow::Continue(()),
-                Ok(true) => {
-                    is_named = true;
-                    ControlFlow::Break(())
-                }
-                Err(error) => {
-                    result = Err(error);
-                    ControlFlow::Break(())
-                }
-            })?;
-            result?;
-            if is_named {
-                named.insert(name);
-            }
+    found
+}
+
+/// Hands on the values of a label, ascending, of the series that are asked about, until it is enough.
+pub(crate) fn label_values<T: Terms>(
+    terms: &T,
+    name: &str,
+    among: &mut Among<'_>,
+    texts: &mut dyn Texts,
+) -> Result<(), T::Error> {
+    let Some(name) = terms.name(name)? else {
+        return Ok(());
+    };
+    let values_cost = terms.values_len(name)?.saturating_mul(SERIES_COST);
+    let few = among.selected.filter(|few| few.len() < values_cost);
+    let Some(few) = few else {
+        return each_found(
+            texts,
+            &mut |each| terms.each_value_in_order(name, each),
+            &mut |pair| terms.has_any(pair, among),
+        );
+    };
+    let mut pairs = HashSet::<u32>::default();
+    terms.each_label(few, &mut |series, label| {
+        if label.name == name && !pairs.contains(&label.pair) && among.counts(series) {
+            pairs.insert(label.pair);
         }
-    }
-    terms.each_name(&mut |name, text| {
-        if named.contains(&name) {
-            each(text)
+        ControlFlow::Continue(())
+    })?;
+    terms.each_value_in_order(name, &mut |pair, value| {
+        if pairs.contains(&pair) {
+            texts.put(value)
         } else {
             ControlFlow::Continue(())
         }
     })
 }
 
-/// Hands on the values of a label, ascending, of the series in `among`, or of all, until `each`
-/// breaks.
-pub(crate) fn label_values<T: Terms>(
-    terms: &T,
-    name: &str,
-    among: Option<&RoaringBitmap>,
-    each: &mut dyn FnMut(&str) -> ControlFlow<()>,
-) -> Result<(), T::Error> {
-    let Some(name) = terms.name(name)? else {
-        return Ok(());
-    };
-    let Some(among) = among else {
-        return terms.each_value_in_order(name, &mut |_, value| each(value));
-    };
-    if among.len() < terms.values_len(name)?.saturating_mul(SERIES_COST) {
-        let mut pairs = HashSet::<u32, foldhash::fast::RandomState>::default();
-        terms.each_label(among, &mut |_, label| {
-            if label.name == name {
-                pairs.insert(label.pair);
-            }
-            ControlFlow::Continue(())
-        })?;
-        return terms.each_value_in_order(name, &mut |pair, value| {
-            if pairs.contains(&pair) {
-                each(value)
-            } else {
-                ControlFlow::Continue(())
-            }
-        });
-    }
+/// Is handed numbers and their texts, ascending, until it breaks.
+type EachText<'a> = dyn FnMut(u32, &str) -> ControlFlow<()> + 'a;
+
+/// Hands on the texts that are known, or whose number passes.
+fn each_found<E>(
+    texts: &mut dyn Texts,
+    walk: &mut dyn FnMut(&mut EachText<'_>) -> Result<(), E>,
+    passes: &mut dyn FnMut(u32) -> Result<bool, E>,
+) -> Result<(), E> {
     let mut result = Ok(());
-    terms.each_value_in_order(name, &mut |pair, value| match terms.has_any(pair, among) {
-        Ok(true) => each(value),
-        Ok(false) => ControlFlow::Continue(()),
-        Err(error) => {
-            result = Err(error);
-            ControlFlow::Break(())
+    walk(&mut |number, text| {
+        let passed = if texts.has(text) {
+            Ok(true)
+        } else {
+            passes(number)
+        };
+        match passed {
+            Ok(true) => texts.put(text),
+            Ok(false) => ControlFlow::Continue(()),
+            Err(error) => {
+                result = Err(error);
+                ControlFlow::Break(())
+            }
         }
     })?;
     result

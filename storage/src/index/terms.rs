@@ -58,8 +58,8 @@ pub(crate) trait Terms {
         out: &mut Union,
     ) -> Result<(), Self::Error>;
 
-    /// Whether a series of `among` has the pair.
-    fn has_any(&self, pair: u32, among: &RoaringBitmap) -> Result<bool, Self::Error>;
+    /// Whether a series that is asked about has the pair.
+    fn has_any(&self, pair: u32, among: &mut Among<'_>) -> Result<bool, Self::Error>;
 
     /// Hands on each series of `among` with each of its labels, series by series.
     fn each_label(
@@ -75,6 +75,55 @@ pub(crate) trait Terms {
         among: &RoaringBitmap,
         each: &mut dyn FnMut(u32, &str),
     ) -> Result<(), Self::Error>;
+}
+
+/// The series that names or values are asked of.
+pub(crate) struct Among<'a> {
+    /// These; all if there is nothing.
+    pub(crate) selected: Option<&'a RoaringBitmap>,
+    /// Of them those for which it answers so; all if there is nothing. It is asked about as few as will do.
+    pub(crate) counts: Option<&'a mut dyn FnMut(u32) -> bool>,
+}
+
+impl<'a> Among<'a> {
+    /// These, or all, and each of them counts.
+    pub(crate) const fn of(selected: Option<&'a RoaringBitmap>) -> Self {
+        Self {
+            selected,
+            counts: None,
+        }
+    }
+
+    /// Whether one of the selected series counts.
+    pub(crate) fn counts(&mut self, series: u32) -> bool {
+        self.counts.as_mut().is_none_or(|counts| counts(series))
+    }
+
+    /// Whether a series is selected and counts.
+    pub(crate) fn has(&mut self, series: u32) -> bool {
+        let is_selected = self.selected.is_none_or(|all| all.contains(series));
+        is_selected && self.counts(series)
+    }
+}
+
+/// Takes texts that come in ascending order.
+pub(crate) trait Texts {
+    /// Whether the text is known already, so that nobody needs to look whether it is there: it may be put
+    /// though it is not.
+    fn has(&mut self, text: &str) -> bool;
+
+    /// Takes one; breaks when there are enough.
+    fn put(&mut self, text: &str) -> ControlFlow<()>;
+}
+
+impl<F: FnMut(&str) -> ControlFlow<()>> Texts for F {
+    fn has(&mut self, _: &str) -> bool {
+        false
+    }
+
+    fn put(&mut self, text: &str) -> ControlFlow<()> {
+        self(text)
+    }
 }
 
 /// A label of a series, in numbers.

@@ -12,10 +12,11 @@ use std::{
 use roaring::RoaringBitmap;
 
 use crate::{
-    Corruption, Kind, METRIC_NAME, Matcher, TimeRange, Timestamp,
+    Corruption, Kind, METRIC_NAME, TimeRange, Timestamp,
     block::{Block, BlockPages, FrameBuffer, PageRef},
     codec::PackedHistogram,
     head::Known,
+    index::Among,
     querier::Body,
 };
 
@@ -103,10 +104,15 @@ impl Sealed {
             .map(|deletion| deletion.range)
     }
 
+    /// Whether the range holds all of the block, and nothing of it is deleted: a series with a page has samples.
+    pub(super) fn is_whole(&self, range: TimeRange) -> bool {
+        let own = self.range();
+        self.deleted.is_empty() && range.min <= own.min && own.max <= range.max
+    }
+
     /// Answers for about so many series whether they have samples in the range.
     pub(super) fn presence(&self, range: TimeRange, series: u64) -> Presence<'_> {
-        let own = self.range();
-        let is_whole = self.deleted.is_empty() && range.min <= own.min && own.max <= range.max;
+        let is_whole = self.is_whole(range);
         let with_pages = if !is_whole {
             None
         } else if series.saturating_mul(FEW) >= u64::from(self.index().len()) {
@@ -124,29 +130,6 @@ impl Sealed {
             times: Vec::new(),
             buffer: FrameBuffer::default(),
         }
-    }
-
-    /// The ordinals that pass every matcher and have a sample in the range.
-    pub(super) fn with_samples(
-        &self,
-        matchers: &[Matcher],
-        range: TimeRange,
-    ) -> Result<RoaringBitmap, Corruption> {
-        let selected = self
-            .index()
-            .select(matchers)
-            .map_err(|error| self.index_damaged(error))?;
-        let mut presence = self.presence(range, selected.len());
-        if let Some(with_pages) = presence.with_pages {
-            return Ok(selected & with_pages);
-        }
-        let mut found = RoaringBitmap::new();
-        for ordinal in selected {
-            if presence.has_sample(ordinal)? {
-                found.insert(ordinal);
-            }
-        }
-        Ok(found)
     }
 
     /// The bits of a page's last value, or the fingerprint of its last histogram.
@@ -195,7 +178,12 @@ pub(super) struct Presence<'a> {
     buffer: FrameBuffer,
 }
 
-impl Presence<'_> {
+impl<'a> Presence<'a> {
+    /// All series with samples in the range where that holds the block whole, looked up once.
+    pub(super) fn of_whole(&self) -> Result<Option<&'a RoaringBitmap>, Corruption> {
+        self.is_whole.then(|| self.sealed.with_pages()).transpose()
+    }
+
     /// Whether a series has a sample in the range.
     pub(super) fn has_sample(&mut self, ordinal: u32) -> Result<bool, Corruption> {
         if let Some(with_pages) = self.with_pages {
@@ -239,11 +227,13 @@ impl Catalog {
         };
         let base = self.known.base().map(|base| base.block());
         for block in self.blocks.iter().map(|sealed| &sealed.block).chain(base) {
-            let read = block.index().label_values(METRIC_NAME, None, &mut each);
+            let read = block
+                .index()
+                .label_values(METRIC_NAME, &mut Among::of(None), &mut each);
             read.map_err(|error| block.index_damaged(error))?;
         }
         let created = self.known.delta();
-        created.label_values(METRIC_NAME, None, &mut each);
+        created.label_values(METRIC_NAME, &mut Among::of(None), &mut each);
         Ok(names)
     }
 

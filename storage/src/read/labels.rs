@@ -1,13 +1,29 @@
 //! Label names and values of the series that have samples in a range, from the indexes alone.
+//!
+//! A name or a value is told by one series that has it and has samples. So samples are looked for as
+//! texts are: of the series of each text until one is found, and of none where an index before had the
+//! text. Usually the first will do, and the answer costs what its texts cost, not what their series do.
 
-use std::{collections::BTreeSet, ops::ControlFlow};
+use std::ops::ControlFlow;
 
 use roaring::RoaringBitmap;
 
-use super::{memory::Memory, querier::StoreQuerier};
-use crate::{
-    Budget, Matcher, ReadError, block::BlockIndex, codec::CodecError, index::Delta, start_times,
+use super::{
+    catalog::{Presence, Sealed},
+    memory::Memory,
+    querier::StoreQuerier,
 };
+use crate::{
+    Budget, Corruption, Matcher, ReadError,
+    block::BlockIndex,
+    codec::CodecError,
+    head::Head,
+    index::{Among, Delta, Texts},
+    start_times,
+};
+
+/// After so many series that had no samples all are looked at, each once.
+const MISSES_MAX: u32 = 1_024;
 
 /// One of the indexes that a snapshot has.
 #[derive(Debug, Clone, Copy)]
@@ -16,12 +32,26 @@ pub(super) enum Indexed<'a> {
     New(&'a Delta),
 }
 
-/// Is handed texts, ascending, until it has enough.
-type Each<'a> = dyn FnMut(&str) -> ControlFlow<()> + 'a;
+impl Indexed<'_> {
+    fn select_some(self, matchers: &[Matcher]) -> Result<Option<RoaringBitmap>, CodecError> {
+        match self {
+            Self::Block(block) => block.select_some(matchers),
+            Self::New(delta) => Ok(delta.select_some(matchers)),
+        }
+    }
 
-/// Hands on texts of the series of an index that are among these.
+    /// All of its series.
+    fn all(self) -> RoaringBitmap {
+        match self {
+            Self::Block(block) => (0..block.len()).collect(),
+            Self::New(delta) => delta.ids().iter().copied().collect(),
+        }
+    }
+}
+
+/// Hands on texts of the series of an index.
 pub(super) type Ask<'a> =
-    &'a dyn Fn(Indexed<'_>, &RoaringBitmap, &mut Each<'_>) -> Result<(), CodecError>;
+    &'a dyn Fn(Indexed<'_>, &mut Among<'_>, &mut dyn Texts) -> Result<(), CodecError>;
 
 impl StoreQuerier {
     /// The texts that `ask` finds for the series that pass every matcher and have samples in the
@@ -34,65 +64,199 @@ impl StoreQuerier {
         ask: Ask<'_>,
     ) -> Result<Vec<String>, ReadError> {
         let matchers = &*start_times::without_siblings(matchers);
-        let limit = limit.unwrap_or(usize::MAX);
-        let mut found: BTreeSet<String> = BTreeSet::new();
-        let mut ask = |index: Indexed<'_>, among: &RoaringBitmap| {
-            // Of each index the first so many are enough: they come in order.
-            let mut left = limit;
-            if among.is_empty() || left == 0 {
-                return Ok(());
-            }
-            ask(index, among, &mut |text| {
-                if !found.contains(text) {
-                    found.insert(text.to_owned());
-                }
-                left -= 1;
-                if left == 0 {
-                    ControlFlow::Break(())
-                } else {
-                    ControlFlow::Continue(())
-                }
-            })
+        let mut found = Found::new(limit.unwrap_or(usize::MAX));
+        if found.limit == 0 {
+            return Ok(Vec::new());
+        }
+        let look = |index: Indexed<'_>, samples: Samples<'_>, found: &mut Found| {
+            let selected = index.select_some(matchers)?;
+            let mut witnesses = Witnesses::new(index, selected.as_ref(), samples);
+            let mut among = Among {
+                selected: selected.as_ref(),
+                counts: Some(&mut |series| witnesses.has_sample(series)),
+            };
+            ask(index, &mut among, found)?;
+            found.finish_index();
+            Ok(witnesses.damage)
         };
-        for sealed in &self.catalog.blocks {
+        let in_range = self.catalog.blocks.iter();
+        let in_range = in_range.filter(|sealed| sealed.range().overlaps(&self.range));
+        // What is in the range as a whole has most of the texts; what is cut may have nothing in it.
+        let (whole, cut): (Vec<&Sealed>, Vec<&Sealed>) =
+            in_range.partition(|sealed| sealed.is_whole(self.range));
+        let ask_block = |sealed: &Sealed, found: &mut Found| {
             budget.check()?;
-            if !sealed.range().overlaps(&self.range) {
-                continue;
-            }
-            let among = sealed.with_samples(matchers, self.range)?;
-            ask(Indexed::Block(sealed.index()), &among)
-                .map_err(|error| sealed.index_damaged(error))?;
+            let samples = Samples::Block(Box::new(sealed.presence(self.range, 0)));
+            let asked = look(Indexed::Block(sealed.index()), samples, found);
+            let damage = asked.map_err(|error| sealed.index_damaged(error))?;
+            damage.map_or(Ok(()), |damage| Err(ReadError::from(damage)))
+        };
+        for sealed in whole {
+            ask_block(sealed, &mut found)?;
         }
         let mut memory = Memory::new(self.catalog.sealed, self.visible, self.range);
-        if !memory.is_empty() {
+        if memory.may_have_samples(&self.head) {
             budget.check()?;
             let known = &self.catalog.known;
-            let mut has_sample = |id: u32| {
-                let sources = self.head.states.sources(id);
-                let histograms = self.head.histograms.of(id);
-                memory.locate(id, &sources, &mut |_| ()).0
-                    || histograms.is_some_and(|histograms| memory.has_histogram(&histograms))
-            };
             if let Some(base) = known.base() {
                 let block = base.block();
-                let index = block.index();
-                let damaged = |error| block.index_damaged(error);
-                let all = index.select(matchers).map_err(damaged)?;
-                let among: RoaringBitmap = all
-                    .iter()
-                    .filter(|ordinal| has_sample(index.id(*ordinal)))
-                    .collect();
-                ask(Indexed::Block(index), &among).map_err(damaged)?;
+                let samples = Samples::Base(&self.head, &mut memory, block.index());
+                look(Indexed::Block(block.index()), samples, &mut found)
+                    .map_err(|error| block.index_damaged(error))?;
             }
-            let created = known.delta();
-            let among: RoaringBitmap = created
-                .select(matchers)
-                .iter()
-                .filter(|id| has_sample(*id))
-                .collect();
+            let samples = Samples::New(&self.head, &mut memory);
             // Nothing in memory is damaged.
-            ask(Indexed::New(&created), &among).ok();
+            look(Indexed::New(&known.delta()), samples, &mut found).ok();
         }
-        Ok(found.into_iter().take(limit).collect())
+        for sealed in cut {
+            ask_block(sealed, &mut found)?;
+        }
+        Ok(found.texts)
+    }
+}
+
+/// Where series of an index may have samples.
+enum Samples<'a> {
+    /// In their block.
+    Block(Box<Presence<'a>>),
+    /// In memory, the series of this index.
+    Base(&'a Head, &'a mut Memory, &'a BlockIndex),
+    /// In memory, the series created since.
+    New(&'a Head, &'a mut Memory),
+}
+
+impl Samples<'_> {
+    fn has(&mut self, series: u32) -> Result<bool, Corruption> {
+        match self {
+            Self::Block(presence) => presence.has_sample(series),
+            Self::Base(head, memory, index) => Ok(memory.has_series(head, index.id(series))),
+            Self::New(head, memory) => Ok(memory.has_series(head, series)),
+        }
+    }
+
+    fn all_of(&mut self, selected: RoaringBitmap) -> Result<RoaringBitmap, Corruption> {
+        if let Self::Block(presence) = self
+            && let Some(with_pages) = presence.of_whole()?
+        {
+            return Ok(selected & with_pages);
+        }
+        let mut all = RoaringBitmap::new();
+        for series in selected {
+            if self.has(series)? {
+                all.insert(series);
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Finds series that have samples.
+struct Witnesses<'a> {
+    index: Indexed<'a>,
+    selected: Option<&'a RoaringBitmap>,
+    samples: Samples<'a>,
+    misses: u32,
+    /// All that have samples, once they were looked for.
+    all: Option<RoaringBitmap>,
+    /// What ended the search: from then on all have samples, so that whoever asks comes to an end.
+    damage: Option<Corruption>,
+}
+
+impl<'a> Witnesses<'a> {
+    fn new(index: Indexed<'a>, selected: Option<&'a RoaringBitmap>, samples: Samples<'a>) -> Self {
+        Self {
+            index,
+            selected,
+            samples,
+            misses: 0,
+            all: None,
+            damage: None,
+        }
+    }
+
+    fn has_sample(&mut self, series: u32) -> bool {
+        if self.damage.is_some() {
+            return true;
+        }
+        self.look_up(series).unwrap_or_else(|damage| {
+            self.damage = Some(damage);
+            true
+        })
+    }
+
+    fn look_up(&mut self, series: u32) -> Result<bool, Corruption> {
+        if let Some(all) = &self.all {
+            return Ok(all.contains(series));
+        }
+        if self.samples.has(series)? {
+            return Ok(true);
+        }
+        self.misses += 1;
+        if self.misses == MISSES_MAX {
+            let selected = self.selected.cloned();
+            let selected = selected.unwrap_or_else(|| self.index.all());
+            self.all = Some(self.samples.all_of(selected)?);
+        }
+        Ok(false)
+    }
+}
+
+/// The first texts of several indexes.
+struct Found {
+    limit: usize,
+    /// Of the indexes so far, ascending, at most `limit`.
+    texts: Vec<String>,
+    /// What the index at hand has beside them, ascending.
+    new: Vec<String>,
+    /// How many texts it has handed on: of each index the first so many are enough.
+    taken: usize,
+    /// The first of `texts` that is not before the text that was asked for last.
+    at: usize,
+}
+
+impl Found {
+    const fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            texts: Vec::new(),
+            new: Vec::new(),
+            taken: 0,
+            at: 0,
+        }
+    }
+
+    fn finish_index(&mut self) {
+        if !self.new.is_empty() {
+            self.texts.append(&mut self.new);
+            // Two runs, which this sort makes use of.
+            self.texts.sort();
+            self.texts.truncate(self.limit);
+        }
+        (self.taken, self.at) = (0, 0);
+    }
+}
+
+impl Texts for Found {
+    fn has(&mut self, text: &str) -> bool {
+        let before = self.at.checked_sub(1).and_then(|at| self.texts.get(at));
+        if before.is_some_and(|before| before.as_str() >= text) {
+            self.at = 0;
+        }
+        let later = self.texts.get(self.at..).unwrap_or_default();
+        let steps = later.iter().take_while(|known| known.as_str() < text);
+        self.at += steps.count();
+        self.texts.get(self.at).is_some_and(|known| known == text)
+    }
+
+    fn put(&mut self, text: &str) -> ControlFlow<()> {
+        if !self.has(text) {
+            self.new.push(text.to_owned());
+        }
+        self.taken += 1;
+        if self.taken < self.limit {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
     }
 }

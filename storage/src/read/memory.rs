@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use super::HashMap;
 use crate::{
     TimeRange,
-    head::{HistogramSample, RowBlock, SoloSample, Sources, Target},
+    head::{Head, HistogramSample, RowBlock, SoloSample, Sources, Target},
 };
 
 /// The blocks of rows that a selection reads.
@@ -93,6 +93,30 @@ impl Memory {
         self.targets.push(first..self.blocks.len() as u32);
         self.target_of.insert(target.index, number);
         number
+    }
+
+    /// `false`: no series has samples here.
+    pub(super) fn may_have_samples(&mut self, head: &Head) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        if head.states.solo_series_len() > 0 || head.histograms.series_len() > 0 {
+            return true;
+        }
+        head.states.any_target(&mut |target| {
+            let target = self.target(target);
+            !self.targets[target as usize].is_empty()
+        })
+    }
+
+    /// Whether a series has samples here.
+    pub(super) fn has_series(&mut self, head: &Head, id: u32) -> bool {
+        let sources = head.states.sources(id);
+        if self.locate(id, &sources, &mut |_| ()).0 {
+            return true;
+        }
+        let histograms = head.histograms.of(id);
+        histograms.is_some_and(|histograms| self.has_histogram(&histograms))
     }
 
     /// Whether a series has samples here, and those without a row; its columns are handed to `each`.

@@ -85,13 +85,18 @@ impl Querier for StoreQuerier {
         limit: Option<usize>,
         budget: &Budget,
     ) -> Result<Vec<String>, ReadError> {
-        self.texts(matchers, limit, budget, &|index, among, each| match index {
-            Indexed::Block(block) => block.label_names(Some(among), each),
-            Indexed::New(delta) => {
-                delta.label_names(Some(among), each);
-                Ok(())
-            }
-        })
+        self.texts(
+            matchers,
+            limit,
+            budget,
+            &|index, among, texts| match index {
+                Indexed::Block(block) => block.label_names(among, texts),
+                Indexed::New(delta) => {
+                    delta.label_names(among, texts);
+                    Ok(())
+                }
+            },
+        )
     }
 
     fn label_values(
@@ -101,12 +106,17 @@ impl Querier for StoreQuerier {
         limit: Option<usize>,
         budget: &Budget,
     ) -> Result<Vec<String>, ReadError> {
-        self.texts(matchers, limit, budget, &|index, among, each| match index {
-            Indexed::Block(block) => block.label_values(name, Some(among), each),
-            Indexed::New(delta) => {
-                delta.label_values(name, Some(among), each);
-                Ok(())
-            }
-        })
+        self.texts(
+            matchers,
+            limit,
+            budget,
+            &|index, among, texts| match index {
+                Indexed::Block(block) => block.label_values(name, among, texts),
+                Indexed::New(delta) => {
+                    delta.label_values(name, among, texts);
+                    Ok(())
+                }
+            },
+        )
     }
 }

@@ -1,6 +1,6 @@
 //! Sealing, retention, refusals, and what else may lie in the data path.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{ops::Range, path::Path, sync::Arc, time::Duration};
 
 use narthex_storage::{
     Appendable, Budget, Clock, Commit, Db, DbOptions, DbStats, Exemplar, ForeignData, Labels,
@@ -159,6 +159,82 @@ fn label_names_and_values_are_those_of_the_range() {
     let only_new = [Matcher::equal("__name__", "new")];
     let none = querier.label_values("__name__", &only_new, None, &all);
     assert!(none.unwrap().is_empty());
+}
+
+/// Most series of a block, and of memory, have no sample in the range: the others are found all the same.
+#[test]
+fn label_names_and_values_of_few_among_many_series_are_those_of_the_range() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock::default());
+    let (db, _) = Db::open(&options(folder.path(), &clock)).unwrap();
+    let series = |name: &str, number: usize| {
+        Labels::from_pairs([
+            ("__name__", name.to_owned()),
+            (&*format!("of_{name}"), number.to_string()),
+            ("parity", (number % 2).to_string()),
+        ])
+    };
+    let push = |name: &str, numbers: Range<usize>, time: Timestamp| {
+        let mut appender = db.appender();
+        for number in numbers {
+            let series = appender.series(&series(name, number)).unwrap();
+            appender.samples(series, &[Sample { time, value: 1.0 }]);
+        }
+        appender.commit(false).unwrap();
+    };
+    push("many", 0..3_000, HOUR);
+    push("few", 0..2, 2 * HOUR);
+    let texts = |range: TimeRange, matchers: &[Matcher], limit: Option<usize>| {
+        let querier = db.querier(range).unwrap();
+        let budget = Budget::unlimited();
+        let names = querier.label_names(matchers, limit, &budget).unwrap();
+        let values = |name| {
+            querier
+                .label_values(name, matchers, limit, &budget)
+                .unwrap()
+        };
+        [
+            names,
+            values("__name__"),
+            values("parity"),
+            values("of_few"),
+        ]
+    };
+    let early = TimeRange::new(0, 2 * HOUR - 1);
+    let late = TimeRange::new(2 * HOUR - 1, 9 * HOUR);
+    let odd = [Matcher::equal("parity", "1")];
+    for place in ["in memory", "in a block", "in two blocks"] {
+        let all = texts(TimeRange::ALL, &[], None);
+        assert_eq!(
+            all[0],
+            ["__name__", "of_few", "of_many", "parity"],
+            "{place}"
+        );
+        assert_eq!(
+            all[1..],
+            [vec!["few", "many"], vec!["0", "1"], vec!["0", "1"]],
+            "{place}"
+        );
+        let found = texts(early, &[], None);
+        assert_eq!(found[0], ["__name__", "of_many", "parity"], "{place}");
+        assert_eq!(
+            found[1..],
+            [vec!["many"], vec!["0", "1"], vec![]],
+            "{place}"
+        );
+        let found = texts(late, &odd, None);
+        assert_eq!(found[0], ["__name__", "of_few", "parity"], "{place}");
+        assert_eq!(found[1..], [vec!["few"], vec!["1"], vec!["1"]], "{place}");
+        let found = texts(late, &[], Some(1));
+        assert_eq!(found, [["__name__"], ["few"], ["0"], ["0"]], "{place}");
+        let before = db.stats().blocks;
+        let later = (3 + before as i64) * HOUR;
+        push("few", 0..2, later);
+        push("few", 0..2, later + HOUR / 2);
+        clock.advance(Duration::from_hours(3));
+        db.maintain().unwrap();
+        assert_eq!(db.stats().blocks, before + 1);
+    }
 }
 
 #[test]

@@ -77,6 +77,21 @@ impl Container<'_> {
         }
     }
 
+    /// Hands on the values until `each` answers `false`; answers whether it never did.
+    fn each(&self, mut each: impl FnMut(u16) -> bool) -> bool {
+        match self {
+            Self::Array(values) => values.iter().all(|value| each(low(*value))),
+            Self::Bits(bits) => bits.iter().zip(0_u16..).all(|(byte, index)| {
+                let mut set = (0..8).filter(|bit| byte >> bit & 1 == 1);
+                set.all(|bit| each(index * 8 + bit))
+            }),
+            Self::Runs(runs) => runs.iter().all(|run| {
+                let mut run = halves(*run).0..=last_of(*run);
+                run.all(&mut each)
+            }),
+        }
+    }
+
     fn contains(&self, value: u16) -> bool {
         match self {
             Self::Array(values) => values.binary_search_by_key(&value, |at| low(*at)).is_ok(),
@@ -179,6 +194,36 @@ impl<'a> BitmapView<'a> {
         }
         let values = rest.get(..len * 2)?.as_chunks().0;
         Some((key, Container::Array(values), len * 2))
+    }
+
+    /// Hands on the values, ascending unless the bitmap is damaged, until `each` answers `false`; answers
+    /// whether it never did. Only what it reads is looked at.
+    ///
+    /// # Errors
+    /// When a value is not below `end`, or a container is not there.
+    pub(super) fn each(
+        &self,
+        end: u32,
+        mut each: impl FnMut(u32) -> bool,
+    ) -> Result<bool, CodecError> {
+        let mut at = self.start;
+        for index in 0..self.descriptions.len() {
+            let (key, container) = self.next_container(index, &mut at)?;
+            let base = u32::from(key) << 16;
+            let mut is_inside = true;
+            let goes_on = container.each(|value| {
+                let value = base | u32::from(value);
+                is_inside = value < end;
+                is_inside && each(value)
+            });
+            if !is_inside {
+                return Err(DAMAGED);
+            }
+            if !goes_on {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Hands on the values below `end` that are in `among` too, until `each` answers `false`; answers
@@ -298,10 +343,20 @@ pub fn check_bitmap(bytes: &[u8]) -> bool {
         found.insert(value);
         true
     });
+    let mut walked = RoaringBitmap::new();
+    let walk = view.each(u32::MAX, |value| {
+        walked.insert(value);
+        true
+    });
     if !is_whole {
         return false;
     }
-    assert_eq!(looked_up, Ok(true), "it can be read whole");
+    assert_eq!(
+        (looked_up, walk),
+        (Ok(true), Ok(true)),
+        "it can be read whole"
+    );
+    assert_eq!(walked, all);
     assert_eq!(found, &probes & &all);
     let mut written = Vec::new();
     all.serialize_into(&mut written).expect("memory takes it");
@@ -353,6 +408,18 @@ mod tests {
             let mut common = RoaringBitmap::new();
             view.each_among(&other, u32::MAX, |value| common.insert(value)).unwrap();
             prop_assert_eq!(&common, &(&bitmap & &other));
+            let mut walked = Vec::new();
+            let mut walk = |end, len| {
+                walked.clear();
+                view.each(end, |value| {
+                    walked.push(value);
+                    walked.len() < len
+                })
+            };
+            let some = bitmap.len() as usize / 2 + 1;
+            prop_assert_eq!(walk(u32::MAX, usize::MAX), Ok(true));
+            prop_assert_eq!(walk(u32::MAX, some), Ok(bitmap.is_empty()));
+            prop_assert!(walked.iter().copied().eq(bitmap.iter().take(some)));
             all.clear();
             if let Some(max) = bitmap.max() {
                 prop_assert!(view.add_to(max, &mut all).is_err(), "{max} is out of bounds");
@@ -378,6 +445,11 @@ mod tests {
                 }
                 // The answer may be wrong or an error, but there is one.
                 view.each_among(&bitmap, 500_000, |_| true).ok();
+                view.each(500_000, |value| {
+                    assert!(value < 500_000);
+                    true
+                })
+                .ok();
             }
         }
     }

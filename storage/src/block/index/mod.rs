@@ -44,7 +44,7 @@ use super::SectionKind;
 use crate::{
     Labels, Mapped, Matcher,
     codec::CodecError,
-    index::{self, Label, Terms, Union},
+    index::{self, Among, Label, Terms, Texts, Union},
 };
 
 const IDS: &str = "the ids of series";
@@ -212,29 +212,36 @@ impl BlockIndex {
         index::select(self, matchers)
     }
 
+    /// The same; `None`: no matcher leaves one out.
+    pub(crate) fn select_some(
+        &self,
+        matchers: &[Matcher],
+    ) -> Result<Option<RoaringBitmap>, CodecError> {
+        index::select_some(self, matchers)
+    }
+
     /// Reads labels; quickest when ordinals are asked for in order.
     pub(crate) fn labels(&self) -> LabelsReader<'_> {
         LabelsReader::new(self, self.series.cursor(&self.map))
     }
 
-    /// Hands on the label names, ascending, of the series in `among`, or of all, until `each`
-    /// breaks.
+    /// Hands on the label names, ascending, of the series that are asked about, until it is enough.
     pub(crate) fn label_names(
         &self,
-        among: Option<&RoaringBitmap>,
-        each: &mut dyn FnMut(&str) -> ControlFlow<()>,
+        among: &mut Among<'_>,
+        texts: &mut dyn Texts,
     ) -> Result<(), CodecError> {
-        index::label_names(self, among, each)
+        index::label_names(self, among, texts)
     }
 
     /// The same for the values of a label.
     pub(crate) fn label_values(
         &self,
         name: &str,
-        among: Option<&RoaringBitmap>,
-        each: &mut dyn FnMut(&str) -> ControlFlow<()>,
+        among: &mut Among<'_>,
+        texts: &mut dyn Texts,
     ) -> Result<(), CodecError> {
-        index::label_values(self, name, among, each)
+        index::label_values(self, name, among, texts)
     }
 
     /// Hands on every pair with the number of its series, by name, then value.
@@ -343,9 +350,9 @@ impl Terms for BlockIndex {
         postings.add_to(among, out)
     }
 
-    fn has_any(&self, pair: u32, among: &RoaringBitmap) -> Result<bool, CodecError> {
+    fn has_any(&self, pair: u32, among: &mut Among<'_>) -> Result<bool, CodecError> {
         let postings = self.postings.get(&self.map, pair, self.len())?;
-        postings.intersects(among)
+        postings.has_any(among)
     }
 
     fn each_label(

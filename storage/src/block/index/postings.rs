@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     codec::{CodecError, Cursor, put_varint},
-    index::Union,
+    index::{Among, Union},
 };
 
 const POSTINGS: &str = "postings of a label pair within the series";
@@ -283,22 +283,15 @@ impl Postings<'_> {
         Ok(true)
     }
 
-    /// Whether a series of `among` has the pair.
-    pub(super) fn intersects(&self, among: &RoaringBitmap) -> Result<bool, CodecError> {
-        let mut found = false;
+    /// Whether a series that is asked about has the pair.
+    pub(super) fn has_any(&self, among: &mut Among<'_>) -> Result<bool, CodecError> {
         // The fewer of the two are looked for among the others.
-        if among.len() <= self.len {
-            self.each(Some(among), |_| {
-                found = true;
-                false
-            })?;
-        } else {
-            self.each(None, |ordinal| {
-                found = among.contains(ordinal);
-                !found
-            })?;
-        }
-        Ok(found)
+        let few = among.selected.filter(|few| few.len() <= self.len);
+        let is_none = match few {
+            Some(few) => self.each(Some(few), |ordinal| !among.counts(ordinal))?,
+            None => self.each(None, |ordinal| !among.has(ordinal))?,
+        };
+        Ok(!is_none)
     }
 
     fn last_of_run(&self, first: u32) -> Result<u32, CodecError> {
@@ -349,11 +342,7 @@ impl Postings<'_> {
                 let view = BitmapView::parse(bytes)?;
                 match among {
                     Some(among) => view.each_among(among, self.end, each),
-                    None => {
-                        let mut all = RoaringBitmap::new();
-                        view.add_to(self.end, &mut all)?;
-                        Ok(all.iter().all(each))
-                    }
+                    None => view.each(self.end, each),
                 }
             }
             Content::Union(..) => Err(DAMAGED),

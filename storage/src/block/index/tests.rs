@@ -1,4 +1,8 @@
-use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
@@ -81,13 +85,40 @@ fn filtered(sets: &Sets, matchers: &[Matcher]) -> RoaringBitmap {
     found.map(|(_, id)| *id).collect()
 }
 
-fn texts(walk: impl FnOnce(&mut dyn FnMut(&str) -> ControlFlow<()>)) -> Vec<String> {
+fn texts(walk: impl FnOnce(&mut dyn Texts)) -> Vec<String> {
     let mut texts = Vec::new();
-    walk(&mut |text| {
+    walk(&mut |text: &str| {
         texts.push(text.to_owned());
         ControlFlow::Continue(())
     });
     texts
+}
+
+/// Texts that need no series.
+struct Known(BTreeSet<String>);
+
+impl Known {
+    /// The other texts that are handed on.
+    fn others(&self, walk: impl FnOnce(&mut dyn Texts)) -> Vec<String> {
+        let mut others = Others(&self.0, Vec::new());
+        walk(&mut others);
+        others.1
+    }
+}
+
+struct Others<'a>(&'a BTreeSet<String>, Vec<String>);
+
+impl Texts for Others<'_> {
+    fn has(&mut self, text: &str) -> bool {
+        self.0.contains(text)
+    }
+
+    fn put(&mut self, text: &str) -> ControlFlow<()> {
+        if !self.has(text) {
+            self.1.push(text.to_owned());
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Label names, and values by name, of the series whose id is in `among`.
@@ -166,14 +197,43 @@ proptest! {
         for (ids, ordinals, among) in [(&all, None, None), (&ids, Some(&ordinals), Some(&ids))] {
             let expected = names_and_values(&sets, ids);
             let names: Vec<String> = expected.keys().cloned().collect();
-            let of_index = texts(|each| index.label_names(ordinals, each).unwrap());
+            let (mut ordinals, mut among) = (Among::of(ordinals), Among::of(among));
+            let of_index = texts(|each| index.label_names(&mut ordinals, each).unwrap());
             prop_assert_eq!(&of_index, &names);
-            prop_assert_eq!(&texts(|each| delta.label_names(among, each)), &names);
+            prop_assert_eq!(&texts(|each| delta.label_names(&mut among, each)), &names);
             for name in ["a", "b", "c", "d", "e"] {
                 let values = expected.get(name).cloned().unwrap_or_default();
-                let of_index = texts(|each| index.label_values(name, ordinals, each).unwrap());
+                let of_index = texts(|each| index.label_values(name, &mut ordinals, each).unwrap());
                 prop_assert_eq!(&of_index, &values);
-                prop_assert_eq!(&texts(|each| delta.label_values(name, among, each)), &values);
+                prop_assert_eq!(&texts(|each| delta.label_values(name, &mut among, each)), &values);
+            }
+        }
+        // Only some of the selected series count, and some texts are known.
+        let known = Known(["a".to_owned(), "b".to_owned()].into());
+        for (selected, ordinals, among) in [(&all, None, None), (&ids, Some(&ordinals), Some(&ids))] {
+            let counting: RoaringBitmap = selected.iter().filter(|id| id % 3 == 0).collect();
+            let expected = names_and_values(&sets, &counting);
+            let mut of_index = |ordinal| index.id(ordinal).is_multiple_of(3);
+            let mut of_delta = |id: u32| id.is_multiple_of(3);
+            let mut ordinals = Among { selected: ordinals, counts: Some(&mut of_index) };
+            let mut among = Among { selected: among, counts: Some(&mut of_delta) };
+            let unknown = |texts: Vec<&String>| -> Vec<String> {
+                let texts = texts.into_iter().filter(|text| !known.0.contains(*text));
+                texts.cloned().collect()
+            };
+            let names = unknown(expected.keys().collect());
+            let found = known.others(|texts| index.label_names(&mut ordinals, texts).unwrap());
+            prop_assert_eq!(&found, &names);
+            let found = known.others(|texts| delta.label_names(&mut among, texts));
+            prop_assert_eq!(&found, &names);
+            for name in ["a", "b", "c", "d", "e"] {
+                let values = unknown(expected.get(name).into_iter().flatten().collect());
+                let found = known.others(|texts| {
+                    index.label_values(name, &mut ordinals, texts).unwrap();
+                });
+                prop_assert_eq!(&found, &values);
+                let found = known.others(|texts| delta.label_values(name, &mut among, texts));
+                prop_assert_eq!(&found, &values);
             }
         }
         let mut expected: BTreeMap<(String, String), u64> = BTreeMap::new();
@@ -234,8 +294,10 @@ fn walk(sections: &[(SectionKind, Vec<u8>)], sets: &Sets, matchers: &[Matcher]) 
     }
     let mut each = |_: &str| ControlFlow::Continue(());
     for among in [None, among.as_ref()] {
-        index.label_names(among, &mut each).ok();
-        index.label_values("a", among, &mut each).ok();
+        index.label_names(&mut Among::of(among), &mut each).ok();
+        index
+            .label_values("a", &mut Among::of(among), &mut each)
+            .ok();
     }
     index.each_pair(&mut |_, _, _| {}).ok();
 }
@@ -355,7 +417,8 @@ fn a_pair_whose_series_are_those_of_others_is_told_by_them() {
         }
     }
     let among = index.select(&[any_instance]).unwrap();
-    let jobs = texts(|each| index.label_values("job", Some(&among), each).unwrap());
+    let mut among = Among::of(Some(&among));
+    let jobs = texts(|each| index.label_values("job", &mut among, each).unwrap());
     assert_eq!(jobs, ["job-0", "job-1", "job-2"]);
 }
 
