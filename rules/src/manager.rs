@@ -13,7 +13,7 @@ use std::{
 };
 
 use narthex_query::Engine;
-use narthex_storage::{Appendable, Clock, Labels, Queryable, Timestamp};
+use narthex_storage::{Appendable, Budget, Clock, Labels, Queryable, SharedBytes, Timestamp};
 
 use crate::{
     alerting::milliseconds,
@@ -66,6 +66,18 @@ pub struct ManagerOptions {
     pub query_timeout: Duration,
     /// How many bytes a rule's query may decode.
     pub query_budget_bytes: u64,
+    /// What the queries of all rules may decode together at a time.
+    pub query_shared_bytes: Arc<SharedBytes>,
+}
+
+impl ManagerOptions {
+    /// What one query of a rule may use.
+    pub(crate) fn query_budget(&self) -> Budget {
+        Budget::sharing(
+            self.query_budget_bytes,
+            Arc::clone(&self.query_shared_bytes),
+        )
+    }
 }
 
 impl fmt::Debug for ManagerOptions {

@@ -22,7 +22,8 @@ pub(super) fn default_series_max() -> Option<u64> {
     budget_bytes(Path::new("/")).map(series_max)
 }
 
-/// The bytes that all queries may hold together: a quarter of the budget.
+/// The bytes that all queries of the HTTP API may hold together: a quarter of the budget. Those of rules have
+/// half as many of their own, so that a dashboard does not keep an alert from being evaluated.
 pub(super) fn query_bytes() -> u64 {
     budget_bytes(Path::new("/")).map_or(u64::MAX, |budget_bytes| budget_bytes / 4)
 }

@@ -35,7 +35,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use narthex_query::{Engine, EngineOptions, Features, format_duration};
 use narthex_rules::{ManagerOptions, UpdateSettings};
-use narthex_storage::{Db, DbOptions, Fs, OpenReport, Regex, Timestamp, WalFsync};
+use narthex_storage::{Db, DbOptions, Fs, OpenReport, Regex, SharedBytes, Timestamp, WalFsync};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -128,7 +128,8 @@ pub struct ServerOptions {
     pub query_timeout: Duration,
     /// Queries that run at the same time, at least 1.
     pub query_concurrency: usize,
-    /// Bytes of decoded columns that all reads of the HTTP API may hold together.
+    /// Bytes of decoded columns that all reads of the HTTP API may hold together; the queries of rules may hold
+    /// half as many.
     pub query_bytes_all: u64,
     /// Samples that one query may hold at once.
     pub query_samples_max: u64,
@@ -668,6 +669,7 @@ impl Server {
             resend_delay,
             query_timeout: self.options.query_timeout,
             query_budget_bytes: QUERY_BYTES_MAX,
+            query_shared_bytes: Arc::new(SharedBytes::new(self.options.query_bytes_all / 2)),
         }
     }
 

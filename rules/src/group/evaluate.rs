@@ -7,7 +7,7 @@ use std::{
 };
 
 use narthex_query::{QueryContext, QueryError, SampleValue, Value, VectorSample, parser::Expr};
-use narthex_storage::{Budget, Labels, Refusal, Timestamp};
+use narthex_storage::{Labels, Refusal, Timestamp};
 
 use super::{
     Group, Work, lock,
@@ -112,7 +112,7 @@ impl Group {
         is_restored: bool,
     ) -> Result<Vec<(Labels, SampleValue)>, Failure> {
         let options = &self.options;
-        let budget = Arc::new(Budget::new(options.query_budget_bytes));
+        let budget = Arc::new(options.query_budget());
         *lock(&self.running) = Some(Arc::clone(&budget));
         if self.is_canceled.load(Ordering::SeqCst) {
             budget.cancel();

@@ -261,7 +261,7 @@ impl Group {
             if config.hold < options.for_grace_period {
                 continue;
             }
-            let budget = Budget::new(options.query_budget_bytes);
+            let budget = options.query_budget();
             let outcome = restore::restore(
                 &*querier,
                 range,

@@ -13,7 +13,7 @@ use narthex_query::{
     parser::quote,
     testscript::{SeriesError, Values, describe_histogram, parse_metric, parse_series},
 };
-use narthex_storage::{Budget, Clock, Db, DbOptions, Labels, MemoryFs, Timestamp};
+use narthex_storage::{Budget, Clock, Db, DbOptions, Labels, MemoryFs, SharedBytes, Timestamp};
 
 use super::{
     diff::diff,
@@ -191,6 +191,7 @@ impl<'a> Runner<'a> {
             resend_delay: Duration::ZERO,
             query_timeout: Duration::from_secs(100),
             query_budget_bytes: u64::MAX,
+            query_shared_bytes: Arc::new(SharedBytes::new(u64::MAX)),
         });
         manager.update(
             rules,

@@ -16,8 +16,10 @@ use std::{
 };
 
 use narthex_rules::UpdateSettings;
-use narthex_storage::{Appendable, Labels, Querier, Queryable, ReadError, Sample, TimeRange};
-use world::{World, file, settings};
+use narthex_storage::{
+    Appendable, Budget, Labels, Querier, Queryable, ReadError, Sample, TimeRange,
+};
+use world::{SHARED_BYTES, World, file, settings};
 
 #[test]
 fn recorded_series_get_the_name_and_labels_and_end_with_a_marker() {
@@ -48,6 +50,23 @@ fn recorded_series_get_the_name_and_labels_and_end_with_a_marker() {
     );
     world.evaluate(1);
     assert_eq!(world.query("{__name__=~'job:up:sum|next'}", 1), "");
+}
+
+#[test]
+fn the_queries_of_all_rules_share_their_memory() {
+    let world = World::new();
+    world.load("groups:\n- {name: a, rules: [{record: two, expr: 'up * 2'}]}\n");
+    world.put(&[("__name__", "up")], 0, 1.0);
+    let elsewhere = Budget::sharing(u64::MAX, Arc::clone(&world.shared));
+    elsewhere.charge(SHARED_BYTES).unwrap();
+    world.evaluate(0);
+    assert_eq!(
+        world.shown(),
+        "two err (query processing would load too many samples into memory in query execution)\n"
+    );
+    drop(elsewhere);
+    world.evaluate(1);
+    assert_eq!(world.shown(), "two ok\n");
 }
 
 const TWO: &str =

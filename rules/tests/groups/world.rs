@@ -15,7 +15,8 @@ use narthex_rules::{
     parse_rule_file,
 };
 use narthex_storage::{
-    Appendable, Budget, Clock, Db, DbOptions, Labels, MemoryFs, Queryable, Sample, Timestamp,
+    Appendable, Budget, Clock, Db, DbOptions, Labels, MemoryFs, Queryable, Sample, SharedBytes,
+    Timestamp,
 };
 
 /// A clock that stands where the test puts it; its monotonic time may pass at every look.
@@ -49,12 +50,16 @@ impl AlertSink for Recorder {
     }
 }
 
+/// What the queries of all rules may decode together.
+pub(crate) const SHARED_BYTES: u64 = 1 << 30;
+
 /// A store, a manager and a clock.
 pub(crate) struct World {
     pub(crate) db: Arc<Db>,
     pub(crate) clock: Arc<SetClock>,
     pub(crate) sink: Arc<Recorder>,
     pub(crate) manager: Manager,
+    pub(crate) shared: Arc<SharedBytes>,
     times: Times,
 }
 
@@ -70,6 +75,7 @@ fn manager_on(
     db: &Arc<Db>,
     clock: &Arc<SetClock>,
     sink: &Arc<Recorder>,
+    shared: &Arc<SharedBytes>,
     times: Times,
 ) -> Manager {
     Manager::new(ManagerOptions {
@@ -86,6 +92,7 @@ fn manager_on(
         resend_delay: times.resend,
         query_timeout: Duration::from_mins(2),
         query_budget_bytes: 1 << 30,
+        query_shared_bytes: Arc::clone(shared),
     })
 }
 
@@ -127,8 +134,10 @@ impl World {
             sent: Mutex::default(),
             clock: Arc::clone(&clock),
         });
+        let shared = Arc::new(SharedBytes::new(SHARED_BYTES));
         Self {
-            manager: manager_on(Arc::clone(&db) as _, &db, &clock, &sink, times),
+            manager: manager_on(Arc::clone(&db) as _, &db, &clock, &sink, &shared, times),
+            shared,
             times,
             db,
             clock,
@@ -148,7 +157,14 @@ impl World {
 
     /// A manager over another store to read from.
     pub(crate) fn manager_on(&self, queryable: Arc<dyn Queryable>) -> Manager {
-        manager_on(queryable, &self.db, &self.clock, &self.sink, self.times)
+        manager_on(
+            queryable,
+            &self.db,
+            &self.clock,
+            &self.sink,
+            &self.shared,
+            self.times,
+        )
     }
 
     pub(crate) fn group(&self) -> Arc<Group> {
