@@ -1,10 +1,12 @@
 //! Three query shapes over an hour of samples at 15 s in memory, a step of 60 s: a plain selector,
-//! a sum of rates by label, and a quantile of classic histograms.
+//! a sum of rates by label, and a quantile of classic histograms; and numbers as text.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use narthex_query::{Engine, EngineOptions, Grid, QueryContext, testscript::MemoryStore};
+use narthex_query::{
+    Engine, EngineOptions, FloatText, Grid, QueryContext, testscript::MemoryStore,
+};
 use narthex_storage::{Budget, Labels, SystemClock};
 
 const INSTANCES: u32 = 100;
@@ -82,5 +84,32 @@ fn queries(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, queries);
+/// A thousand numbers of each kind that samples are printed as.
+fn numbers(criterion: &mut Criterion) {
+    const NUMBERS: u32 = 1_000;
+    type Make = fn(f64) -> f64;
+    let kinds: [(&str, Make); 4] = [
+        ("whole", |index| (index * 7_919.0) % 1e6),
+        ("cents", |index| (index * 7_919.0) % 1e6 / 100.0),
+        ("full", |index| (index + 0.1).sqrt()),
+        ("tiny", |index| (index + 0.1).sqrt() * 1e-8),
+    ];
+    let mut group = criterion.benchmark_group("float_text");
+    group.throughput(Throughput::Elements(u64::from(NUMBERS)));
+    for (name, number) in kinds {
+        let values: Vec<f64> = (0..NUMBERS).map(|index| number(f64::from(index))).collect();
+        let mut out = Vec::with_capacity(64 * values.len());
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                for value in black_box(&values) {
+                    FloatText::new(*value).push_to(&mut out);
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, queries, numbers);
 criterion_main!(benches);

@@ -6,7 +6,8 @@
 //! each server until it has used `NARTHEX_DASHBOARDS_SECONDS` (0.3) of processor time, after once for warming
 //! up; `VictoriaMetrics` with `nocache=1`. What a query takes is user and kernel time of the whole server
 //! process by the number of queries. The answers are compared: with Prometheus series, points and values
-//! (1e-9), with `VictoriaMetrics` the number of series.
+//! (1e-9), with `VictoriaMetrics` the number of series. Behind the raw shapes stands what this server takes for
+//! a point of the answer.
 //!
 //! `NARTHEX_DASHBOARDS_FOLDER` keeps the written stores for the next run, `NARTHEX_DASHBOARDS_ONLY` takes
 //! only shapes whose names hold this text, `NARTHEX_DASHBOARDS_BINARY` measures another binary of this server.
@@ -121,6 +122,11 @@ fn run(set: &Set, folder: &Path, rows: &mut Vec<Row>) -> anyhow::Result<()> {
             answers.push((server.kind, answer));
         }
         let differences = answers::differences(&answers).context(shape.name)?;
+        let points = answers[0]
+            .1
+            .windows(2)
+            .filter(|pair| pair == b"\"]")
+            .count();
         drop(answers);
         let mut row = Row {
             shape,
@@ -136,6 +142,9 @@ fn run(set: &Set, folder: &Path, rows: &mut Vec<Row>) -> anyhow::Result<()> {
         }
         for seconds in &row.seconds[1..] {
             print!("{:10.3}", row.seconds[0] / seconds);
+        }
+        if shape.name.starts_with("raw") {
+            print!("  {:.0} ns a point", row.seconds[0] * 1e9 / points as f64);
         }
         println!(
             "{}{differences}",

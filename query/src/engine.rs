@@ -9,7 +9,7 @@ use std::time::Duration;
 use narthex_storage::{Budget, Clock, Queryable, Timestamp};
 
 use crate::{
-    QueryError, Value,
+    Matrix, QueryError, Value,
     eval::Evaluation,
     parser::{self, Expr, ParserOptions, ValueType},
 };
@@ -166,9 +166,9 @@ impl<'a> QueryContext<'a> {
 
 /// A query's value with what is to be said about it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
+pub struct Answer<V = Value> {
     /// The value.
-    pub value: Value,
+    pub value: V,
     /// `PromQL warning: … (line:column)`, at most ten and a line that counts the rest.
     pub warnings: Vec<String>,
     /// `PromQL info: … (line:column)`, at most ten and a line that counts the rest.
@@ -180,6 +180,20 @@ pub struct Answer {
     /// What `samples_total` is made of, by the steps' times; nothing unless wanted, and with
     /// [`Features::per_step_statistics`].
     pub samples_by_step: Vec<(Timestamp, u64)>,
+}
+
+impl<V> Answer<V> {
+    /// The same about another form of the value.
+    fn map<W>(self, change: impl FnOnce(V) -> W) -> Answer<W> {
+        Answer {
+            value: change(self.value),
+            warnings: self.warnings,
+            infos: self.infos,
+            samples_total: self.samples_total,
+            samples_peak: self.samples_peak,
+            samples_by_step: self.samples_by_step,
+        }
+    }
 }
 
 /// Evaluates PromQL.
@@ -243,6 +257,21 @@ impl Engine {
         grid: Grid,
         context: &QueryContext<'_>,
     ) -> Result<Answer, QueryError> {
+        let answer = self.matrix(store, text, grid, context)?;
+        Ok(answer.map(|matrix| Value::Matrix(matrix.into_series())))
+    }
+
+    /// As [`Engine::range`], with the values as they were computed: for whoever prints millions of them.
+    ///
+    /// # Errors
+    /// As [`Engine::range`].
+    pub fn matrix(
+        &self,
+        store: &dyn Queryable,
+        text: &str,
+        grid: Grid,
+        context: &QueryContext<'_>,
+    ) -> Result<Answer<Matrix>, QueryError> {
         let expr = self.parse(text)?;
         let value_type = expr.value_type();
         if !matches!(value_type, ValueType::Vector | ValueType::Scalar) {

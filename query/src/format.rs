@@ -3,6 +3,8 @@
 //! The digits are always the shortest that read back to the same value; the styles differ only in
 //! when they use an exponent.
 
+use crate::FloatText;
+
 /// When a float is printed with an exponent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FloatStyle {
@@ -21,6 +23,10 @@ pub enum FloatStyle {
     reason = "the digits it reads are those it has just printed"
 )]
 pub fn push_float(out: &mut Vec<u8>, value: f64, style: FloatStyle) {
+    if style == FloatStyle::Json {
+        FloatText::new(value).push_to(out);
+        return;
+    }
     if !value.is_finite() {
         let text: &[u8] = match value {
             f64::INFINITY => b"+Inf",
@@ -46,9 +52,8 @@ pub fn push_float(out: &mut Vec<u8>, value: f64, style: FloatStyle) {
     if value.is_sign_negative() {
         out.push(b'-');
     }
-    // `text` is `digits[.digits][e[-]exponent]`; without an exponent it stands between 1e-5 and 1e16, where
-    // only one style would have one.
-    if style != FloatStyle::General && !text.bytes().any(|byte| byte == b'e') {
+    // `text` is `digits[.digits][e[-]exponent]`; without an exponent it stands between 1e-5 and 1e16.
+    if style == FloatStyle::Decimal && !text.bytes().any(|byte| byte == b'e') {
         out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
         return;
     }
@@ -71,12 +76,7 @@ pub fn push_float(out: &mut Vec<u8>, value: f64, style: FloatStyle) {
         return;
     }
     let power = point - 1;
-    let uses_exponent = match style {
-        FloatStyle::Decimal => false,
-        FloatStyle::Json => !(-6..21).contains(&power),
-        FloatStyle::General => !(-4..6).contains(&power),
-    };
-    if uses_exponent {
+    if style == FloatStyle::General && !(-4..6).contains(&power) {
         let (first, rest) = digits.split_at(1);
         out.extend_from_slice(first);
         if !rest.is_empty() {

@@ -8,9 +8,12 @@
 use std::{sync::Arc, time::Duration};
 
 use narthex_storage::{Budget, SharedBytes};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{ApiError, ErrorType, State};
+use super::{
+    ApiError, ErrorType, State,
+    streamed::{AnswerWriter, Content, Means},
+};
 use crate::self_metrics::{Gauge, Registry};
 
 /// Places for reads.
@@ -84,6 +87,62 @@ impl Gate {
         deadline: Duration,
         work: impl FnOnce(&Budget, Duration) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
+        let (place, running, waited) = self.admit(state, read, deadline).await?;
+        let (budget, cancel) = self.budget();
+        let work = tokio::task::spawn_blocking(move || {
+            let answer = work(&budget, waited);
+            // The place is given back only now: a client that left does not make room for the next
+            // query before this one has ended.
+            drop((place, running));
+            answer
+        });
+        let answer = work.await.unwrap_or_else(|panic| {
+            tracing::error!(%panic, "a read ended in a panic");
+            Err(panicked())
+        });
+        drop(cancel);
+        answer
+    }
+
+    /// As [`Gate::run`] for a query whose answer leaves while it is printed. The place and the bytes are given
+    /// back with the last byte.
+    ///
+    /// # Errors
+    /// As [`Gate::run`], unless a part of the answer has left before.
+    pub(crate) async fn print(
+        &self,
+        state: &State,
+        deadline: Duration,
+        work: impl FnOnce(&Budget, Duration, &mut AnswerWriter) -> Result<(), ApiError> + Send + 'static,
+    ) -> Result<Content, ApiError> {
+        let (place, running, waited) = self.admit(state, Read::Query, deadline).await?;
+        let (budget, cancel) = self.budget();
+        let (mut writer, answer) = AnswerWriter::new(Means {
+            place,
+            clock: Arc::clone(&state.clock),
+            patience: state.settings.query_timeout,
+        });
+        tokio::task::spawn_blocking(move || {
+            let outcome = work(&budget, waited, &mut writer);
+            writer.finish(outcome, (budget, running));
+        });
+        let content = answer.await.unwrap_or_else(|_| {
+            tracing::error!("a query ended in a panic");
+            Err(panicked())
+        })?;
+        Ok(match content {
+            Content::Streamed(body) => Content::Streamed(body.canceling(cancel)),
+            whole @ Content::Whole(_) => whole,
+        })
+    }
+
+    /// Waits for a place; answers also how long that took.
+    async fn admit(
+        &self,
+        state: &State,
+        read: Read,
+        deadline: Duration,
+    ) -> Result<(OwnedSemaphorePermit, Option<Running>, Duration), ApiError> {
         let places = match read {
             Read::Query => &self.queries,
             Read::Lookup => &self.lookups,
@@ -104,24 +163,16 @@ impl Gate {
         if read == Read::Query {
             state.metrics.queue_seconds.observe(waited.as_secs_f64());
         }
-        let (budget, cancel) = self.budget();
-        let work = tokio::task::spawn_blocking(move || {
-            let answer = work(&budget, waited);
-            // The place is given back only now: a client that left does not make room for the next
-            // query before this one has ended.
-            drop((place, running));
-            answer
-        });
-        let answer = work.await.unwrap_or_else(|panic| {
-            tracing::error!(%panic, "a read ended in a panic");
-            Err(ApiError::new(
-                ErrorType::Internal,
-                "unexpected error: the read ended in a panic, the log has its message",
-            ))
-        });
-        drop(cancel);
-        answer
+        Ok((place, running, waited))
     }
+}
+
+/// The error of a read whose thread panicked.
+fn panicked() -> ApiError {
+    ApiError::new(
+        ErrorType::Internal,
+        "unexpected error: the read ended in a panic, the log has its message",
+    )
 }
 
 /// Counts a query from its arrival to its end.

@@ -13,6 +13,7 @@ pub(crate) mod multipart;
 mod params;
 mod response;
 mod state;
+mod streamed;
 #[cfg(test)]
 pub(crate) mod test_support;
 pub(crate) mod v1;
@@ -22,9 +23,12 @@ pub use gate::Gate;
 pub(crate) use gate::{CancelOnDrop, Read};
 pub use metrics::HttpMetrics;
 pub(crate) use params::{FORM_BYTES_MAX, Instant, Params, quote};
-pub(crate) use response::{Answer, Success, compress, error_text, respond, text};
+pub(crate) use response::{
+    Answer, Success, accepted_encoding, compress, compress_stream, error_text, respond, text,
+};
 pub use state::{
     Configuration, Control, HeadStatistics, ReadExemplars, ReadMetadata, Readiness, Settings,
     State, Store, StoreAdmin, WithMetadata,
 };
+pub(crate) use streamed::{AnswerWriter, ClientGone, Content};
 pub use v1::targets::{ActiveTarget, DroppedTarget, TargetHealth, TargetMetadata, TargetPool};

@@ -1,13 +1,25 @@
 //! Envelopes, plain texts and compression.
 
-use axum::body::Body;
+use std::{
+    io::Write as _,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use axum::body::{Body, HttpBody};
+use bytes::Bytes;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use hyper::body::Frame;
 use libdeflater::{CompressionLvl, Compressor};
 
 use super::{
-    ApiError,
+    ApiError, Content,
     json::{Escape, push_string, push_strings},
 };
+
+/// What stands before the value of `data`.
+pub(crate) const HEAD: &[u8] = b"{\"status\":\"success\",\"data\":";
 
 /// What an endpoint answers.
 pub(crate) type Answer = Result<Success, ApiError>;
@@ -28,7 +40,7 @@ impl Success {
     /// An envelope whose `data` is still to be appended.
     pub(crate) fn new() -> Self {
         Self {
-            body: b"{\"status\":\"success\",\"data\":".to_vec(),
+            body: HEAD.to_vec(),
             warnings: Vec::new(),
             infos: Vec::new(),
         }
@@ -51,42 +63,53 @@ impl Success {
 
     /// Says that `limit` cut something off.
     pub(crate) fn truncated(&mut self) {
-        self.warnings
-            .push("results truncated due to limit".to_owned());
+        self.warnings.push(TRUNCATED.to_owned());
     }
 
-    fn finish(self) -> Vec<u8> {
+    /// The body, if there is one.
+    pub(super) fn finish(self) -> Content {
         let mut body = self.body;
-        for (name, texts) in [("warnings", self.warnings), ("infos", self.infos)] {
-            if !texts.is_empty() {
-                body.extend_from_slice(format!(",\"{name}\":").as_bytes());
-                push_strings(&mut body, texts);
-            }
+        if !body.is_empty() {
+            push_end(&mut body, &self.warnings, &self.infos);
         }
-        body.push(b'}');
-        body
+        Content::Whole(body)
     }
 }
 
+/// The warning of an answer that `limit` cut something off.
+pub(super) const TRUNCATED: &str = "results truncated due to limit";
+
+/// Appends what stands behind the value of `data`.
+pub(super) fn push_end(body: &mut Vec<u8>, warnings: &[String], infos: &[String]) {
+    for (name, texts) in [("warnings", warnings), ("infos", infos)] {
+        if !texts.is_empty() {
+            body.extend_from_slice(format!(",\"{name}\":").as_bytes());
+            push_strings(body, texts);
+        }
+    }
+    body.push(b'}');
+}
+
 /// The answer of an endpoint.
-pub(crate) fn respond(answer: Answer) -> Response<Body> {
+pub(crate) fn respond(answer: Result<Content, ApiError>) -> Response<Body> {
     let (status, body) = match answer {
-        Ok(success) if success.body.is_empty() => {
+        Ok(Content::Whole(body)) if body.is_empty() => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
             return response;
         }
-        Ok(success) => (StatusCode::OK, success.finish()),
+        Ok(Content::Whole(body)) => (StatusCode::OK, Body::from(body)),
+        Ok(Content::Streamed(body)) => (StatusCode::OK, Body::new(body)),
         Err(error) => {
             let mut body = b"{\"status\":\"error\",\"errorType\":".to_vec();
             push_string(&mut body, error.kind.as_str(), Escape::Html);
             body.extend_from_slice(b",\"error\":");
             push_string(&mut body, &error.message, Escape::Html);
             body.push(b'}');
-            (error.kind.status(), body)
+            (error.kind.status(), Body::from(body))
         }
     };
-    let mut response = Response::new(Body::from(body));
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(
         header::CONTENT_TYPE,
@@ -116,38 +139,136 @@ pub(crate) fn error_text(status: StatusCode, message: &str) -> Response<Body> {
     response
 }
 
+/// An encoding of bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// `gzip`
+    Gzip,
+    /// `deflate`, which is zlib's.
+    Deflate,
+}
+
+impl Encoding {
+    const fn header(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
+        })
+    }
+}
+
 /// The encoding that the client named first among those we have; only exact names count, as in
 /// Prometheus.
-fn accepted_encoding(headers: &HeaderMap) -> Option<&'static str> {
+pub(crate) fn accepted_encoding(headers: &HeaderMap) -> Option<Encoding> {
     let accepted = headers.get(header::ACCEPT_ENCODING)?.to_str().ok()?;
     accepted.split(',').find_map(|name| match name.trim() {
-        "gzip" => Some("gzip"),
-        "deflate" => Some("deflate"),
+        "gzip" => Some(Encoding::Gzip),
+        "deflate" => Some(Encoding::Deflate),
         _ => None,
     })
 }
 
-/// Compresses `body` if the client asked for it, and says so in `headers`.
-pub(crate) fn compress(request: &HeaderMap, headers: &mut HeaderMap, body: Vec<u8>) -> Vec<u8> {
-    let Some(encoding) = accepted_encoding(request) else {
-        return body;
-    };
+/// Compresses `body`, and says so in `headers`.
+pub(crate) fn compress(encoding: Encoding, headers: &mut HeaderMap, body: &[u8]) -> Vec<u8> {
     // Level 1 is several times as fast as the usual 6; numbers in JSON shrink nearly as well.
     let level = CompressionLvl::new(1).expect("1 is a level");
     let mut compressor = Compressor::new(level);
-    let compressed = if encoding == "gzip" {
-        let mut out = vec![0; compressor.gzip_compress_bound(body.len())];
-        compressor
-            .gzip_compress(&body, &mut out)
-            .map(|length| (out, length))
-    } else {
-        let mut out = vec![0; compressor.zlib_compress_bound(body.len())];
-        compressor
-            .zlib_compress(&body, &mut out)
-            .map(|length| (out, length))
+    let compressed = match encoding {
+        Encoding::Gzip => {
+            let mut out = vec![0; compressor.gzip_compress_bound(body.len())];
+            let length = compressor.gzip_compress(body, &mut out);
+            length.map(|length| (out, length))
+        }
+        Encoding::Deflate => {
+            let mut out = vec![0; compressor.zlib_compress_bound(body.len())];
+            let length = compressor.zlib_compress(body, &mut out);
+            length.map(|length| (out, length))
+        }
     };
     let (mut out, length) = compressed.expect("the buffer is as large as the bound");
     out.truncate(length);
-    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+    headers.insert(header::CONTENT_ENCODING, encoding.header());
     out
+}
+
+/// Compresses a body that is not whole yet, piece by piece, and says so in `headers`.
+pub(crate) fn compress_stream(encoding: Encoding, headers: &mut HeaderMap, body: Body) -> Body {
+    headers.insert(header::CONTENT_ENCODING, encoding.header());
+    let level = flate2::Compression::fast();
+    Body::new(Compressed {
+        body,
+        encoder: Some(match encoding {
+            Encoding::Gzip => Encoder::Gzip(GzEncoder::new(Vec::new(), level)),
+            Encoding::Deflate => Encoder::Deflate(ZlibEncoder::new(Vec::new(), level)),
+        }),
+    })
+}
+
+#[derive(Debug)]
+enum Encoder {
+    Gzip(GzEncoder<Vec<u8>>),
+    Deflate(ZlibEncoder<Vec<u8>>),
+}
+
+impl Encoder {
+    /// What is to be sent once `bytes` are taken in; nothing as long as little has gathered.
+    fn take(&mut self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+        Ok(std::mem::take(match self {
+            Self::Gzip(encoder) => {
+                encoder.write_all(bytes)?;
+                encoder.get_mut()
+            }
+            Self::Deflate(encoder) => {
+                encoder.write_all(bytes)?;
+                encoder.get_mut()
+            }
+        }))
+    }
+
+    /// The rest.
+    fn finish(self) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip(encoder) => encoder.finish(),
+            Self::Deflate(encoder) => encoder.finish(),
+        }
+    }
+}
+
+/// A body while it is compressed.
+#[derive(Debug)]
+struct Compressed {
+    body: Body,
+    /// Until the body has ended.
+    encoder: Option<Encoder>,
+}
+
+impl HttpBody for Compressed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.get_mut();
+        while let Some(encoder) = &mut this.encoder {
+            let out = match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(bytes) => encoder.take(&bytes),
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => match this.encoder.take() {
+                    Some(encoder) => encoder.finish(),
+                    None => break,
+                },
+            };
+            match out {
+                Ok(out) if out.is_empty() => {}
+                Ok(out) => return Poll::Ready(Some(Ok(Frame::data(out.into())))),
+                Err(error) => return Poll::Ready(Some(Err(axum::Error::new(error)))),
+            }
+        }
+        Poll::Ready(None)
+    }
 }

@@ -19,8 +19,8 @@ use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
 use super::{
-    Configuration, Control, Gate, HeadStatistics, HttpMetrics, Readiness, Settings, State, Store,
-    StoreAdmin, TargetPool, WithMetadata,
+    AnswerWriter, ClientGone, Configuration, Content, Control, Gate, HeadStatistics, HttpMetrics,
+    Readiness, Settings, State, Store, StoreAdmin, TargetPool, WithMetadata,
 };
 use crate::{
     clock::SetClock,
@@ -271,6 +271,30 @@ impl Reply {
         self.headers
             .get(name)
             .map_or("", |value| value.to_str().expect("headers are text"))
+    }
+}
+
+/// The value of a metric of its own without labels.
+pub(crate) fn gauge(site: &Site, name: &str) -> String {
+    let page = site.state.registry.render();
+    let mut lines = page.lines().filter_map(|line| line.split_once(' '));
+    let found = lines.find(|(found, _)| *found == name);
+    found.map_or(String::new(), |(_, value)| value.to_owned())
+}
+
+/// What is printed of a small value.
+pub(crate) async fn printed<T>(
+    print: impl FnOnce(&mut AnswerWriter) -> Result<T, ClientGone> + Send + 'static,
+) -> String {
+    let site = Site::with(|_| {});
+    let work = move |_: &Budget, _, writer: &mut AnswerWriter| {
+        print(writer)?;
+        Ok(())
+    };
+    let content = site.state.gate.print(&site.state, Duration::MAX, work);
+    match content.await {
+        Ok(Content::Whole(bytes)) => String::from_utf8(bytes).expect("the body is text"),
+        other => panic!("a small value is whole: {other:?}"),
     }
 }
 

@@ -5,6 +5,7 @@
 //! many or capital letters redirects to the right one. Old paths of the pages redirect to the new
 //! ones. Everything lies under the route prefix.
 
+mod counted;
 mod federate;
 mod page;
 mod routes;
@@ -20,11 +21,14 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request
 use tokio::sync::oneshot;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use self::routes::{Handler, Route, find};
+use self::{
+    counted::Counted,
+    routes::{Handler, Route, find},
+};
 use crate::{
     api::{
-        ApiError, Control, FORM_BYTES_MAX, Params, State, compress, error_text, multipart, respond,
-        text,
+        ApiError, Control, FORM_BYTES_MAX, Params, State, accepted_encoding, compress,
+        compress_stream, error_text, multipart, respond, text,
         v1::{self, Call, Endpoint},
     },
     ingest::remote_write,
@@ -42,14 +46,23 @@ async fn dispatch(state: Arc<State>, request: Request) -> Response<Body> {
     let began = state.clock.monotonic();
     let (parts, body) = request.into_parts();
     let (handler, response) = route(&state, parts, body).await;
-    if let Some(handler) = handler {
+    let Some(handler) = handler else {
+        return response;
+    };
+    let (head, body) = response.into_parts();
+    let status = head.status;
+    let observe = move |bytes| {
         let took = state.clock.monotonic().saturating_sub(began);
-        let bytes = response.body().size_hint().lower();
-        state
-            .metrics
-            .observe(handler, response.status(), took, bytes);
-    }
-    response
+        state.metrics.observe(handler, status, took, bytes);
+    };
+    let body = match body.size_hint().exact() {
+        Some(bytes) => {
+            observe(bytes);
+            body
+        }
+        None => Body::new(Counted::new(body, observe)),
+    };
+    Response::from_parts(head, body)
 }
 
 /// The answer, and the path pattern it is counted under.
@@ -233,13 +246,19 @@ async fn read_multipart(parts: &Parts, body: Body, boundary: &str) -> Result<Par
 }
 
 async fn compressed(request: &HeaderMap, response: Response<Body>) -> Response<Body> {
+    let Some(encoding) = accepted_encoding(request) else {
+        return response;
+    };
     let (mut head, body) = response.into_parts();
-    // Answers are whole in memory, so collecting one neither waits nor fails.
-    let body = axum::body::to_bytes(body, usize::MAX)
-        .await
-        .unwrap_or_default();
-    let body = compress(request, &mut head.headers, body.into());
-    Response::from_parts(head, Body::from(body))
+    let body = if body.size_hint().exact().is_some() {
+        // It is whole in memory, so collecting it neither waits nor fails.
+        let body = axum::body::to_bytes(body, usize::MAX).await;
+        let body = body.unwrap_or_default();
+        Body::from(compress(encoding, &mut head.headers, &body))
+    } else {
+        compress_stream(encoding, &mut head.headers, body)
+    };
+    Response::from_parts(head, body)
 }
 
 /// Lets pages of other origins read the answer, if the command line allows theirs.

@@ -1214,6 +1214,95 @@ async fn answers_are_compressed_on_demand() {
     }
 }
 
+/// A matrix of more than one chunk, with gaps, equal neighbours, and a series that comes late: its bytes are
+/// put together here once more.
+#[tokio::test]
+async fn a_large_answer_is_printed_in_chunks() {
+    const SERIES: i64 = 50;
+    const STEPS: i64 = 160;
+    let site = site();
+    let mut expected = Vec::new();
+    for series in 0..SERIES {
+        let name = format!("{series:02}");
+        let mut points = Vec::new();
+        for step in series..STEPS {
+            let value = [0.25, 1e15, 123_456.789, -1e-7][(step / 3 % 4) as usize] * series as f64;
+            let time_ms = 1_000_000 + step * 1_500;
+            site.store
+                .add(&[("__name__", "big"), ("series", &name)], time_ms, value);
+            let time_s = match time_ms % 1_000 {
+                0 => format!("{}", time_ms / 1_000),
+                _ => format!("{}.500", time_ms / 1_000),
+            };
+            let value = match value {
+                value if value != 0.0 && value.abs() < 1e-6 => {
+                    let text = format!("{value:e}");
+                    let (mantissa, exponent) = text.split_once("e-").unwrap();
+                    format!("{mantissa}e-{exponent:0>2}")
+                }
+                value => format!("{value}"),
+            };
+            points.push(format!("[{time_s},\"{value}\"]"));
+        }
+        expected.push(format!(
+            "{{\"metric\":{{\"__name__\":\"big\",\"series\":\"{name}\"}},\"values\":[{}]}}",
+            points.join(",")
+        ));
+    }
+    let whole = |series: &[String], more: &str| {
+        format!(
+            "{{\"status\":\"success\",\"data\":{{\"resultType\":\"matrix\",\"result\":[{}]}}{more}}}",
+            series.join(",")
+        )
+    };
+    let all = whole(&expected, "");
+    assert!(all.len() > 150_000, "that makes several chunks");
+    let grid = "query=big&start=1000&end=1238.5&step=1.5&lookback_delta=1ms";
+    let path = format!("/api/v1/query_range?{grid}");
+    check(&site, &path, 200, &all).await;
+    check(
+        &site,
+        &format!("{path}&limit=40"),
+        200,
+        &whole(
+            &expected[..40],
+            ",\"warnings\":[\"results truncated due to limit\"]",
+        ),
+    )
+    .await;
+    check(
+        &site,
+        "/api/v1/query?query=big%5B1h%5D&time=1238.5",
+        200,
+        &all,
+    )
+    .await;
+    for (encoding, level) in [("gzip", 4), ("deflate", 4)] {
+        let request = Request::builder()
+            .uri(&path)
+            .header("accept-encoding", encoding);
+        let reply = site.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(reply.header("content-encoding"), encoding);
+        assert!(reply.body.len() * level < all.len());
+        let mut text = String::new();
+        let body = reply.body.as_slice();
+        let read = match encoding {
+            "gzip" => flate2::read::GzDecoder::new(body).read_to_string(&mut text),
+            _ => flate2::read::ZlibDecoder::new(body).read_to_string(&mut text),
+        };
+        read.unwrap();
+        assert!(text == all);
+    }
+    let metrics = site.call("GET", "/metrics").await;
+    for line in [
+        "prometheus_http_requests_total{handler=\"/api/v1/query_range\",code=\"200\"} 4\n",
+        "prometheus_http_response_size_bytes_bucket{handler=\"/api/v1/query_range\",le=\"100000\"} 2\n",
+        "prometheus_http_response_size_bytes_bucket{handler=\"/api/v1/query_range\",le=\"1000000\"} 4\n",
+    ] {
+        assert!(metrics.text().contains(line), "{line}");
+    }
+}
+
 #[tokio::test]
 async fn reload_and_quit_are_gated_and_passed_on() {
     let mut site = site();

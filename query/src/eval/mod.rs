@@ -39,8 +39,8 @@ pub(crate) use selector::{Columns, Reference};
 pub(crate) use window::{Mean, add_exact, add_finite};
 
 use crate::{
-    Answer, EngineOptions, Grid, HistogramSample, QueryContext, QueryError, SampleValue, Series,
-    Value, VectorSample,
+    Answer, EngineOptions, Grid, HistogramSample, Matrix, QueryContext, QueryError, SampleValue,
+    Series, Value, VectorSample,
     annotations::Annotations,
     functions::{self, FunctionId},
     parser::{Edges, Expr, ExprKind, ValueType},
@@ -182,12 +182,12 @@ impl<'a> Evaluation<'a> {
         store: &dyn Queryable,
         expr: &Expr,
         text: &str,
-    ) -> Result<Answer, QueryError> {
-        if self.grid.steps() == 0 {
-            return Ok(self.answer(Value::Matrix(Vec::new()), text));
+    ) -> Result<Answer<Matrix>, QueryError> {
+        let grid = self.grid;
+        if grid.steps() == 0 {
+            return Ok(self.answer(Matrix::new(Frame::new(0), grid), text));
         }
         self.open(store, expr)?;
-        let grid = self.grid;
         let frame = match self.eval(expr, grid)? {
             Node::Scalar(values) => {
                 let mut frame = Frame::new(values.len());
@@ -197,46 +197,11 @@ impl<'a> Evaluation<'a> {
             Node::Text(_) => return Err(internal("a text has no range")),
             Node::Vector(frame) => self.clean(frame)?,
         };
-        let series = self.series(&frame, grid)?;
-        Ok(self.answer(Value::Matrix(series), text))
+        self.check()?;
+        Ok(self.answer(Matrix::new(frame, grid), text))
     }
 
-    /// The rows that have samples, in label order.
-    fn series(&self, frame: &Frame, grid: Grid) -> Result<Vec<Series>, QueryError> {
-        let mut series = Vec::with_capacity(frame.len());
-        for (head, row) in frame.iter() {
-            self.check()?;
-            let cells = row.floats.iter().enumerate();
-            let present = cells.filter(|(_, cell)| !is_absent(**cell));
-            let mut samples = Vec::with_capacity(present.clone().count());
-            samples.extend(present.map(|(step, cell)| Sample {
-                time: grid.time(step),
-                value: *cell,
-            }));
-            let histograms: Vec<HistogramSample> = row
-                .histograms
-                .iter()
-                .enumerate()
-                .filter_map(|(step, cell)| {
-                    Some(HistogramSample {
-                        time: grid.time(step),
-                        histogram: Arc::clone(cell.as_ref()?),
-                    })
-                })
-                .collect();
-            if !samples.is_empty() || !histograms.is_empty() {
-                series.push(Series {
-                    labels: head.labels.clone(),
-                    samples,
-                    histograms,
-                });
-            }
-        }
-        series.sort_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(series)
-    }
-
-    fn answer(self, value: Value, text: &str) -> Answer {
+    fn answer<V>(self, value: V, text: &str) -> Answer<V> {
         let (warnings, infos) = self.notes.print(text);
         Answer {
             value,
@@ -334,7 +299,7 @@ impl<'a> Evaluation<'a> {
                 return Ok(Vec::new());
             };
             let frame = self.clean(frame)?;
-            return self.series(&frame, inner);
+            return Ok(Matrix::new(frame, inner).into_series());
         }
         let mut series = Vec::new();
         let ExprKind::MatrixSelector { selector, range } = &expr.kind else {

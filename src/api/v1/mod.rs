@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod exemplars;
 pub(crate) mod metadata;
 pub(crate) mod query;
+mod result;
 pub(crate) mod rules;
 pub(crate) mod series;
 pub(crate) mod status;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use narthex_query::parser::parse_selector;
 use narthex_storage::Matcher;
 
-use super::{Answer, ApiError, ErrorType, Params, State, Success};
+use super::{Answer, ApiError, Content, ErrorType, Params, State, Success};
 
 /// An endpoint of `/api/v1` that answers with an envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +71,10 @@ pub(crate) struct Call {
 }
 
 /// Answers a call.
-pub(crate) async fn answer(endpoint: Endpoint, call: Call) -> Answer {
-    match endpoint {
+pub(crate) async fn answer(endpoint: Endpoint, call: Call) -> Result<Content, ApiError> {
+    let answer = match endpoint {
+        Endpoint::Query => return query::instant(call).await,
+        Endpoint::QueryRange => return query::range(call).await,
         Endpoint::Alertmanagers => Ok(rules::alertmanagers(&call)),
         Endpoint::Alerts => rules::alerts(call).await,
         Endpoint::BuildInfo => Ok(status::build_info()),
@@ -87,9 +90,7 @@ pub(crate) async fn answer(endpoint: Endpoint, call: Call) -> Answer {
         Endpoint::Metadata => metadata::metadata(&call),
         Endpoint::Notifications => Ok(Success::of("[]")),
         Endpoint::ParseQuery => syntax_tree::parse_query(&call),
-        Endpoint::Query => query::instant(call).await,
         Endpoint::QueryExemplars => exemplars::exemplars(call).await,
-        Endpoint::QueryRange => query::range(call).await,
         Endpoint::Rules => rules::rules(call).await,
         Endpoint::RuntimeInfo => Ok(status::runtime_info(&call)),
         Endpoint::ScrapePools => Ok(targets::scrape_pools(&call)),
@@ -99,7 +100,8 @@ pub(crate) async fn answer(endpoint: Endpoint, call: Call) -> Answer {
         Endpoint::TargetsMetadata => metadata::targets_metadata(&call),
         Endpoint::TsdbStatus => status::tsdb(call).await,
         Endpoint::WalReplay => Ok(status::wal_replay()),
-    }
+    };
+    answer.map(Success::finish)
 }
 
 /// The selectors of `match[]`, each a list of matchers of which at least one refuses the empty text. One
