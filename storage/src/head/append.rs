@@ -224,6 +224,10 @@ impl HeadAppender {
 
     /// The number of a series that is not in `known`, which becomes the list of now.
     fn create(&mut self, labels: &Labels) -> Result<u32, Refusal> {
+        // Not looked at before: who is known has none, and its labels need not be in the cache then.
+        if labels.has_empty_name() {
+            return Err(Refusal::InvalidLabels);
+        }
         let head = &self.head;
         // While it is held, a seal replaces no list.
         let mut next_id = head.next_id.lock().unwrap_or_else(PoisonError::into_inner);
@@ -264,9 +268,6 @@ impl HeadAppender {
 
 impl Appender for HeadAppender {
     fn series(&mut self, labels: &Labels) -> Result<SeriesRef, Refusal> {
-        if labels.has_empty_name() {
-            return Err(Refusal::InvalidLabels);
-        }
         let id = self.find(labels)?;
         let given = self.references.get(&id).copied().unwrap_or(id);
         self.given.push(given);

@@ -24,14 +24,6 @@ impl Bits {
         self.0[word] |= 1 << (column % 64);
     }
 
-    /// Adds a column; answers whether it was not there.
-    #[inline]
-    pub(crate) fn add(&mut self, column: u32) -> bool {
-        let is_new = !self.contains(column);
-        self.insert(column);
-        is_new
-    }
-
     pub(crate) fn remove(&mut self, column: u32) {
         if let Some(word) = self.0.get_mut(column as usize / 64) {
             *word &= !(1 << (column % 64));

@@ -11,11 +11,10 @@ use super::{
     HashMap, Head, State, bits,
     groups::{CELLS_MIN, Gathered},
     pushes::Push,
-    side::Place,
     states::Sides,
     target::TargetWriter,
 };
-use crate::{Timestamp, wal::PUSH_ROWS_MAX};
+use crate::{Sample, Timestamp, wal::PUSH_ROWS_MAX};
 
 /// A series in a column of a group.
 #[derive(Debug, Clone, Copy)]
@@ -121,9 +120,9 @@ impl Head {
             let has_row = group.slice == slice;
             let row = rows.get_mut(group.slot).filter(|_| has_row);
             if let Some(row) = row.filter(|row| row.time == sample.time) {
-                let begun = next;
-                next = row.take(push, begun, &mut sides, writer);
-                if next == begun {
+                let taken = row.take(push, next, column, &mut sides, writer);
+                next += taken;
+                if taken == 0 {
                     // What else is denied is found out before all begins anew.
                     denied.deny_all(target);
                     others.push(next as u32);
@@ -203,33 +202,49 @@ impl Head {
 }
 
 impl Gathered {
-    /// Takes members from a place in the push on, as long as they belong into the row; answers the place behind.
-    /// A second sample of a member does not.
+    /// Takes members from a place in the push on, as long as they belong into the row; answers how many. The first
+    /// has the column. A second sample of a member does not belong into it.
     fn take(
         &mut self,
         push: &Push,
         from: usize,
+        mut column: u32,
         sides: &mut Sides<'_>,
         writer: &TargetWriter,
     ) -> usize {
-        let columns = writer.columns();
-        let members = push.samples[from..].iter().take_while(|(id, sample)| {
-            if sample.time != self.time {
-                return false;
+        let mut rest = &push.samples[from..];
+        loop {
+            let run = self.take_run(rest, column, writer);
+            rest = &rest[run..];
+            let next = rest.first().filter(|_| run > 0);
+            let place = next.and_then(|(id, _)| sides.place_in_group(*id));
+            match place.filter(|place| place.target == self.target) {
+                Some(place) => column = place.column,
+                None => return push.samples.len() - from - rest.len(),
             }
-            let Some(Place { target, column }) = sides.place_in_group(*id) else {
-                return false;
-            };
-            let is_taken = target == self.target
-                && columns.get(column as usize) == Some(id)
-                && !writer.shared.contains(column)
-                && self.present.add(column);
-            if is_taken {
-                self.cells.push((column, sample.value.to_bits()));
+        }
+    }
+
+    /// Takes those members that come in the order of their columns, which are told by comparing them with the
+    /// group's; the first has the column. Answers how many.
+    fn take_run(&mut self, samples: &[(u32, Sample)], column: u32, writer: &TargetWriter) -> usize {
+        let columns = writer.columns().get(column as usize..);
+        let run = columns.unwrap_or_default().iter().zip(samples);
+        let run =
+            run.take_while(|(member, (id, sample))| *member == id && sample.time == self.time);
+        let mut end = column + run.count() as u32;
+        for (word, mask) in bits::masks(column..end) {
+            let other = (writer.shared.word(word) | self.present.word(word)) & mask;
+            if other != 0 {
+                end = word as u32 * u64::BITS + other.trailing_zeros();
+                break;
             }
-            is_taken
-        });
-        from + members.count()
+        }
+        self.present.insert_range(column..end);
+        let taken = (column..end).zip(samples);
+        let cells = taken.map(|(column, (_, sample))| (column, sample.value.to_bits()));
+        self.cells.extend(cells);
+        (end - column) as usize
     }
 }
 
