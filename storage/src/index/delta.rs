@@ -211,6 +211,18 @@ impl Delta {
         let Ok(()) = select::label_values(self, name, among, texts);
     }
 
+    /// Whether there is a label name that is not known.
+    pub(crate) fn has_other_names(&self, texts: &mut dyn Texts) -> bool {
+        let Ok(has) = select::has_other_names(self, texts);
+        has
+    }
+
+    /// Whether a label has a value that is not known.
+    pub(crate) fn has_other_values(&self, name: &str, texts: &mut dyn Texts) -> bool {
+        let Ok(has) = select::has_other_values(self, name, texts);
+        has
+    }
+
     /// Hands on every pair with the number of its series, by name, then value.
     pub(crate) fn each_pair(&self, each: &mut dyn FnMut(&str, &str, u64)) {
         let Ok(()) = select::each_pair(self, each);
@@ -332,6 +344,22 @@ impl Terms for Delta {
                 if each(id, Label { name, pair: *pair }).is_break() {
                     return Ok(());
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn each_pair_of(
+        &self,
+        name: u32,
+        among: &RoaringBitmap,
+        each: &mut dyn FnMut(u32, u32),
+    ) -> Result<(), Infallible> {
+        for id in among {
+            let set = self.place(id).map(|place| self.set(place));
+            let mut set = set.unwrap_or_default().iter();
+            if let Some(pair) = set.find(|pair| self.pairs.name_of(**pair) == name) {
+                each(id, *pair);
             }
         }
         Ok(())

@@ -10,7 +10,9 @@ mod terms;
 
 pub(crate) use delta::Delta;
 pub(crate) use pairs::Pairs;
-pub(crate) use select::{each_pair, label_names, label_values, select, select_some};
+pub(crate) use select::{
+    each_pair, has_other_names, has_other_values, label_names, label_values, select, select_some,
+};
 pub(crate) use terms::{Among, Label, Terms, Texts, Union};
 
 use std::collections::BTreeMap;

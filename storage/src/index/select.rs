@@ -18,7 +18,7 @@ use crate::{MatchOp, Matcher};
 const SERIES_COST: u64 = 8;
 
 /// So many series tell most label names.
-const SAMPLE: usize = 256;
+const SAMPLE: usize = 64;
 
 type HashSet<T> = std::collections::HashSet<T, foldhash::fast::RandomState>;
 
@@ -278,11 +278,10 @@ pub(crate) fn label_values<T: Terms>(
         );
     };
     let mut pairs = HashSet::<u32>::default();
-    terms.each_label(few, &mut |series, label| {
-        if label.name == name && !pairs.contains(&label.pair) && among.counts(series) {
-            pairs.insert(label.pair);
+    terms.each_pair_of(name, few, &mut |series, pair| {
+        if !pairs.contains(&pair) && among.counts(series) {
+            pairs.insert(pair);
         }
-        ControlFlow::Continue(())
     })?;
     terms.each_value_in_order(name, &mut |pair, value| {
         if pairs.contains(&pair) {
@@ -291,6 +290,41 @@ pub(crate) fn label_values<T: Terms>(
             ControlFlow::Continue(())
         }
     })
+}
+
+/// Whether there is a label name that is not known.
+pub(crate) fn has_other_names<T: Terms>(
+    terms: &T,
+    texts: &mut dyn Texts,
+) -> Result<bool, T::Error> {
+    has_others(texts, &mut |each| terms.each_name(each))
+}
+
+/// Whether a label has a value that is not known.
+pub(crate) fn has_other_values<T: Terms>(
+    terms: &T,
+    name: &str,
+    texts: &mut dyn Texts,
+) -> Result<bool, T::Error> {
+    match terms.name(name)? {
+        Some(name) => has_others(texts, &mut |each| terms.each_value_in_order(name, each)),
+        None => Ok(false),
+    }
+}
+
+fn has_others<E>(
+    texts: &mut dyn Texts,
+    walk: &mut dyn FnMut(&mut EachText<'_>) -> Result<(), E>,
+) -> Result<bool, E> {
+    let mut has_others = false;
+    walk(&mut |_, text| {
+        if texts.has(text) {
+            return ControlFlow::Continue(());
+        }
+        has_others = true;
+        ControlFlow::Break(())
+    })?;
+    Ok(has_others)
 }
 
 /// Is handed numbers and their texts, ascending, until it breaks.

@@ -68,6 +68,14 @@ pub(crate) trait Terms {
         each: &mut dyn FnMut(u32, Label) -> ControlFlow<()>,
     ) -> Result<(), Self::Error>;
 
+    /// Hands on each series of `among` that has `name` with the pair.
+    fn each_pair_of(
+        &self,
+        name: u32,
+        among: &RoaringBitmap,
+        each: &mut dyn FnMut(u32, u32),
+    ) -> Result<(), Self::Error>;
+
     /// Hands on the value of `name`, empty where it is absent, of each series of `among`.
     fn each_value_of(
         &self,

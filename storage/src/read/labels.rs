@@ -2,7 +2,7 @@
 //!
 //! A name or a value is told by one series that has it and has samples. So samples are looked for as
 //! texts are: of the series of each text until one is found, and of none where an index before had the
-//! text. Usually the first will do, and the answer costs what its texts cost, not what their series do.
+//! text. An index that has only such texts is not asked at all. Usually the first will do, and the answer costs what its texts cost, not what their series do.
 
 use std::ops::ControlFlow;
 
@@ -49,19 +49,54 @@ impl Indexed<'_> {
     }
 }
 
-/// Hands on texts of the series of an index.
-pub(super) type Ask<'a> =
-    &'a dyn Fn(Indexed<'_>, &mut Among<'_>, &mut dyn Texts) -> Result<(), CodecError>;
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asked<'a> {
+    /// The label names.
+    Names,
+    /// The values of this label.
+    Values(&'a str),
+}
+
+impl Asked<'_> {
+    /// Whether an index has a text that is not known, of whichever series.
+    fn has_others(self, index: Indexed<'_>, texts: &mut dyn Texts) -> Result<bool, CodecError> {
+        match (self, index) {
+            (Self::Names, Indexed::Block(block)) => block.has_other_names(texts),
+            (Self::Names, Indexed::New(delta)) => Ok(delta.has_other_names(texts)),
+            (Self::Values(name), Indexed::Block(block)) => block.has_other_values(name, texts),
+            (Self::Values(name), Indexed::New(delta)) => Ok(delta.has_other_values(name, texts)),
+        }
+    }
+
+    /// Hands on texts of the series of an index.
+    fn of(
+        self,
+        index: Indexed<'_>,
+        among: &mut Among<'_>,
+        texts: &mut dyn Texts,
+    ) -> Result<(), CodecError> {
+        match (self, index) {
+            (Self::Names, Indexed::Block(block)) => return block.label_names(among, texts),
+            (Self::Names, Indexed::New(delta)) => delta.label_names(among, texts),
+            (Self::Values(name), Indexed::Block(block)) => {
+                return block.label_values(name, among, texts);
+            }
+            (Self::Values(name), Indexed::New(delta)) => delta.label_values(name, among, texts),
+        }
+        Ok(())
+    }
+}
 
 impl StoreQuerier {
-    /// The texts that `ask` finds for the series that pass every matcher and have samples in the
+    /// What is asked for of the series that pass every matcher and have samples in the
     /// querier's range; ascending, at most `limit`.
     pub(super) fn texts(
         &self,
         matchers: &[Matcher],
         limit: Option<usize>,
         budget: &Budget,
-        ask: Ask<'_>,
+        asked: Asked<'_>,
     ) -> Result<Vec<String>, ReadError> {
         let matchers = &*start_times::without_siblings(matchers);
         let mut found = Found::new(limit.unwrap_or(usize::MAX));
@@ -69,13 +104,16 @@ impl StoreQuerier {
             return Ok(Vec::new());
         }
         let look = |index: Indexed<'_>, samples: Samples<'_>, found: &mut Found| {
+            if !asked.has_others(index, found)? {
+                return Ok(None);
+            }
             let selected = index.select_some(matchers)?;
             let mut witnesses = Witnesses::new(index, selected.as_ref(), samples);
             let mut among = Among {
                 selected: selected.as_ref(),
                 counts: Some(&mut |series| witnesses.has_sample(series)),
             };
-            ask(index, &mut among, found)?;
+            asked.of(index, &mut among, found)?;
             found.finish_index();
             Ok(witnesses.damage)
         };
@@ -87,8 +125,8 @@ impl StoreQuerier {
         let ask_block = |sealed: &Sealed, found: &mut Found| {
             budget.check()?;
             let samples = Samples::Block(Box::new(sealed.presence(self.range, 0)));
-            let asked = look(Indexed::Block(sealed.index()), samples, found);
-            let damage = asked.map_err(|error| sealed.index_damaged(error))?;
+            let looked = look(Indexed::Block(sealed.index()), samples, found);
+            let damage = looked.map_err(|error| sealed.index_damaged(error))?;
             damage.map_or(Ok(()), |damage| Err(ReadError::from(damage)))
         };
         for sealed in whole {

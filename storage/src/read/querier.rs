@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Catalog, join::Join, labels::Indexed, selection::StoreSelection, start_times::Siblings,
-};
+use super::{Catalog, join::Join, labels::Asked, selection::StoreSelection, start_times::Siblings};
 use crate::{
     Budget, Matcher, Querier, ReadError, Select, Selection, TimeRange, Wants, head::Head,
     start_times,
@@ -85,18 +83,7 @@ impl Querier for StoreQuerier {
         limit: Option<usize>,
         budget: &Budget,
     ) -> Result<Vec<String>, ReadError> {
-        self.texts(
-            matchers,
-            limit,
-            budget,
-            &|index, among, texts| match index {
-                Indexed::Block(block) => block.label_names(among, texts),
-                Indexed::New(delta) => {
-                    delta.label_names(among, texts);
-                    Ok(())
-                }
-            },
-        )
+        self.texts(matchers, limit, budget, Asked::Names)
     }
 
     fn label_values(
@@ -106,17 +93,6 @@ impl Querier for StoreQuerier {
         limit: Option<usize>,
         budget: &Budget,
     ) -> Result<Vec<String>, ReadError> {
-        self.texts(
-            matchers,
-            limit,
-            budget,
-            &|index, among, texts| match index {
-                Indexed::Block(block) => block.label_values(name, among, texts),
-                Indexed::New(delta) => {
-                    delta.label_values(name, among, texts);
-                    Ok(())
-                }
-            },
-        )
+        self.texts(matchers, limit, budget, Asked::Values(name))
     }
 }

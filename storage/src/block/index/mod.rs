@@ -244,6 +244,20 @@ impl BlockIndex {
         index::label_values(self, name, among, texts)
     }
 
+    /// Whether there is a label name that is not known.
+    pub(crate) fn has_other_names(&self, texts: &mut dyn Texts) -> Result<bool, CodecError> {
+        index::has_other_names(self, texts)
+    }
+
+    /// Whether a label has a value that is not known.
+    pub(crate) fn has_other_values(
+        &self,
+        name: &str,
+        texts: &mut dyn Texts,
+    ) -> Result<bool, CodecError> {
+        index::has_other_values(self, name, texts)
+    }
+
     /// Hands on every pair with the number of its series, by name, then value.
     pub(crate) fn each_pair(
         &self,
@@ -367,6 +381,23 @@ impl Terms for BlockIndex {
                 if each(ordinal, Label { name, pair: *pair }).is_break() {
                     return Ok(());
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn each_pair_of(
+        &self,
+        name: u32,
+        among: &RoaringBitmap,
+        each: &mut dyn FnMut(u32, u32),
+    ) -> Result<(), CodecError> {
+        let pairs = self.dictionary.pairs_of(&self.map, name)?;
+        let mut cursor = self.series.cursor(&self.map);
+        for ordinal in among {
+            let set = cursor.get(ordinal)?;
+            if let Some(pair) = set.iter().find(|pair| pairs.contains(pair)) {
+                each(ordinal, *pair);
             }
         }
         Ok(())
