@@ -40,7 +40,7 @@ pub(crate) fn unary(id: FunctionId) -> Option<fn(f64) -> f64> {
     })
 }
 
-/// The lesser; minus infinity if one of them is, else NaN if one of them is.
+/// The lesser; minus infinity if one of them is, else NaN if one of them is. −0 is less than 0.
 ///
 /// Source: Go's `math.Min`, seen in Prometheus as `clamp_max(vector(NaN), -Inf)`.
 pub(crate) fn lesser(a: f64, b: f64) -> f64 {
@@ -48,12 +48,15 @@ pub(crate) fn lesser(a: f64, b: f64) -> f64 {
         f64::NEG_INFINITY
     } else if a.is_nan() || b.is_nan() {
         f64::NAN
+    } else if a == b {
+        // `f64::min` may answer either zero.
+        if a.is_sign_negative() { a } else { b }
     } else {
         a.min(b)
     }
 }
 
-/// The greater; infinity if one of them is, else NaN if one of them is.
+/// The greater; infinity if one of them is, else NaN if one of them is. 0 is greater than −0.
 ///
 /// Source: Go's `math.Max`, seen in Prometheus as `clamp_min(vector(NaN), Inf)`.
 pub(crate) fn greater(a: f64, b: f64) -> f64 {
@@ -61,6 +64,8 @@ pub(crate) fn greater(a: f64, b: f64) -> f64 {
         f64::INFINITY
     } else if a.is_nan() || b.is_nan() {
         f64::NAN
+    } else if a == b {
+        if a.is_sign_negative() { b } else { a }
     } else {
         a.max(b)
     }
@@ -82,5 +87,15 @@ mod tests {
         assert_eq!(lesser(f64::NEG_INFINITY, f64::NAN), f64::NEG_INFINITY);
         assert!(greater(f64::NAN, f64::NEG_INFINITY).is_nan());
         assert!(lesser(f64::INFINITY, f64::NAN).is_nan());
+    }
+
+    /// Seen in Prometheus 3.5.3 as `clamp_max(vector(0), -(time() != bool time()))`.
+    #[test]
+    fn of_two_zeros_the_negative_one_is_less() {
+        for (a, b) in [(0.0, -0.0), (-0.0, 0.0)] {
+            assert!(lesser(a, b).is_sign_negative(), "{a} {b}");
+            assert!(greater(a, b).is_sign_positive(), "{a} {b}");
+        }
+        assert_eq!((lesser(-2.0, -2.0), greater(-2.0, -2.0)), (-2.0, -2.0));
     }
 }
