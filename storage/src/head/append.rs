@@ -205,6 +205,11 @@ impl HeadAppender {
         if let Some(id) = self.recent.follow(labels) {
             return Ok(id);
         }
+        // What is followed was found here: to be refused, its bytes need not be looked at again. Siblings that keep
+        // start timestamps are known under such labels.
+        if labels.has_empty_name() {
+            return Err(Refusal::InvalidLabels);
+        }
         // Who would have to wait finds it by itself.
         let mut recent = self.head.recent.try_lock().ok();
         if let Some(recent) = &mut recent
@@ -224,10 +229,6 @@ impl HeadAppender {
 
     /// The number of a series that is not in `known`, which becomes the list of now.
     fn create(&mut self, labels: &Labels) -> Result<u32, Refusal> {
-        // Not looked at before: who is known has none, and its labels need not be in the cache then.
-        if labels.has_empty_name() {
-            return Err(Refusal::InvalidLabels);
-        }
         let head = &self.head;
         // While it is held, a seal replaces no list.
         let mut next_id = head.next_id.lock().unwrap_or_else(PoisonError::into_inner);
