@@ -188,6 +188,19 @@ impl HeadAppender {
         latest.map_or(is_committed, |kind| *kind == Kind::Histogram)
     }
 
+    #[inline(never)]
+    fn push_all(&mut self, id: u32, samples: &[Sample]) {
+        for sample in samples {
+            if is_stale_marker(sample.value) && self.ends_histograms(id) {
+                let (time, histogram) =
+                    (sample.time, PackedHistogram::of_valid(&Histogram::stale()));
+                self.push_histogram(id, Some(PackedSample { time, histogram }));
+            } else {
+                self.samples.push((id, *sample));
+            }
+        }
+    }
+
     fn push_histogram(&mut self, id: u32, sample: Option<PackedSample>) {
         self.look_at_samples();
         self.latest.insert(id, Kind::Histogram);
@@ -201,10 +214,16 @@ impl HeadAppender {
 
 impl HeadAppender {
     /// The number of a series in `known`, found or created.
+    #[inline]
     fn find(&mut self, labels: &Labels) -> Result<u32, Refusal> {
-        if let Some(id) = self.recent.follow(labels) {
-            return Ok(id);
+        match self.recent.follow(labels) {
+            Some(id) => Ok(id),
+            None => self.find_anywhere(labels),
         }
+    }
+
+    #[inline(never)]
+    fn find_anywhere(&mut self, labels: &Labels) -> Result<u32, Refusal> {
         // What is followed was found here: to be refused, its bytes need not be looked at again. Siblings that keep
         // start timestamps are known under such labels.
         if labels.has_empty_name() {
@@ -270,31 +289,23 @@ impl HeadAppender {
 impl Appender for HeadAppender {
     fn series(&mut self, labels: &Labels) -> Result<SeriesRef, Refusal> {
         let id = self.find(labels)?;
-        let given = self.references.get(&id).copied().unwrap_or(id);
+        let given = if self.references.is_empty() {
+            id
+        } else {
+            self.references.get(&id).copied().unwrap_or(id)
+        };
         self.given.push(given);
         Ok(SeriesRef(given))
     }
 
     fn samples(&mut self, series: SeriesRef, samples: &[Sample]) {
-        let id = self.id(series);
-        let is_stale = |sample: &Sample| is_stale_marker(sample.value);
-        if !samples.iter().any(is_stale) {
-            if let [sample] = samples {
-                self.samples.push((id, *sample));
-            } else {
-                let samples = samples.iter().map(|sample| (id, *sample));
-                self.samples.extend(samples);
-            }
-            return;
-        }
-        for sample in samples {
-            if is_stale(sample) && self.ends_histograms(id) {
-                let (time, histogram) =
-                    (sample.time, PackedHistogram::of_valid(&Histogram::stale()));
-                self.push_histogram(id, Some(PackedSample { time, histogram }));
-            } else {
-                self.samples.push((id, *sample));
-            }
+        if let [sample] = samples
+            && self.renamed.is_empty()
+            && !is_stale_marker(sample.value)
+        {
+            self.samples.push((series.0, *sample));
+        } else {
+            self.push_all(self.id(series), samples);
         }
     }
 

@@ -12,8 +12,11 @@ use super::{
 };
 use crate::{
     Timestamp,
-    wal::{Change, Changed, RowRecord},
+    wal::{Changed, RowRecord},
 };
+
+/// Columns of a word.
+const WORD: usize = u64::BITS as usize;
 
 /// See the module.
 #[derive(Debug)]
@@ -51,31 +54,42 @@ impl StagedCells {
         let mut to_block = Stored::with_capacity(cells.len(), end);
         let mut changed = Changed::with_capacity(cells.len(), end);
         let mut bindings = Vec::new();
-        // Of the word of columns at hand, which are known to the block and to the log.
-        let (mut word, mut in_block, mut in_log) = (usize::MAX, 0, 0);
-        for (column, bits) in cells {
-            let slot = *column as usize;
-            if slot / 64 != word {
-                word = slot / 64;
-                in_block = if roll { 0 } else { writer.in_block.word(word) };
-                in_log = if is_reset {
-                    0
-                } else {
-                    writer.in_log.word(word)
-                };
+        let mut rest = cells;
+        while let Some((first, _)) = rest.first() {
+            let word = *first as usize / WORD;
+            let end = rest.len().min(WORD);
+            let end = rest[..end].partition_point(|(column, _)| *column as usize / WORD == word);
+            let (here, after) = rest.split_at(end);
+            rest = after;
+            // Which columns of the word are known to the block and to the log, and which these have to learn.
+            let in_block = if roll { 0 } else { writer.in_block.word(word) };
+            let in_log = if is_reset {
+                0
+            } else {
+                writer.in_log.word(word)
+            };
+            let (mut of_block, mut of_log) = (0, 0);
+            let before = &writer.stored[word * WORD..];
+            for (column, bits) in here {
+                let slot = *column as usize % WORD;
+                let value = before[slot];
+                let is_same = value == *bits;
+                if !is_same || in_block >> slot & 1 == 0 {
+                    of_block |= 1 << slot;
+                    to_block.put(*bits);
+                }
+                if in_log >> slot & 1 == 0 {
+                    let id = writer.series_of(*column);
+                    bindings.push((*column, id.expect("what is stored is bound")));
+                    of_log |= 1 << slot;
+                    changed.put(0, *bits);
+                } else if !is_same {
+                    of_log |= 1 << slot;
+                    changed.put(value, *bits);
+                }
             }
-            let value = writer.stored[slot];
-            let is_same = value == *bits;
-            if !is_same || in_block >> (slot % 64) & 1 == 0 {
-                to_block.push(*column, *bits);
-            }
-            if in_log >> (slot % 64) & 1 == 0 {
-                let id = writer.series_of(*column);
-                bindings.push((*column, id.expect("what is stored is bound")));
-                changed.push(*column, Change::between(0, *bits));
-            } else if !is_same {
-                changed.push(*column, Change::between(value, *bits));
-            }
+            to_block.set_columns(word, of_block);
+            changed.set_columns(word, of_log);
         }
         let is_as_before = !is_reset && equal_words(&writer.present, present.words());
         Self {

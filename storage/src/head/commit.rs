@@ -267,10 +267,14 @@ impl Head {
     }
 
     pub(super) fn publish_solo(&self, commit: u64, samples: &[(u32, Sample)]) {
-        let times = || samples.iter().map(|(_, sample)| sample.time);
-        let (Some(oldest), Some(newest)) = (times().min(), times().max()) else {
+        let Some((_, first)) = samples.first() else {
             return;
         };
+        let (mut oldest, mut newest) = (first.time, first.time);
+        for (_, sample) in samples {
+            oldest = oldest.min(sample.time);
+            newest = newest.max(sample.time);
+        }
         self.states.push_solo(commit, samples);
         self.saw(oldest);
         self.saw(newest);

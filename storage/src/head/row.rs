@@ -68,6 +68,21 @@ impl Stored {
         self.values.push(bits);
     }
 
+    /// Adds the bits of a column's value; [`Stored::set_columns`] follows for those of a word of columns.
+    #[inline]
+    pub(crate) fn put(&mut self, bits: u64) {
+        self.values.push(bits);
+    }
+
+    /// Says of which columns of a word, which is behind those before, values were put.
+    #[inline]
+    pub(crate) fn set_columns(&mut self, word: usize, columns: u64) {
+        if columns != 0 {
+            self.columns.resize(word, 0);
+            self.columns.push(columns);
+        }
+    }
+
     /// The columns as a bitmap.
     pub(crate) fn columns(&self) -> &[u64] {
         &self.columns

@@ -30,17 +30,34 @@ impl Changed {
         }
     }
 
-    /// Adds a column behind all that are there.
+    /// Adds how a column's value follows its last one, as bits; [`Changed::set_columns`] follows for those of a
+    /// word of columns.
     #[inline]
-    pub(crate) fn push(&mut self, column: u32, change: Change) {
-        let word = column as usize / 64;
-        if word >= self.columns.len() {
-            self.columns.resize(word + 1, 0);
+    pub(crate) fn put(&mut self, base: u64, bits: u64) {
+        Change::between(base, bits).encode(&mut self.bytes);
+    }
+
+    /// Says which columns of a word, which is behind those before, were put.
+    #[inline]
+    pub(crate) fn set_columns(&mut self, word: usize, columns: u64) {
+        if columns != 0 {
+            self.columns.resize(word, 0);
+            self.columns.push(columns);
+            self.len += columns.count_ones() as usize;
         }
-        if let Some(word) = self.columns.get_mut(word) {
-            *word |= 1 << (column % 64);
+    }
+
+    /// Adds a column behind all that are there.
+    #[cfg(test)]
+    pub(super) fn push(&mut self, column: u32, change: Change) {
+        let (word, bit) = (column as usize / 64, 1 << (column % 64));
+        match self.columns.get_mut(word) {
+            Some(columns) => {
+                *columns |= bit;
+                self.len += 1;
+            }
+            None => self.set_columns(word, bit),
         }
-        self.len += 1;
         change.encode(&mut self.bytes);
     }
 

@@ -13,7 +13,6 @@ mod tests;
 mod writer;
 
 pub(crate) use cells::Changed;
-pub(crate) use change::Change;
 pub(crate) use frame::RECORD_BYTES_MAX;
 pub use reader::Damage;
 pub(crate) use reader::{Covered, holds_commits, read_folder};

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::*;
+use super::{change::Change, *};
 use crate::{
     Counts, Exemplar, Fs, Histogram, HistogramCounts, HistogramLayout, Labels, MemoryFs, Metadata,
     MetricType, ResetHint, STALE_MARKER_BITS, Sample, Span, SystemClock,
