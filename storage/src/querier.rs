@@ -141,6 +141,26 @@ pub trait Scan {
     /// [`ReadError::Corruption`] and the budget's errors.
     fn next_run(&mut self) -> Result<Option<Run<'_>>, ReadError>;
 
+    /// How many samples are in those of the next runs that lie in `within` (inclusive on both ends) and that
+    /// [`Scan::next_totals`] can tell of. A store that counts nothing answers 0.
+    fn counted_within(&self, _within: TimeRange) -> u64 {
+        0
+    }
+
+    /// Passes over the next run and tells what its samples add up to, without reading them, when it lies in
+    /// `within` (inclusive on both ends), was counted, and `is_enough` says that its statistics will do. `None`
+    /// when not: then [`Scan::next_run`] hands it out, or nothing is left.
+    ///
+    /// # Errors
+    /// [`ReadError::Corruption`].
+    fn next_totals(
+        &mut self,
+        _within: TimeRange,
+        _is_enough: &dyn Fn(&PageStats) -> bool,
+    ) -> Result<Option<RunTotals>, ReadError> {
+        Ok(None)
+    }
+
     /// The timestamps of an axis, decoded on first use.
     ///
     /// # Errors
@@ -182,8 +202,17 @@ pub struct Run<'a> {
     times: &'a [Timestamp],
     /// Nothing, or one for each of `times`.
     start_times: &'a [Timestamp],
-    /// The page that the run's values are all of.
-    whole: Option<(&'a Block, &'a PageRef)>,
+}
+
+/// What the samples of a run add up to; none of them is a staleness marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunTotals {
+    /// Of every one of its values.
+    pub stats: PageStats,
+    /// The timestamp of the first sample.
+    pub first_time: Timestamp,
+    /// That of the last one.
+    pub last_time: Timestamp,
 }
 
 /// Where values come from; private so that storage can add encodings unseen.
@@ -243,7 +272,6 @@ impl<'a> Run<'a> {
             body: Body::Floats(values),
             times,
             start_times: &[],
-            whole: None,
         }
     }
 
@@ -263,11 +291,10 @@ impl<'a> Run<'a> {
             body: Body::Columns(columns),
             times,
             start_times: &[],
-            whole: None,
         }
     }
 
-    /// The run with start timestamps, one a sample; 0 where none is known. It has no statistics then.
+    /// The run with start timestamps, one a sample; 0 where none is known.
     ///
     /// # Panics
     /// When they are not as many as the samples.
@@ -279,7 +306,6 @@ impl<'a> Run<'a> {
             "a run has a start timestamp for every sample"
         );
         self.start_times = start_times;
-        self.whole = None;
         self
     }
 
@@ -289,27 +315,15 @@ impl<'a> Run<'a> {
         self.start_times
     }
 
-    /// A run of sealed values, as many as `times`; `whole` is the page that they are all of.
-    pub(crate) fn sealed(
-        times: &'a [Timestamp],
-        body: Body<'a>,
-        may_be_stale: bool,
-        whole: Option<(&'a Block, &'a PageRef)>,
-    ) -> Self {
+    /// A run of sealed values, as many as `times`.
+    pub(crate) fn sealed(times: &'a [Timestamp], body: Body<'a>, may_be_stale: bool) -> Self {
         Self {
             len: u32::try_from(times.len()).expect("a page holds fewer than 2^32 samples"),
             may_be_stale,
             body,
             times,
             start_times: &[],
-            whole,
         }
-    }
-
-    /// Statistics of exactly the run's values, staleness markers excluded; `None` where nobody counted.
-    pub fn statistics(&self) -> Option<PageStats> {
-        let (block, page) = self.whole?;
-        block.stats(page).ok()
     }
 
     /// What the samples are.

@@ -180,6 +180,7 @@ mod tests {
             values: &[],
             histograms: &[],
             starts: &[],
+            core: None,
             bounds: &[],
             ends: &[],
             range_ms: 10,

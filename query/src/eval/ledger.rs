@@ -211,6 +211,13 @@ pub(super) struct WindowSizes {
 }
 
 impl WindowSizes {
+    /// So many samples more are in each of so many windows.
+    pub(super) fn add_to_each(&mut self, samples: u64, windows: usize) {
+        self.total += samples * windows as u64;
+        self.longest += samples;
+        self.last += samples;
+    }
+
     /// The next window.
     pub(super) fn add(&mut self, samples: u64) {
         self.total += samples;

@@ -18,6 +18,7 @@ mod operation;
 mod range;
 mod selector;
 mod smoothed;
+mod summaries;
 mod topk;
 mod window;
 
@@ -36,6 +37,7 @@ use ledger::Ledger;
 pub(crate) use range::OfTimes;
 pub(crate) use range::{Kept, RangeRow};
 pub(crate) use selector::{Columns, Reference};
+pub(crate) use summaries::{Core, Need, is_change};
 pub(crate) use window::{Mean, add_exact, add_finite};
 
 use crate::{
@@ -307,7 +309,7 @@ impl<'a> Evaluation<'a> {
         };
         let range_ms = self.range_ms(range)?;
         let charge = self.charger();
-        self.matrix_selector_rows(selector, range_ms, grid, SAMPLE_CELLS, &mut |row| {
+        self.matrix_selector_rows(selector, range_ms, grid, (SAMPLE_CELLS, None), &mut |row| {
             let (low, high) = row.bounds[0];
             charge(SAMPLE_CELLS * u64::from(high - low))?;
             if row.edges != Edges::Plain {

@@ -17,6 +17,7 @@ use super::{
     Evaluation, Frame, HistogramCell, internal, is_absent,
     ledger::WindowSizes,
     selector::{Columns, Reach, Reference, axis_map, has_one_name, remember},
+    summaries::{Core, Digest, Need},
     window,
 };
 
@@ -33,6 +34,8 @@ pub(crate) struct RangeRow<'r> {
     pub(crate) histograms: &'r [HistogramCell],
     /// Start timestamps, 0 where none is known: nothing, or one a sample.
     pub(crate) starts: &'r [Timestamp],
+    /// What lies in every window between two of the samples, for who asked for no more than this.
+    pub(crate) core: Option<&'r Core>,
     /// For each step which samples lie in the window: `low..high`. With `anchored` or `smoothed` also those
     /// around it.
     pub(crate) bounds: &'r [(u32, u32)],
@@ -65,7 +68,7 @@ impl<'r> RangeRow<'r> {
     /// How many samples `low..high` count for.
     pub(crate) fn samples(&self, (low, high): (u32, u32)) -> u64 {
         if self.histograms.is_empty() {
-            return u64::from(high - low);
+            return u64::from(high - low) + self.core.map_or(0, |core| core.count);
         }
         let one = |index| {
             self.histogram(index)
@@ -88,17 +91,19 @@ pub(crate) enum Kept {
 pub(crate) type RangeSink<'s> = dyn FnMut(&RangeRow<'_>) -> Result<Kept, QueryError> + 's;
 
 impl Evaluation<'_> {
-    /// Hands the series of a range vector to `sink`, in label order for a selector.
+    /// Hands the series of a range vector to `sink`, in label order for a selector. With a `need` the sink is content
+    /// with rows of which the core is only told.
     pub(crate) fn range_rows(
         &mut self,
         expr: &Expr,
         grid: Grid,
+        need: Option<Need>,
         sink: &mut RangeSink<'_>,
     ) -> Result<(), QueryError> {
         match &expr.without_parens().kind {
             ExprKind::MatrixSelector { selector, range } => {
                 let range_ms = self.range_ms(range)?;
-                self.matrix_selector_rows(selector, range_ms, grid, 0, sink)
+                self.matrix_selector_rows(selector, range_ms, grid, (0, need), sink)
             }
             ExprKind::Subquery(subquery) => self.subquery_rows(subquery, grid, sink),
             _ => Err(internal("a range vector was expected")),
@@ -112,7 +117,7 @@ impl Evaluation<'_> {
         selector: &VectorSelector,
         range_ms: i64,
         grid: Grid,
-        kept_cells: u64,
+        (kept_cells, need): (u64, Option<Need>),
         sink: &mut RangeSink<'_>,
     ) -> Result<(), QueryError> {
         let reference = self.reference(&selector.modifiers)?;
@@ -131,12 +136,25 @@ impl Evaluation<'_> {
         let mut columns = Columns::default();
         let mut known = axis_map();
         let mut own = Windows::default();
+        let wish = self.wish(need, selector.edges, &ends, reach);
+        let mut digest = Digest::default();
         for (index, series) in selection.series().iter().enumerate() {
             self.check()?;
-            if !self.gather(&mut *scan, index, &mut columns)? {
-                continue;
-            }
-            columns.drop_stale();
+            let shape = self.seek(&mut *scan, index)?;
+            let is_digested = match &wish {
+                Some(wish) => self.digest(&mut *scan, index, wish, &mut digest)?,
+                None => false,
+            };
+            let core = is_digested.then_some(&digest.core);
+            let columns = if is_digested {
+                &digest.edges
+            } else {
+                if !self.decode(&mut *scan, shape, &mut columns)? {
+                    continue;
+                }
+                columns.drop_stale();
+                &columns
+            };
             let windows = if let Some(key) = columns.key {
                 &*remember(&mut known, key, || {
                     let mut windows = Windows::default();
@@ -145,6 +163,8 @@ impl Evaluation<'_> {
                 })
             } else {
                 own.fill(&columns.times, &ends, reach);
+                own.sizes
+                    .add_to_each(core.map_or(0, |core| core.count), ends.len());
                 &own
             };
             if windows.sizes.total == 0 {
@@ -157,6 +177,7 @@ impl Evaluation<'_> {
                 values: &columns.values,
                 histograms: &columns.histograms,
                 starts: &columns.starts,
+                core,
                 bounds: &windows.bounds,
                 ends: &ends,
                 range_ms,
@@ -231,6 +252,7 @@ impl Evaluation<'_> {
                 values: &columns.values,
                 histograms: &columns.histograms,
                 starts: &[],
+                core: None,
                 bounds: &windows.bounds,
                 ends: &ends,
                 range_ms: plan.range_ms,

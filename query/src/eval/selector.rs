@@ -224,12 +224,27 @@ impl Evaluation<'_> {
         series: usize,
         columns: &mut Columns,
     ) -> Result<bool, QueryError> {
+        let shape = self.seek(scan, series)?;
+        self.decode(scan, shape, columns)
+    }
+
+    /// Moves a scan to a series.
+    pub(super) fn seek(&self, scan: &mut dyn Scan, series: usize) -> Result<Shape, QueryError> {
+        scan.seek(series).map_err(|error| self.read(error))
+    }
+
+    /// Decodes the series of this shape that the scan has just sought; `false` when it has no sample.
+    pub(super) fn decode(
+        &self,
+        scan: &mut dyn Scan,
+        shape: Shape,
+        columns: &mut Columns,
+    ) -> Result<bool, QueryError> {
         let read = |error| self.read(error);
         columns.may_be_stale = false;
         let known = columns.key.take();
         columns.histograms.clear();
         columns.starts.clear();
-        let shape = scan.seek(series).map_err(read)?;
         let own_times = match shape {
             Shape::Empty => return Ok(false),
             Shape::Aligned { axis, first, len } => {

@@ -29,7 +29,7 @@ impl Evaluation<'_> {
         let mut floats = vec![ABSENT; steps];
         let mut histograms: Vec<HistogramCell> = Vec::new();
         let mut said: Vec<Said> = Vec::new();
-        self.matrix_selector_rows(selector, 0, grid, 0, &mut |row| {
+        self.matrix_selector_rows(selector, 0, grid, (0, None), &mut |row| {
             let mut remarks = Vec::new();
             histograms.clear();
             if !row.histograms.is_empty() {

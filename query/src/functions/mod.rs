@@ -14,6 +14,7 @@ mod regression;
 mod sliding;
 mod sort;
 mod start_times;
+mod summaries;
 mod table;
 mod time;
 
@@ -27,8 +28,8 @@ use crate::{
     FloatHistogram, FloatStyle, Grid, QueryError,
     annotations::{Remark, Said},
     eval::{
-        ABSENT, Columns, Evaluation, Frame, HistogramCell, Kept, Node, RangeRow, Row, Sink, hasher,
-        internal, is_absent, is_quantile, same_labels,
+        ABSENT, Columns, Evaluation, Frame, HistogramCell, Kept, Need, Node, RangeRow, Row, Sink,
+        hasher, internal, is_absent, is_quantile, same_labels,
     },
     format_float,
     parser::{Edges, Expr, ExprKind, Span, VectorSelector},
@@ -418,10 +419,10 @@ fn absent_over_time(
     grid: Grid,
 ) -> Result<Node, QueryError> {
     let mut out = vec![1.0; grid.steps()];
-    evaluation.range_rows(arg, grid, &mut |row| {
+    evaluation.range_rows(arg, grid, Some(Need::Ends), &mut |row| {
         let mut found = 0;
         for (cell, (low, high)) in out.iter_mut().zip(row.bounds) {
-            if high > low {
+            if high > low || row.core.is_some() {
                 *cell = ABSENT;
                 found += 1;
             }
@@ -517,7 +518,8 @@ pub(crate) fn range_function_rows(
     let mut out = vec![ABSENT; grid.steps()];
     let mut histograms: Vec<HistogramCell> = Vec::new();
     let mut remarks: Vec<Said> = Vec::new();
-    evaluation.range_rows(matrix, grid, &mut |row| {
+    let need = summaries::need(function.id);
+    evaluation.range_rows(matrix, grid, need, &mut |row| {
         let anchored;
         let row = if row.edges == Edges::Anchored && matches!(kernel, Kernel::Window(_)) {
             anchored = extended::anchored_bounds(row);
@@ -539,7 +541,9 @@ pub(crate) fn range_function_rows(
         }
         histograms.clear();
         let mut said = Vec::new();
-        if row.histograms.iter().any(Option::is_some) {
+        if let Some(core) = row.core {
+            summaries::fill(function.id, row, core, &mut out);
+        } else if row.histograms.iter().any(Option::is_some) {
             fill_mixed(
                 function.id,
                 kernel,

@@ -277,6 +277,7 @@ mod tests {
                 values: &values,
                 histograms: &[],
                 starts: &[],
+                core: None,
                 bounds: &bounds,
                 ends: &ends,
                 range_ms,

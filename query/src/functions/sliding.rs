@@ -309,6 +309,7 @@ mod tests {
                 values: &values,
                 histograms: &[],
                 starts: &[],
+                core: None,
                 bounds: &bounds,
                 ends: &ends,
                 range_ms: length,

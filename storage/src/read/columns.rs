@@ -19,15 +19,25 @@ pub(super) const KEPT_BYTES: u64 = 64 << 20;
 /// A time column of a block, or the times of a block of rows.
 #[derive(Debug, Default)]
 pub(super) struct Column {
-    /// Ascending; none when nothing of the column lies in the scan's range, or when they were forgotten.
-    pub(super) times: Vec<Timestamp>,
-    /// Block and number, unless they are of rows.
-    of_block: Option<(u32, u32)>,
+    /// Ascending; none when nothing of the column lies in the scan's range, and while nobody asked for those of a
+    /// block, or they were forgotten.
+    times: Vec<Timestamp>,
+    /// Unless it is of rows.
+    of_block: Option<BlockColumn>,
     /// The part in the scan's range.
     pub(super) start: u32,
     pub(super) end: u32,
     /// For rows: how many of the block come before the first of the column.
     pub(super) skip: u32,
+}
+
+/// Which column of a block it is, and what is known of it without its times.
+#[derive(Debug, Clone, Copy)]
+struct BlockColumn {
+    block: u32,
+    number: u32,
+    range: TimeRange,
+    len: u32,
 }
 
 impl Column {
@@ -112,7 +122,7 @@ impl<'a> Columns<'a> {
         self.forgettable > self.kept_max
     }
 
-    /// Lets go of the times of all blocks' columns. Slots go on: whoever refers to one has its times recalled.
+    /// Lets go of the times of all blocks' columns. Slots go on.
     pub(super) fn forget(&mut self) {
         for column in &mut self.list {
             if column.of_block.is_some() {
@@ -125,22 +135,24 @@ impl<'a> Columns<'a> {
         self.budget.release(bytes);
     }
 
-    /// Decodes the times of a slot again if they were forgotten.
-    pub(super) fn recall(&mut self, slot: u32) -> Result<(), ReadError> {
+    /// All times of a slot, decoded if they are not there.
+    pub(super) fn all_times(&mut self, slot: u32) -> Result<&[Timestamp], ReadError> {
         let column = &self.list[slot as usize];
-        let is_forgotten = column.times.is_empty() && !column.is_outside();
-        if let Some((block, number)) = column.of_block.filter(|_| is_forgotten) {
-            self.list[slot as usize].times = self.decode(block, number)?;
+        let is_missing = column.times.is_empty() && !column.is_outside();
+        if let Some(column) = column.of_block.filter(|_| is_missing) {
+            self.list[slot as usize].times = self.decode(column)?;
         }
-        Ok(())
+        Ok(&self.list[slot as usize].times)
     }
 
-    fn decode(&mut self, block: u32, column: u32) -> Result<Vec<Timestamp>, ReadError> {
+    fn decode(&mut self, column: BlockColumn) -> Result<Vec<Timestamp>, ReadError> {
+        let BlockColumn {
+            block, number, len, ..
+        } = column;
+        self.charge_forgettable(len as usize)?;
+        let mut times = Vec::with_capacity(len as usize);
         let sealed = &self.selection.blocks[block as usize];
-        let (_, count) = sealed.times_range(column)?;
-        self.charge_forgettable(count as usize)?;
-        let mut times = Vec::with_capacity(count as usize);
-        sealed.times(column, &mut self.frames[block as usize], &mut times)?;
+        sealed.times(number, &mut self.frames[block as usize], &mut times)?;
         Ok(times)
     }
 
@@ -156,12 +168,23 @@ impl<'a> Columns<'a> {
         &self.list[slot as usize]
     }
 
-    pub(super) fn times(&self, stretch: Stretch) -> &[Timestamp] {
+    /// The times of a stretch, decoded if they are not there.
+    pub(super) fn times(&mut self, stretch: Stretch) -> Result<&[Timestamp], ReadError> {
         let first = stretch.first as usize;
-        &self.list[stretch.slot as usize].times[first..first + stretch.len as usize]
+        Ok(&self.all_times(stretch.slot)?[first..first + stretch.len as usize])
     }
 
-    /// The slot of a block's time column, decoded if anything of it lies in the range.
+    /// The first and the last time of a stretch; those of a whole column need not be decoded.
+    pub(super) fn ends(&mut self, stretch: Stretch) -> Result<(Timestamp, Timestamp), ReadError> {
+        match self.get(stretch.slot).of_block {
+            Some(BlockColumn { range, len, .. }) if len == stretch.len => {
+                Ok((range.min, range.max))
+            }
+            _ => Ok(ends(self.times(stretch)?)),
+        }
+    }
+
+    /// The slot of a block's time column, decoded if the range cuts it.
     #[inline]
     pub(super) fn of_block(&mut self, block: u32, column: u32) -> Result<u32, ReadError> {
         let key = (block, column);
@@ -170,31 +193,34 @@ impl<'a> Columns<'a> {
             return Ok(slot);
         }
         let slot = match self.slot_of.get(&key) {
-            Some(slot) => {
-                let slot = *slot;
-                self.recall(slot)?;
-                slot
-            }
+            Some(slot) => *slot,
             None => self.read(block, column)?,
         };
         self.recent[column as usize % RECENT] = (key, slot);
         Ok(slot)
     }
 
-    fn read(&mut self, block: u32, column: u32) -> Result<u32, ReadError> {
+    fn read(&mut self, block: u32, number: u32) -> Result<u32, ReadError> {
         let sealed = &self.selection.blocks[block as usize];
-        let (range, _) = sealed.times_range(column)?;
-        let times = if range.overlaps(&self.range) {
-            self.decode(block, column)?
+        let (range, len) = sealed.times_range(number)?;
+        let of_block = BlockColumn {
+            block,
+            number,
+            range,
+            len,
+        };
+        let mut column = if self.range.min <= range.min && range.max <= self.range.max {
+            Column {
+                end: len,
+                ..Column::default()
+            }
+        } else if range.overlaps(&self.range) {
+            Column::cut(self.decode(of_block)?, 0, self.range)
         } else {
-            Vec::new()
+            Column::default()
         };
-        let key = (block, column);
-        let column = Column {
-            of_block: Some(key),
-            ..Column::cut(times, 0, self.range)
-        };
-        Ok(self.add(key, column))
+        column.of_block = Some(of_block);
+        Ok(self.add((block, number), column))
     }
 
     /// The slot of the times of a block of rows: of those that the snapshot sees in memory.
@@ -225,6 +251,12 @@ impl<'a> Columns<'a> {
         self.slot_of.insert(key, slot);
         slot
     }
+}
+
+/// The first and the last of times, of which there is one.
+pub(super) fn ends(times: &[Timestamp]) -> (Timestamp, Timestamp) {
+    let first = times.first().expect("a piece is not empty");
+    (*first, times[times.len() - 1])
 }
 
 impl Drop for Columns<'_> {

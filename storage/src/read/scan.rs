@@ -14,13 +14,13 @@ use std::{ops::Range, sync::Arc};
 
 use super::{
     HashMap,
-    catalog::kept,
-    columns::{Columns, Stretch},
+    catalog::{Sealed, kept},
+    columns::{Columns, Stretch, ends},
     memory::RowPlace,
     selection::{PagePlace, StoreSelection},
 };
 use crate::{
-    AxisId, Budget, Kind, ReadError, Run, Scan, Shape, TimeRange, Timestamp,
+    AxisId, Budget, Kind, PageStats, ReadError, Run, RunTotals, Scan, Shape, TimeRange, Timestamp,
     block::{BlockPages, FrameBuffer, MixedValue, PageRef, alike},
     codec::PackedHistogram,
     head::{HistogramSample, SoloSample},
@@ -143,9 +143,14 @@ impl<'a> StoreScan<'a> {
         }
     }
 
-    fn push(&mut self, times: PieceTimes, values: PieceValues, len: usize) {
+    fn push(
+        &mut self,
+        times: PieceTimes,
+        values: PieceValues,
+        len: usize,
+    ) -> Result<(), ReadError> {
         let (first, last) = match &times {
-            PieceTimes::Shared(stretch) => ends(self.columns.times(*stretch)),
+            PieceTimes::Shared(stretch) => self.columns.ends(*stretch)?,
             PieceTimes::Own(start) => ends(&self.own.times[*start..*start + len]),
         };
         self.pieces.push(Piece {
@@ -156,6 +161,7 @@ impl<'a> StoreScan<'a> {
             times,
             values,
         });
+        Ok(())
     }
 
     /// Adds the pages of a series in a block.
@@ -188,10 +194,10 @@ impl<'a> StoreScan<'a> {
             }
             let all = start as usize..end as usize;
             if deleted.is_empty() {
-                self.push_stretch(place.block, slot, all);
+                self.push_stretch(place.block, slot, all)?;
             } else {
-                for kept in kept(&column.times, all, &deleted) {
-                    self.push_stretch(place.block, slot, kept);
+                for kept in kept(self.columns.all_times(slot)?, all, &deleted) {
+                    self.push_stretch(place.block, slot, kept)?;
                 }
             }
         }
@@ -199,14 +205,19 @@ impl<'a> StoreScan<'a> {
     }
 
     /// Adds the values of the latest page at these places of its column.
-    fn push_stretch(&mut self, block: u32, slot: u32, places: Range<usize>) {
+    fn push_stretch(
+        &mut self,
+        block: u32,
+        slot: u32,
+        places: Range<usize>,
+    ) -> Result<(), ReadError> {
         let stretch = Stretch {
             slot,
             first: places.start as u32,
             len: places.len() as u32,
         };
         let values = self.of_latest_page(block, |page| stretch.first - page.first);
-        self.push(PieceTimes::Shared(stretch), values, places.len());
+        self.push(PieceTimes::Shared(stretch), values, places.len())
     }
 
     /// Values of the latest page, of which some are skipped.
@@ -237,14 +248,15 @@ impl<'a> StoreScan<'a> {
         let start = self.positions.partition_point(|at| *at < column.start);
         let end = self.positions.partition_point(|at| *at < column.end);
         let places = &self.positions[start..end];
+        let times = self.columns.all_times(slot)?;
         self.own
             .times
-            .extend(places.iter().map(|at| column.times[*at as usize]));
+            .extend(places.iter().map(|at| times[*at as usize]));
         let ranges = kept(&self.own.times, before..self.own.times.len(), deleted);
         for range in ranges {
             let skip = (start + range.start - before) as u32;
             let values = self.of_latest_page(block, |_| skip);
-            self.push(PieceTimes::Own(range.start), values, range.len());
+            self.push(PieceTimes::Own(range.start), values, range.len())?;
         }
         Ok(())
     }
@@ -258,8 +270,10 @@ impl<'a> StoreScan<'a> {
                 continue;
             }
             let block = self.selection.memory.block(index);
-            let first = (times.skip + times.start) as usize;
+            let begin = times.start;
+            let first = (times.skip + begin) as usize;
             let end = (times.skip + times.end) as usize;
+            let all_times = self.columns.all_times(slot)?;
             // A row has only what differs from the row before; the last value before the first row
             // may be in any earlier row of the block.
             let mut bits = 0;
@@ -273,7 +287,7 @@ impl<'a> StoreScan<'a> {
             let mut begins = None;
             let mut has_gap = false;
             let mut count = 0;
-            for (at, row) in (times.start..).zip(block.rows_in(first..end)) {
+            for (at, row) in (begin..).zip(block.rows_in(first..end)) {
                 if let Some(stored) = row.stored(column) {
                     bits = stored;
                 }
@@ -284,7 +298,7 @@ impl<'a> StoreScan<'a> {
                 if !has_gap && begin + count != at {
                     has_gap = true;
                     let before = begin as usize..(begin + count) as usize;
-                    self.own.times.extend_from_slice(&times.times[before]);
+                    self.own.times.extend_from_slice(&all_times[before]);
                 }
                 if has_gap {
                     self.own.times.push(row.time);
@@ -304,13 +318,13 @@ impl<'a> StoreScan<'a> {
                     len: count,
                 })
             };
-            self.push(times, PieceValues::Own(start), count as usize);
+            self.push(times, PieceValues::Own(start), count as usize)?;
         }
         Ok(())
     }
 
     /// Adds samples without a row.
-    fn add_solo(&mut self, solo: &[SoloSample]) {
+    fn add_solo(&mut self, solo: &[SoloSample]) -> Result<(), ReadError> {
         let range = self.columns.range();
         let start = (self.own.times.len(), self.own.values.len());
         for sample in solo {
@@ -322,8 +336,9 @@ impl<'a> StoreScan<'a> {
         if self.own.times.len() > start.0 {
             self.own.sort_from(start);
             let len = self.own.times.len() - start.0;
-            self.push(PieceTimes::Own(start.0), PieceValues::Own(start.1), len);
+            self.push(PieceTimes::Own(start.0), PieceValues::Own(start.1), len)?;
         }
+        Ok(())
     }
 
     /// Adds numbers and histograms without a row.
@@ -388,7 +403,7 @@ impl<'a> StoreScan<'a> {
                 }
             }
             let values = if is_of_floats { floats } else { histograms };
-            self.push(PieceTimes::Own(start), values, run.len());
+            self.push(PieceTimes::Own(start), values, run.len())?;
         }
         Ok(())
     }
@@ -399,7 +414,7 @@ impl<'a> StoreScan<'a> {
         for piece in group {
             let len = piece.len as usize;
             let times = match &piece.times {
-                PieceTimes::Shared(stretch) => self.columns.times(*stretch),
+                PieceTimes::Shared(stretch) => self.columns.times(*stretch)?,
                 PieceTimes::Own(first) => &self.own.times[*first..*first + len],
             };
             let values: Vec<MixedValue> = match &piece.values {
@@ -479,9 +494,8 @@ impl<'a> StoreScan<'a> {
             let len = piece.len as usize;
             match &piece.times {
                 PieceTimes::Shared(stretch) => {
-                    self.own
-                        .times
-                        .extend_from_slice(self.columns.times(*stretch));
+                    let times = self.columns.times(*stretch)?;
+                    self.own.times.extend_from_slice(times);
                 }
                 PieceTimes::Own(first) => {
                     self.own.times.extend_from_within(*first..*first + len);
@@ -507,8 +521,17 @@ impl<'a> StoreScan<'a> {
         }
         self.own.sort_from(start);
         let len = self.own.times.len() - start.0;
-        self.push(PieceTimes::Own(start.0), PieceValues::Own(start.1), len);
-        Ok(())
+        self.push(PieceTimes::Own(start.0), PieceValues::Own(start.1), len)
+    }
+
+    /// The page that a piece is all of, when its statistics are of every one of its samples.
+    fn counted_page(&self, piece: &Piece) -> Option<(&Sealed, &PageRef)> {
+        let PieceValues::Page { block, page, .. } = &piece.values else {
+            return None;
+        };
+        let page = &self.pages[*page as usize];
+        let is_counted = piece.len == page.len && page.kind == Kind::Float && !page.may_be_stale;
+        is_counted.then(|| (&self.selection.blocks[*block as usize], page))
     }
 
     fn axis_for_stretches(&mut self) -> AxisId {
@@ -569,11 +592,6 @@ impl Drop for StoreScan<'_> {
     }
 }
 
-fn ends(times: &[Timestamp]) -> (Timestamp, Timestamp) {
-    let first = times.first().expect("a piece is not empty");
-    (*first, times[times.len() - 1])
-}
-
 impl Scan for StoreScan<'_> {
     fn seek(&mut self, series: usize) -> Result<Shape, ReadError> {
         self.budget.check()?;
@@ -603,7 +621,7 @@ impl Scan for StoreScan<'_> {
         let histograms = selection.histograms.of(series);
         if histograms.is_empty() {
             for solo in solo {
-                self.add_solo(solo);
+                self.add_solo(solo)?;
             }
         } else {
             self.add_mixed(solo, histograms)?;
@@ -636,7 +654,7 @@ impl Scan for StoreScan<'_> {
         self.next_piece += 1;
         let len = piece.len as usize;
         let times = match &piece.times {
-            PieceTimes::Shared(stretch) => self.columns.times(*stretch),
+            PieceTimes::Shared(stretch) => self.columns.times(*stretch)?,
             PieceTimes::Own(start) => &self.own.times[*start..*start + len],
         };
         match &piece.values {
@@ -648,7 +666,7 @@ impl Scan for StoreScan<'_> {
                 let histograms = &self.own.histograms[*start..*start + len];
                 let may_be_stale = histograms.iter().any(PackedHistogram::is_stale);
                 let body = Body::Histograms(histograms);
-                Ok(Some(Run::sealed(times, body, may_be_stale, None)))
+                Ok(Some(Run::sealed(times, body, may_be_stale)))
             }
             PieceValues::Page {
                 block, page, skip, ..
@@ -656,27 +674,58 @@ impl Scan for StoreScan<'_> {
                 let page = &self.pages[*page as usize];
                 let sealed = &self.selection.blocks[*block as usize];
                 let body = sealed.body(page, *skip, &mut self.frames[*block as usize])?;
-                let is_whole = piece.len == page.len && page.kind == Kind::Float;
-                let whole = is_whole.then_some((&*sealed.block, page));
-                Ok(Some(Run::sealed(times, body, page.may_be_stale, whole)))
+                Ok(Some(Run::sealed(times, body, page.may_be_stale)))
             }
         }
+    }
+
+    fn counted_within(&self, within: TimeRange) -> u64 {
+        let ahead = &self.pieces[self.next_piece..];
+        let counted = ahead.iter().filter(|piece| {
+            within.min <= piece.first
+                && piece.last <= within.max
+                && self.counted_page(piece).is_some()
+        });
+        counted.map(|piece| u64::from(piece.len)).sum()
+    }
+
+    fn next_totals(
+        &mut self,
+        within: TimeRange,
+        is_enough: &dyn Fn(&PageStats) -> bool,
+    ) -> Result<Option<RunTotals>, ReadError> {
+        let Some(piece) = self.pieces.get(self.next_piece) else {
+            return Ok(None);
+        };
+        if piece.first < within.min || within.max < piece.last {
+            return Ok(None);
+        }
+        let Some((sealed, page)) = self.counted_page(piece) else {
+            return Ok(None);
+        };
+        let stats = sealed.stats(page)?;
+        if !is_enough(&stats) {
+            return Ok(None);
+        }
+        let totals = RunTotals {
+            stats,
+            first_time: piece.first,
+            last_time: piece.last,
+        };
+        self.next_piece += 1;
+        Ok(Some(totals))
     }
 
     fn axis(&mut self, id: AxisId) -> Result<&[Timestamp], ReadError> {
         let axis = &mut self.axes[id.0 as usize];
         if let [only] = *axis.stretches {
-            self.columns.recall(only.slot)?;
-            return Ok(self.columns.times(only));
+            return self.columns.times(only);
         }
         if axis.times.is_empty() {
             let len: u32 = axis.stretches.iter().map(|stretch| stretch.len).sum();
             self.columns.charge_forgettable(len as usize)?;
             for stretch in axis.stretches.iter() {
-                self.columns.recall(stretch.slot)?;
-            }
-            for stretch in axis.stretches.iter() {
-                axis.times.extend_from_slice(self.columns.times(*stretch));
+                axis.times.extend_from_slice(self.columns.times(*stretch)?);
             }
         }
         Ok(&axis.times)
