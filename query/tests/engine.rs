@@ -221,6 +221,12 @@ fn of_equal_values_topk_takes_the_first_in_label_order() {
 }
 
 #[test]
+fn absent_goes_by_the_order_of_matchers() {
+    at(0, "absent(nothing{a!=\"b\", a=\"c\"})", "{a=\"c\"} 1");
+    at(0, "absent(nothing{a=\"c\", a!=\"b\"})", "{} 1");
+}
+
+#[test]
 fn operators_match_series_by_labels() {
     at(
         0,
