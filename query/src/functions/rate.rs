@@ -65,8 +65,11 @@ impl Extrapolations {
 fn holds(first: f64, rise: f64, sampled: f64, to_start: f64) -> bool {
     const MARGIN: f64 = 1.0 + 1e-9;
     const UNDERFLOW_SAFE: f64 = 1e-280;
+    // In words as wide as numbers, which compilers put into lanes.
     let bound = to_start * rise * MARGIN;
-    !(rise > 0.0 && first >= 0.0) || (first * sampled >= bound && bound >= UNDERFLOW_SAFE)
+    let may_fall_to_zero = u64::from(rise > 0.0) & u64::from(first >= 0.0);
+    let is_near = u64::from(first * sampled < bound) | u64::from(bound < UNDERFLOW_SAFE);
+    may_fall_to_zero & is_near == 0
 }
 
 /// Fills `out` with the change in each step's window: for all steps at once as if no counter ever fell or was

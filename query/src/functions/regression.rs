@@ -7,7 +7,11 @@
 
 use std::{array::from_fn, cell::Cell};
 
-use super::{FunctionId, over_time::Window};
+use super::{
+    FunctionId,
+    over_time::Window,
+    sliding::{exact_sums, looked},
+};
 use crate::{
     Grid,
     eval::{ABSENT, RangeRow, add_exact, add_finite},
@@ -97,20 +101,16 @@ impl TimeSums {
             sums: vec![(0.0, 0.0); row.bounds.len()],
         };
         let mut sums = std::mem::take(&mut all.sums);
-        all.each(
-            row,
-            &all.times,
-            |x, _| x,
-            |_| true,
-            |step, both| sums[step] = both,
-        );
+        let keep = |step: usize, both| sums[step] = both;
+        all.each::<true>(row, &all.times, |x, _| x, |_| true, keep);
         all.sums = sums;
         Some(all)
     }
 
-    /// Hands on, for each step with at least two samples that `is_wanted`, the sums of `term` and x·`term` over
-    /// its window; not finite where an infinity or NaN came into them.
-    fn each(
+    /// Hands on, for each step with at least two samples that `is_wanted`, the sums of `term` (of x and a value)
+    /// and x·`term` over its window, the first only if `BOTH` are wanted; not finite where an infinity or NaN
+    /// came into them.
+    fn each<const BOTH: bool>(
         &self,
         row: &RangeRow<'_>,
         values: &[f64],
@@ -137,15 +137,19 @@ impl TimeSums {
             count += 1;
             if count == AT_ONCE {
                 count = 0;
-                let sums = sum(pending.map(points), term);
-                for (step, sums) in pending.into_iter().zip(sums) {
-                    found(step, sums);
+                let windows = pending.map(points);
+                let (done, sums) = sum_together::<BOTH>(windows, term);
+                for (lane, step) in pending.into_iter().enumerate() {
+                    found(
+                        step,
+                        sum_rest::<BOTH>(windows[lane], term, done, sums[lane]),
+                    );
                 }
             }
         }
         for step in &pending[..count] {
-            let [sums] = sum([points(*step)], term);
-            found(*step, sums);
+            let sums = Sums::default();
+            found(*step, sum_rest::<BOTH>(points(*step), term, 0, sums));
         }
     }
 }
@@ -159,44 +163,73 @@ struct Points<'p> {
     origin: f64,
 }
 
-/// The compensated sums of `term` (of x and y) and x·`term` over several windows.
-fn sum<const WINDOWS: usize>(
-    windows: [Points<'_>; WINDOWS],
+/// Compensated sums of terms and their products with x.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    terms: (f64, f64),
+    products: (f64, f64),
+}
+
+/// The sums over the first points of several windows, as many as the shortest has, and how many those are.
+fn sum_together<const BOTH: bool>(
+    windows: [Points<'_>; AT_ONCE],
     term: impl Fn(f64, f64) -> f64,
-) -> [(f64, f64); WINDOWS] {
-    let shortest = windows.iter().map(|window| window.values.len()).min();
-    let shortest = shortest.unwrap_or_default();
-    let heads = windows.map(|window| (&window.times[..shortest], &window.values[..shortest]));
+) -> (usize, [Sums; AT_ONCE]) {
+    // Iterators over slices, and arrays of one length: what compilers turn into instructions of several lanes.
+    fn together(columns: [&[f64]; AT_ONCE]) -> impl Iterator<Item = [f64; AT_ONCE]> {
+        let [a, b, c, d] = columns;
+        let cells = a.iter().zip(b).zip(c).zip(d);
+        cells.map(|(((a, b), c), d)| [*a, *b, *c, *d])
+    }
     let origins = windows.map(|window| window.origin);
-    let (mut sums, mut rests) = ([0.0; WINDOWS], [0.0; WINDOWS]);
-    let (mut products, mut product_rests) = ([0.0; WINDOWS], [0.0; WINDOWS]);
-    for index in 0..shortest {
-        let x: [f64; WINDOWS] = from_fn(|lane| (heads[lane].0[index] - origins[lane]) / 1e3);
-        let y: [f64; WINDOWS] = from_fn(|lane| term(x[lane], heads[lane].1[index]));
-        for lane in 0..WINDOWS {
-            (sums[lane], rests[lane]) = add_finite(y[lane], sums[lane], rests[lane]);
+    let times = together(windows.map(|window| window.times));
+    let values = together(windows.map(|window| window.values));
+    let (mut sums, mut rests) = ([0.0; AT_ONCE], [0.0; AT_ONCE]);
+    let (mut products, mut product_rests) = ([0.0; AT_ONCE], [0.0; AT_ONCE]);
+    for (times, values) in times.zip(values) {
+        let mut x = [0.0; AT_ONCE];
+        for lane in 0..AT_ONCE {
+            x[lane] = (times[lane] - origins[lane]) / 1e3;
         }
-        for lane in 0..WINDOWS {
+        if BOTH {
+            for lane in 0..AT_ONCE {
+                (sums[lane], rests[lane]) =
+                    add_finite(term(x[lane], values[lane]), sums[lane], rests[lane]);
+            }
+        }
+        for lane in 0..AT_ONCE {
+            let product = x[lane] * term(x[lane], values[lane]);
             (products[lane], product_rests[lane]) =
-                add_finite(x[lane] * y[lane], products[lane], product_rests[lane]);
+                add_finite(product, products[lane], product_rests[lane]);
         }
     }
-    for (lane, window) in windows.into_iter().enumerate() {
-        let rest = window.times.iter().zip(window.values).skip(shortest);
-        for (time, value) in rest {
-            let x = (time - window.origin) / 1e3;
-            let y = term(x, *value);
-            (sums[lane], rests[lane]) = add_finite(y, sums[lane], rests[lane]);
-            (products[lane], product_rests[lane]) =
-                add_finite(x * y, products[lane], product_rests[lane]);
+    let shortest = windows.iter().map(|window| window.values.len()).min();
+    let sums = from_fn(|lane| Sums {
+        terms: (sums[lane], rests[lane]),
+        products: (products[lane], product_rests[lane]),
+    });
+    (shortest.unwrap_or_default(), sums)
+}
+
+/// The sums over a window of which so many points are in `sums` already.
+fn sum_rest<const BOTH: bool>(
+    window: Points<'_>,
+    term: impl Fn(f64, f64) -> f64,
+    done: usize,
+    mut sums: Sums,
+) -> (f64, f64) {
+    for (time, value) in window.times.iter().zip(window.values).skip(done) {
+        let x = (time - window.origin) / 1e3;
+        let y = term(x, *value);
+        if BOTH {
+            sums.terms = add_finite(y, sums.terms.0, sums.terms.1);
         }
+        sums.products = add_finite(x * y, sums.products.0, sums.products.1);
     }
-    from_fn(|lane| {
-        (
-            sums[lane] + rests[lane],
-            products[lane] + product_rests[lane],
-        )
-    })
+    (
+        sums.terms.0 + sums.terms.1,
+        sums.products.0 + sums.products.1,
+    )
 }
 
 /// Fills `out` for `deriv`, or for `predict_linear` with its second argument.
@@ -249,21 +282,26 @@ pub(crate) fn column(
         }
         !is_flat(values)
     };
-    of_times.each(
-        row,
-        row.values,
-        |_, y| y,
-        slopes,
-        |step, (y, xy)| {
-            if y.is_finite() && xy.is_finite() {
-                let count = window(step).values.len() as f64;
-                let line = line(count, of_times.sums[step], (y, xy));
-                cells[step].set(of_line(step, line));
-            } else {
-                alone(step);
-            }
-        },
-    );
+    let found = |step: usize, (y, xy): (f64, f64)| {
+        if y.is_finite() && xy.is_finite() {
+            let count = window(step).values.len() as f64;
+            let line = line(count, of_times.sums[step], (y, xy));
+            cells[step].set(of_line(step, line));
+        } else {
+            alone(step);
+        }
+    };
+    // Sums of whole numbers need no compensation, nor to be added up again for each window.
+    let whole = (looked(row) >= row.values.len()).then(|| exact_sums(row.values));
+    if let Some(sums) = whole.flatten() {
+        let found = |step: usize, (_, xy): (f64, f64)| {
+            let (low, high) = row.bounds[step];
+            found(step, (sums[high as usize] - sums[low as usize], xy));
+        };
+        of_times.each::<false>(row, row.values, |_, y| y, slopes, found);
+    } else {
+        of_times.each::<true>(row, row.values, |_, y| y, slopes, found);
+    }
 }
 
 #[cfg(test)]
@@ -295,7 +333,7 @@ mod tests {
                 values.push(match below(100) {
                     dice if dice < odd => ODD[below(6) as usize],
                     dice if dice < 60 => values.last().copied().unwrap_or(3.0),
-                    _ => below(1 << 20) as f64 / 3.0,
+                    _ => below(1 << 20) as f64 / if odd == 0 { 1.0 } else { 3.0 },
                 });
             }
             let grid = Grid {

@@ -81,7 +81,7 @@ fn overlaps(row: &RangeRow<'_>, times: usize) -> bool {
 }
 
 /// Samples in all windows together.
-fn looked(row: &RangeRow<'_>) -> usize {
+pub(super) fn looked(row: &RangeRow<'_>) -> usize {
     let lengths = row.bounds.iter().map(|(low, high)| (high - low) as usize);
     lengths.sum()
 }
@@ -98,7 +98,7 @@ fn each(row: &RangeRow<'_>, out: &mut [f64], mut value: impl FnMut(usize, usize)
 }
 
 /// The sums of the first 0, 1, 2, … values, if all of them are exact.
-fn exact_sums(values: &[f64]) -> Option<Vec<f64>> {
+pub(super) fn exact_sums(values: &[f64]) -> Option<Vec<f64>> {
     let mut sums = Vec::with_capacity(values.len() + 1);
     let (mut sum, mut magnitudes) = (0.0, 0.0);
     sums.push(sum);
