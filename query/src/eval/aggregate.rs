@@ -126,22 +126,29 @@ impl Evaluation<'_> {
         let mut groups = Groups::new(aggregate);
         let members = groups.members(&input);
         let mut frame = Frame::new(steps);
-        let mut values = Vec::new();
+        // So many steps at a time, for the cells of a row lie side by side.
+        let mut columns: [Vec<f64>; 8] = Default::default();
         let mut out = vec![ABSENT; steps];
         for (rows, group) in members.iter().zip(&groups.list) {
             self.check()?;
-            for step in 0..steps {
-                values.clear();
-                values.extend(
-                    rows.iter()
-                        .map(|row| input.row(*row).floats[step])
-                        .filter(|cell| !is_absent(*cell)),
-                );
-                out[step] = if values.is_empty() {
-                    ABSENT
-                } else {
-                    quantile(ratios[step], &mut values)
-                };
+            for start in (0..steps).step_by(columns.len()) {
+                let end = steps.min(start + columns.len());
+                columns.iter_mut().for_each(Vec::clear);
+                for row in rows {
+                    let cells = &input.row(*row).floats[start..end];
+                    for (values, cell) in columns.iter_mut().zip(cells) {
+                        if !is_absent(*cell) {
+                            values.push(*cell);
+                        }
+                    }
+                }
+                for (values, step) in columns.iter_mut().zip(start..end) {
+                    out[step] = if values.is_empty() {
+                        ABSENT
+                    } else {
+                        quantile(ratios[step], values)
+                    };
+                }
             }
             frame.push(group.labels.clone(), group.drop_name, Row::floats(&out));
         }
@@ -273,7 +280,8 @@ pub(super) fn least(values: &[f64]) -> f64 {
     values.iter().copied().fold(f64::NAN, f64::min)
 }
 
-/// The quantile of values, of which there is at least one; they are sorted, NaN first.
+/// The quantile of values, of which there is at least one, in the order in which NaN comes first; they are
+/// brought into another order.
 ///
 /// **Source**: linear interpolation between the two nearest ranks, as in Prometheus.
 pub(crate) fn quantile(ratio: f64, values: &mut [f64]) -> f64 {
@@ -286,7 +294,7 @@ pub(crate) fn quantile(ratio: f64, values: &mut [f64]) -> f64 {
     if ratio > 1.0 {
         return f64::INFINITY;
     }
-    // Where every order of equal values has the same bits, the quicker sort does.
+    // Where equal values have the same bits, nothing but the two values at the rank is looked for.
     let is_odd = |value: &f64| value.is_nan() || value.to_bits() == (-0.0_f64).to_bits();
     if values.iter().any(is_odd) {
         values.sort_by(|a, b| {
@@ -295,19 +303,35 @@ pub(crate) fn quantile(ratio: f64, values: &mut [f64]) -> f64 {
                 .then(a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal))
         });
     } else {
-        values.sort_unstable_by(f64::total_cmp);
+        let (lower, upper, weight) = ranks(ratio, values.len());
+        let (_, at_lower, above) = values.select_nth_unstable_by(lower, f64::total_cmp);
+        let at_upper = if upper == lower {
+            *at_lower
+        } else {
+            above.iter().copied().fold(f64::INFINITY, f64::min)
+        };
+        return between(*at_lower, at_upper, weight);
     }
     quantile_of_sorted(ratio, values)
 }
 
-/// The quantile between 0 and 1 of sorted values, of which there is at least one.
-pub(crate) fn quantile_of_sorted(ratio: f64, values: &[f64]) -> f64 {
-    let last = values.len() as f64 - 1.0;
+/// Between which of so many sorted values a quantile lies, and the weight of the upper one.
+fn ranks(ratio: f64, count: usize) -> (usize, usize, f64) {
+    let last = count as f64 - 1.0;
     let rank = ratio * last;
     let lower = rank.floor().max(0.0);
     let upper = (lower + 1.0).min(last);
-    let weight = rank - rank.floor();
-    values[lower as usize] * (1.0 - weight) + values[upper as usize] * weight
+    (lower as usize, upper as usize, rank - rank.floor())
+}
+
+fn between(lower: f64, upper: f64, weight: f64) -> f64 {
+    lower * (1.0 - weight) + upper * weight
+}
+
+/// The quantile between 0 and 1 of sorted values, of which there is at least one.
+pub(crate) fn quantile_of_sorted(ratio: f64, values: &[f64]) -> f64 {
+    let (lower, upper, weight) = ranks(ratio, values.len());
+    between(values[lower], values[upper], weight)
 }
 
 /// A group of an aggregation.
@@ -565,13 +589,12 @@ impl Accumulator {
             next: impl Fn(f64, f64) -> f64,
         ) {
             for (cell, value) in cells.iter_mut().zip(row) {
-                if !is_absent(*value) {
-                    *cell = if is_absent(*cell) {
-                        first(*value)
-                    } else {
-                        next(*cell, *value)
-                    };
-                }
+                let combined = if is_absent(*cell) {
+                    first(*value)
+                } else {
+                    next(*cell, *value)
+                };
+                *cell = if is_absent(*value) { *cell } else { combined };
             }
         }
         match self {
