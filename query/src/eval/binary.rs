@@ -77,6 +77,7 @@ impl Evaluation<'_> {
     ) -> Result<Node, QueryError> {
         let op = binary.op;
         let mut remarks = LastRemarks::default();
+        let mut operands = Vec::with_capacity(frame.steps);
         for index in 0..frame.len() {
             self.check()?;
             let cells = frame.histograms_mut(index).iter_mut().zip(scalars);
@@ -102,21 +103,13 @@ impl Evaluation<'_> {
                 }
                 continue;
             }
-            for (cell, scalar) in frame.floats_mut(index).iter_mut().zip(scalars) {
-                if is_absent(*cell) {
-                    continue;
-                }
-                let (lhs, rhs) = if swapped {
-                    (*scalar, *cell)
-                } else {
-                    (*cell, *scalar)
-                };
-                *cell = match (op.is_comparison(), binary.return_bool) {
-                    (false, _) => arithmetic(op, lhs, rhs),
-                    (true, true) => f64::from(compare(op, lhs, rhs)),
-                    (true, false) if compare(op, lhs, rhs) => *cell,
-                    (true, false) => ABSENT,
-                };
+            let cells = frame.floats_mut(index);
+            operands.clear();
+            operands.extend_from_slice(cells);
+            if swapped {
+                combine_rows(binary, scalars, &operands, Side::Right, cells);
+            } else {
+                combine_rows(binary, &operands, scalars, Side::Left, cells);
             }
         }
         self.say_all(remarks, span);
@@ -196,32 +189,43 @@ impl Evaluation<'_> {
                 };
                 let mut any = false;
                 histograms.clear();
-                for step in 0..limit {
-                    let (a, b) = (left.floats[step], right.floats[step]);
-                    cells[step] = ABSENT;
-                    if is_absent(a) || is_absent(b) {
-                        let pair = (operand(left, step), operand(right, step));
-                        if let (Some(a), Some(b)) = pair {
-                            histograms.resize(steps, None);
-                            let outcome = operation::combine(binary.op, a, b, remarks.at(step));
-                            any |=
-                                keep(outcome, a, binary, &mut cells[step], &mut histograms[step]);
-                        }
-                        continue;
-                    }
-                    cells[step] = match (binary.op.is_comparison(), binary.return_bool) {
-                        _ if is_trim(binary.op) => {
-                            let name = binary.op.as_str();
-                            *remarks.at(step) =
-                                Some(Remark::IncompatibleKinds("float", name, "float"));
+                let are_numbers = left.histograms.is_empty() && right.histograms.is_empty();
+                if are_numbers && !is_trim(binary.op) {
+                    let (left, right) = (&left.floats[..limit], &right.floats[..limit]);
+                    any = combine_rows(binary, left, right, Side::Left, &mut cells[..limit]);
+                } else {
+                    for step in 0..limit {
+                        let (a, b) = (left.floats[step], right.floats[step]);
+                        cells[step] = ABSENT;
+                        if is_absent(a) || is_absent(b) {
+                            let pair = (operand(left, step), operand(right, step));
+                            if let (Some(a), Some(b)) = pair {
+                                histograms.resize(steps, None);
+                                let outcome = operation::combine(binary.op, a, b, remarks.at(step));
+                                any |= keep(
+                                    outcome,
+                                    a,
+                                    binary,
+                                    &mut cells[step],
+                                    &mut histograms[step],
+                                );
+                            }
                             continue;
                         }
-                        (false, _) => arithmetic(binary.op, a, b),
-                        (true, true) => f64::from(compare(binary.op, a, b)),
-                        (true, false) if compare(binary.op, a, b) => a,
-                        (true, false) => continue,
-                    };
-                    any = true;
+                        cells[step] = match (binary.op.is_comparison(), binary.return_bool) {
+                            _ if is_trim(binary.op) => {
+                                let name = binary.op.as_str();
+                                *remarks.at(step) =
+                                    Some(Remark::IncompatibleKinds("float", name, "float"));
+                                continue;
+                            }
+                            (false, _) => arithmetic(binary.op, a, b),
+                            (true, true) => f64::from(compare(binary.op, a, b)),
+                            (true, false) if compare(binary.op, a, b) => a,
+                            (true, false) => continue,
+                        };
+                        any = true;
+                    }
                 }
                 // What a comparison leaves out takes part in a match nevertheless.
                 if filters && (is_one_to_one && crowded[group] > 1 || may_clash) {
@@ -597,11 +601,73 @@ fn result_labels(
     if matching.include.is_empty() {
         return base;
     }
-    let mut builder = base.to_builder();
-    for name in &matching.include {
-        builder.set(name, one.get(name).unwrap_or_default());
+    let included = matching.include.iter();
+    included.fold(base, |labels, name| {
+        labels.with(name, one.get(name).unwrap_or_default())
+    })
+}
+
+/// Fills `out` with what a binary operator makes of two rows of numbers: where one of them has none there is
+/// nothing, and a comparison without `bool` leaves the numbers of one side, where it holds. Answers whether
+/// there is anything.
+fn combine_rows(
+    binary: &Binary,
+    left: &[f64],
+    right: &[f64],
+    keeps: Side,
+    out: &mut [f64],
+) -> bool {
+    fn each(
+        left: &[f64],
+        right: &[f64],
+        out: &mut [f64],
+        operate: impl Fn(f64, f64) -> f64,
+    ) -> bool {
+        let mut any = 0;
+        for ((cell, a), b) in out.iter_mut().zip(left).zip(right) {
+            let result = operate(*a, *b);
+            let is_missing = is_absent(*a) || is_absent(*b);
+            *cell = if is_missing { ABSENT } else { result };
+            any |= u64::from(!is_absent(*cell));
+        }
+        any != 0
     }
-    builder.build()
+    let op = binary.op;
+    match (op, binary.return_bool, keeps) {
+        (BinaryOp::Add, ..) => each(left, right, out, |a, b| a + b),
+        (BinaryOp::Sub, ..) => each(left, right, out, |a, b| a - b),
+        (BinaryOp::Mul, ..) => each(left, right, out, |a, b| a * b),
+        (BinaryOp::Div, ..) => each(left, right, out, |a, b| a / b),
+        (_, true, _) => each(left, right, out, |a, b| f64::from(compare(op, a, b))),
+        (_, false, Side::Left) if op.is_comparison() => {
+            each(
+                left,
+                right,
+                out,
+                |a, b| {
+                    if compare(op, a, b) { a } else { ABSENT }
+                },
+            )
+        }
+        (_, false, Side::Right) if op.is_comparison() => {
+            each(
+                left,
+                right,
+                out,
+                |a, b| {
+                    if compare(op, a, b) { b } else { ABSENT }
+                },
+            )
+        }
+        _ => each(left, right, out, |a, b| arithmetic(op, a, b)),
+    }
+}
+
+/// A side of an operator.
+#[derive(Debug, Clone, Copy)]
+enum Side {
+    Left,
+    Right,
 }
 
 /// An operation of two numbers; a comparison gives 1 or 0.

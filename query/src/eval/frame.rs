@@ -88,6 +88,12 @@ impl<'r> Row<'r> {
 
     /// Adds those of each step.
     pub(crate) fn add_samples(self, counts: &mut [u64]) {
+        if self.histograms.is_empty() {
+            for (count, cell) in counts.iter_mut().zip(self.floats) {
+                *count += u64::from(!is_absent(*cell));
+            }
+            return;
+        }
         for (step, count) in counts.iter_mut().enumerate() {
             *count += match self.histogram(step) {
                 Some(histogram) => histogram.size_samples(),

@@ -329,16 +329,15 @@ impl Evaluation<'_> {
         if selector.edges == Edges::Smoothed {
             return self.smoothed_rows(selector, grid, sink);
         }
+        let mut floats = Vec::with_capacity(grid.steps());
         self.selector_samples(selector, grid, &mut |labels, columns, newest| {
-            let floats: Vec<f64> = newest
-                .iter()
-                .map(|index| match index {
-                    Some(index) if columns.histogram(*index).is_none() => {
-                        columns.values[*index as usize]
-                    }
-                    _ => ABSENT,
-                })
-                .collect();
+            floats.clear();
+            floats.extend(newest.iter().map(|index| match index {
+                Some(index) if columns.histogram(*index).is_none() => {
+                    columns.values[*index as usize]
+                }
+                _ => ABSENT,
+            }));
             let histograms: Vec<HistogramCell> = if columns.histograms.is_empty() {
                 Vec::new()
             } else {

@@ -153,9 +153,8 @@ fn quantile_rows(
                 Row::floats(&out),
             ),
             Some((name, value)) => {
-                let mut builder = histogram.labels.to_builder();
-                builder.set(name, value);
-                frame.push(builder.build(), histogram.drop_name, Row::floats(&out));
+                let labels = histogram.labels.with(name, value);
+                frame.push(labels, histogram.drop_name, Row::floats(&out));
             }
         }
     }
@@ -247,11 +246,7 @@ fn native_rows(
         };
         let labels = match extra {
             None => labels,
-            Some((name, value)) => {
-                let mut builder = labels.to_builder();
-                builder.set(name, value);
-                builder.build()
-            }
+            Some((name, value)) => labels.with(name, value),
         };
         frame.push(labels, delayed, Row::floats(&out));
     }
@@ -285,7 +280,7 @@ struct Histogram {
     labels: Labels,
     drop_name: bool,
     name: String,
-    /// Upper bound and row of each bucket.
+    /// Upper bound and row of each bucket, ascending by bound.
     rows: Vec<(f64, usize)>,
     /// The row of a native histogram of the same name and labels.
     rival: Option<usize>,
@@ -346,9 +341,7 @@ fn collect(evaluation: &mut Evaluation<'_>, input: &Frame, span: Span) -> Histog
             );
             continue;
         };
-        let mut builder = head.labels.to_builder();
-        builder.remove(BUCKET_LABEL);
-        let with_name = builder.build();
+        let with_name = head.labels.with(BUCKET_LABEL, "");
         let labels = if delayed {
             with_name
         } else {
@@ -371,6 +364,9 @@ fn collect(evaluation: &mut Evaluation<'_>, input: &Frame, span: Span) -> Histog
             histograms.len() - 1
         });
         histograms[index].rows.push((upper, row));
+    }
+    for histogram in &mut histograms {
+        histogram.rows.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     }
     for native in &mut native {
         let labels = &input.heads[native.row].labels;
@@ -398,9 +394,7 @@ fn collect(evaluation: &mut Evaluation<'_>, input: &Frame, span: Span) -> Histog
 }
 
 fn with_name_of(source: &Labels, labels: &Labels) -> Labels {
-    let mut builder = labels.to_builder();
-    builder.set(METRIC_NAME, source.metric_name());
-    builder.build()
+    labels.with(METRIC_NAME, source.metric_name())
 }
 
 /// A bound as Go's float parser reads it, the common notations.
@@ -480,9 +474,8 @@ fn nearly_equal(a: f64, b: f64) -> bool {
     difference / sum.min(f64::MAX) < TOLERANCE
 }
 
-/// Sorts and joins; without an open last bucket it is `false`, and nothing can be told.
+/// Joins buckets, which ascend; without an open last one it is `false`, and nothing can be told.
 fn arrange(buckets: &mut Vec<Bucket>) -> bool {
-    buckets.sort_by(|a, b| a.upper.total_cmp(&b.upper));
     let complete = buckets
         .last()
         .is_some_and(|last| last.upper == f64::INFINITY);

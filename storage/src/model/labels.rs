@@ -146,6 +146,22 @@ impl Labels {
         Self { data: data.into() }
     }
 
+    /// The labels with `name` set to `value`; an empty value removes the label.
+    #[must_use]
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mut encoder = LabelsEncoder::default();
+        let mut pairs = self.encoded_pairs().peekable();
+        while let Some(pair) = pairs.next_if(|pair| decode_name(pair) < name) {
+            encoder.push_encoded(pair);
+        }
+        pairs.next_if(|pair| decode_name(pair) == name);
+        if !value.is_empty() {
+            encoder.push(name, value);
+        }
+        pairs.for_each(|pair| encoder.push_encoded(pair));
+        encoder.finish()
+    }
+
     /// A builder that starts from this set.
     pub fn to_builder(&self) -> LabelsBuilder {
         LabelsBuilder {
@@ -415,6 +431,23 @@ mod tests {
         assert_eq!(without(&["a", "c", "d"]), Labels::from_pairs([("b", "2")]));
         assert_eq!(without(&["d"]), labels);
         assert_eq!(without(&["a", "b", "c"]), Labels::empty());
+    }
+
+    #[test]
+    fn one_label_is_set_among_others() {
+        let labels = Labels::from_pairs([("b", "2"), ("d", "4")]);
+        for (name, value) in [
+            ("a", "1"),
+            ("b", "3"),
+            ("c", "3"),
+            ("d", "1"),
+            ("e", "5"),
+            ("b", ""),
+            ("c", ""),
+        ] {
+            let built = labels.to_builder().set(name, value).build();
+            assert_eq!(labels.with(name, value), built);
+        }
     }
 
     #[test]
