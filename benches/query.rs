@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use narthex_query::{
-    Engine, EngineOptions, FloatText, Grid, QueryContext, testscript::MemoryStore,
+    Engine, EngineOptions, FloatStyle, Grid, QueryContext, push_float, testscript::MemoryStore,
 };
 use narthex_storage::{Budget, Labels, SystemClock};
 
@@ -94,7 +94,7 @@ fn numbers(criterion: &mut Criterion) {
         ("full", |index| (index + 0.1).sqrt()),
         ("tiny", |index| (index + 0.1).sqrt() * 1e-8),
     ];
-    let mut group = criterion.benchmark_group("float_text");
+    let mut group = criterion.benchmark_group("push_float");
     group.throughput(Throughput::Elements(u64::from(NUMBERS)));
     for (name, number) in kinds {
         let values: Vec<f64> = (0..NUMBERS).map(|index| number(f64::from(index))).collect();
@@ -103,7 +103,7 @@ fn numbers(criterion: &mut Criterion) {
             bencher.iter(|| {
                 out.clear();
                 for value in black_box(&values) {
-                    FloatText::new(*value).push_to(&mut out);
+                    push_float(&mut out, *value, FloatStyle::Json);
                 }
             });
         });

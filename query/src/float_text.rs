@@ -1,4 +1,4 @@
-//! The text of a sample's value in JSON, made in place: a large answer prints millions of them.
+//! The text of a sample's value in JSON: a large answer prints millions of them.
 //!
 //! Three kinds of numbers are told apart, the cheapest first, and print the same as the last would print
 //! them: whole ones below 2^53; those of at most six decimals below 10^9, which money, temperatures and
@@ -8,154 +8,121 @@
 //! value, `k`'s digits read back to it; and no two texts of at most 15 digits read back to the same
 //! value, so that there is no shorter one.
 
-/// A number as [`crate::FloatStyle::Json`] has it, with room for the longest.
-#[derive(Debug, Clone, Copy)]
-pub struct FloatText {
-    bytes: [u8; Self::ROOM],
-    length: u8,
-}
-
 /// From here on not every whole number is a float of its own: 2^53.
 const WHOLE_END: f64 = 9_007_199_254_740_992.0;
 
 /// `0` in each of eight bytes.
 const ZEROS: u64 = 0x3030_3030_3030_3030;
 
-impl FloatText {
-    /// The longest text has 25 bytes (`-0.0000012345678901234567`); digits are written eight at a time.
-    const ROOM: usize = 32;
-
-    /// The text of `value`.
-    pub fn new(value: f64) -> Self {
-        let mut text = Self {
-            bytes: [0; Self::ROOM],
-            length: 0,
-        };
-        text.write(value);
-        text
-    }
-
-    /// The text.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.length)]
-    }
-
-    /// Appends the text: a copy of a set size and a cut are cheaper than one of any size.
-    #[inline]
-    pub fn push_to(&self, out: &mut Vec<u8>) {
-        let end = out.len() + usize::from(self.length);
-        out.extend_from_slice(&self.bytes);
-        out.truncate(end);
-    }
-
-    fn write(&mut self, value: f64) {
-        let magnitude = value.abs();
+/// Appends the text of `value` as [`crate::FloatStyle::Json`] has it, at most 25 bytes
+/// (`-0.0000012345678901234567`).
+pub(crate) fn push_json(out: &mut Vec<u8>, value: f64) {
+    let magnitude = value.abs();
+    // What is not a number, or too large, is not below.
+    if magnitude < WHOLE_END {
         if value.is_sign_negative() {
-            self.push(b"-");
+            out.push(b'-');
         }
-        // What is not a number, or too large, is not below.
-        if magnitude < WHOLE_END {
-            let whole = magnitude as u64;
-            if whole as f64 == magnitude {
-                self.push_whole(whole);
-                return;
-            }
-            if let Some(millionths) = millionths(magnitude) {
-                self.push_whole(millionths / 1_000_000);
-                self.push(b".");
-                let decimals = eight_digits((millionths % 1_000_000 * 100) as u32);
-                let length = 8 - decimals.leading_zeros() / 8;
-                self.push_word(decimals | ZEROS, length as u8);
-                return;
-            }
-        } else if !magnitude.is_finite() {
-            self.length = 0;
-            self.push(match value {
-                f64::INFINITY => b"+Inf",
-                f64::NEG_INFINITY => b"-Inf",
-                _ => b"NaN",
-            });
-            return;
-        }
-        self.push_shortest(magnitude);
-    }
-
-    #[inline]
-    fn push(&mut self, text: &[u8]) {
-        let start = usize::from(self.length);
-        self.bytes[start..start + text.len()].copy_from_slice(text);
-        self.length += text.len() as u8;
-    }
-
-    /// Appends the first `length` of the bytes of `word`, the lowest first.
-    #[inline]
-    fn push_word(&mut self, word: u64, length: u8) {
-        let start = usize::from(self.length);
-        self.bytes[start..start + 8].copy_from_slice(&word.to_le_bytes());
-        self.length += length;
-    }
-
-    /// Appends a number below 10^16.
-    #[inline]
-    fn push_whole(&mut self, whole: u64) {
-        const HALF: u64 = 100_000_000;
-        if whole >= HALF {
-            self.push_first_digits((whole / HALF) as u32);
-            self.push_word(eight_digits((whole % HALF) as u32) | ZEROS, 8);
+        let whole = magnitude as u64;
+        if whole as f64 == magnitude {
+            push_whole(out, whole);
+        } else if let Some(millionths) = millionths(magnitude) {
+            push_whole(out, millionths / 1_000_000);
+            let decimals = eight_digits((millionths % 1_000_000 * 100) as u32);
+            let length = 8 - decimals.leading_zeros() / 8;
+            out.push(b'.');
+            push_word(out, decimals | ZEROS, length as usize);
         } else {
-            self.push_first_digits(whole as u32);
+            push_shortest(out, magnitude);
         }
-    }
-
-    /// Appends a number below 10^8 without leading zeros.
-    #[inline]
-    fn push_first_digits(&mut self, whole: u32) {
-        let digits = eight_digits(whole);
-        // The last digit stays, whatever it is.
-        let leading = (digits | 1 << 56).trailing_zeros() / 8;
-        self.push_word((digits | ZEROS) >> (8 * leading), 8 - leading as u8);
-    }
-
-    fn push_shortest(&mut self, magnitude: f64) {
-        let mut buffer = zmij::Buffer::new();
-        let text = buffer.format_finite(magnitude).as_bytes();
-        // `text` is `digits[.digits][e[-]exponent]`.
-        let Some(end) = text.iter().position(|byte| *byte == b'e') else {
-            self.push(text.strip_suffix(b".0").unwrap_or(text));
-            return;
-        };
-        let (mantissa, exponent) = (&text[..end], &text[end + 1..]);
-        let (is_small, exponent) = match exponent {
-            [b'-', digits @ ..] => (true, digits),
-            [b'+', digits @ ..] => (false, digits),
-            digits => (false, digits),
-        };
-        let power = exponent
-            .iter()
-            .fold(0, |power, digit| power * 10 + usize::from(digit - b'0'));
-        let (first, rest) = mantissa.split_at(1);
-        let rest = rest.strip_prefix(b".").unwrap_or(rest);
-        let rest = rest.strip_suffix(b"0").unwrap_or(rest);
-        if is_small && power <= 6 {
-            self.push(&b"0.000000"[..=power]);
-            self.push(first);
-            self.push(rest);
-        } else if !is_small && power < 21 {
-            self.push(first);
-            self.push(rest);
-            self.push(&b"00000000000000000000"[..power - rest.len()]);
-        } else {
-            self.push(first);
-            if !rest.is_empty() {
-                self.push(b".");
-                self.push(rest);
-            }
-            self.push(if is_small { b"e-" } else { b"e+" });
-            if exponent.len() == 1 {
-                self.push(b"0");
-            }
-            self.push(exponent);
+    } else if magnitude.is_finite() {
+        if value.is_sign_negative() {
+            out.push(b'-');
         }
+        push_shortest(out, magnitude);
+    } else {
+        out.extend_from_slice(match value {
+            f64::INFINITY => b"+Inf",
+            f64::NEG_INFINITY => b"-Inf",
+            _ => b"NaN",
+        });
+    }
+}
+
+/// Appends the first `length` of the bytes of `word`, the lowest first: to write eight and cut is cheaper than
+/// to write so many.
+#[inline]
+fn push_word(out: &mut Vec<u8>, word: u64, length: usize) {
+    let end = out.len() + length;
+    out.extend_from_slice(&word.to_le_bytes());
+    out.truncate(end);
+}
+
+/// Appends a number below 10^16.
+#[inline]
+fn push_whole(out: &mut Vec<u8>, whole: u64) {
+    const HALF: u64 = 100_000_000;
+    if whole >= HALF {
+        push_first_digits(out, (whole / HALF) as u32);
+        push_word(out, eight_digits((whole % HALF) as u32) | ZEROS, 8);
+    } else {
+        push_first_digits(out, whole as u32);
+    }
+}
+
+/// Appends a number below 10^8 without leading zeros.
+#[inline]
+fn push_first_digits(out: &mut Vec<u8>, whole: u32) {
+    let digits = eight_digits(whole);
+    // The last digit stays, whatever it is.
+    let leading = (digits | 1 << 56).trailing_zeros() / 8;
+    push_word(out, (digits | ZEROS) >> (8 * leading), 8 - leading as usize);
+}
+
+/// Appends a number above 0 by the shortest digits that read back to it.
+fn push_shortest(out: &mut Vec<u8>, magnitude: f64) {
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(magnitude).as_bytes();
+    // `text` is `digits[.digits][e[-]exponent]`, with an exponent only far from 1.
+    let end = if (1e-3..1e12).contains(&magnitude) {
+        None
+    } else {
+        text.iter().position(|byte| *byte == b'e')
+    };
+    let Some(end) = end else {
+        out.extend_from_slice(text.strip_suffix(b".0").unwrap_or(text));
+        return;
+    };
+    let (mantissa, exponent) = (&text[..end], &text[end + 1..]);
+    let (is_small, exponent) = match exponent {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] | digits => (false, digits),
+    };
+    let power = exponent
+        .iter()
+        .fold(0, |power, digit| power * 10 + usize::from(digit - b'0'));
+    let (first, rest) = mantissa.split_at(1);
+    let rest = rest.strip_prefix(b".").unwrap_or(rest);
+    let rest = rest.strip_suffix(b"0").unwrap_or(rest);
+    if is_small && power <= 6 {
+        out.extend_from_slice(&b"0.000000"[..=power]);
+        out.extend_from_slice(first);
+        out.extend_from_slice(rest);
+    } else if !is_small && power < 21 {
+        out.extend_from_slice(first);
+        out.extend_from_slice(rest);
+        out.extend_from_slice(&b"00000000000000000000"[..power - rest.len()]);
+    } else {
+        out.extend_from_slice(first);
+        if !rest.is_empty() {
+            out.push(b'.');
+            out.extend_from_slice(rest);
+        }
+        out.extend_from_slice(if is_small { b"e-" } else { b"e+" });
+        if exponent.len() == 1 {
+            out.push(b'0');
+        }
+        out.extend_from_slice(exponent);
     }
 }
 
@@ -235,11 +202,9 @@ mod tests {
     }
 
     fn printed(value: f64) -> String {
-        let text = FloatText::new(value);
-        let mut pushed = b"before".to_vec();
-        text.push_to(&mut pushed);
-        assert_eq!(pushed.strip_prefix(b"before").unwrap(), text.as_bytes());
-        String::from_utf8(text.as_bytes().to_vec()).unwrap()
+        let mut out = b"before".to_vec();
+        push_json(&mut out, value);
+        String::from_utf8(out.split_off(6)).unwrap()
     }
 
     fn check(value: f64) {

@@ -3,7 +3,7 @@
 //! The digits are always the shortest that read back to the same value; the styles differ only in
 //! when they use an exponent.
 
-use crate::FloatText;
+use crate::float_text::push_json;
 
 /// When a float is printed with an exponent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum FloatStyle {
 )]
 pub fn push_float(out: &mut Vec<u8>, value: f64, style: FloatStyle) {
     if style == FloatStyle::Json {
-        FloatText::new(value).push_to(out);
+        push_json(out, value);
         return;
     }
     if !value.is_finite() {

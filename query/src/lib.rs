@@ -22,7 +22,6 @@ mod value;
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use engine::{Answer, Engine, EngineOptions, Features, Grid, QueryContext};
 pub use error::QueryError;
-pub use float_text::FloatText;
 pub use format::{FloatStyle, format_float, push_float};
 pub use histogram::{Bucket, FloatHistogram};
 pub use value::{HistogramSample, Matrix, MatrixRow, SampleValue, Series, Value, VectorSample};
