@@ -104,8 +104,8 @@ impl Gate {
         answer
     }
 
-    /// As [`Gate::run`] for a query whose answer leaves while it is printed. The place and the bytes are given
-    /// back with the last byte.
+    /// As [`Gate::run`] for a query whose answer leaves while it is printed. The bytes are given back with the
+    /// last byte, and the place too, unless the client has let the printer wait for so long that others get it.
     ///
     /// # Errors
     /// As [`Gate::run`], unless a part of the answer has left before.
