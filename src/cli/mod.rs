@@ -7,7 +7,6 @@
 mod command_line;
 mod flags;
 mod memory;
-mod promql;
 pub mod promtool;
 mod serve;
 
@@ -44,12 +43,14 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         if first == "promtool" {
             return run_promtool(&arguments[1..]);
         }
-        if first == "promql" && words.get(1).is_some_and(|second| second == "test") {
-            // A closed pipe is the only way that writing fails.
-            return promql::test(&words[2..], &mut std::io::stdout().lock())
-                .unwrap_or(ExitCode::FAILURE);
-        }
-        if COMMANDS.contains(&first.as_str()) {
+        // The one flag that the server has too.
+        let mut rest = words
+            .iter()
+            .skip_while(|word| word.starts_with("--enable-feature="));
+        if rest
+            .next()
+            .is_some_and(|word| COMMANDS.contains(&word.as_str()))
+        {
             return run_promtool(&arguments);
         }
     }

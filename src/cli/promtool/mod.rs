@@ -11,6 +11,7 @@ mod duration;
 mod query;
 mod server;
 mod test_rules;
+mod test_scripts;
 
 use std::{ffi::OsString, io::Write};
 
@@ -119,6 +120,12 @@ const COMMANDS: &[Command] = &[
         flags: &[],
         help: "promql format <query>\n    Format PromQL query to pretty printed form.",
         run: format,
+    },
+    Command {
+        words: &["promql", "test"],
+        flags: &[],
+        help: "promql test [--enable-feature=all|NAME,...] <script>...\n    Run scripts in the language of Prometheus's PromQL tests, in memory and on a database (not in Prometheus's promtool).",
+        run: test_scripts::run,
     },
 ];
 

@@ -596,3 +596,62 @@ fn a_junit_file_is_promtools() {
         "<testsuites><testsuite name=\"$D/a.yml\" tests=\"2\" failures=\"1\" errors=\"0\" skipped=\"0\" timestamp=\"TIME\"><testcase name=\"a&lt;&#39;&amp;&#x9;&#34;\"><failure>    expr: &#34;1&#34;, time: 0s,&#xA;        exp: nil&#xA;        got: {} 1E+00</failure></testcase><testcase name=\"good\"></testcase></testsuite><testsuite name=\"$D/b.yml\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\" timestamp=\"\"><testcase name=\"unknown\"><error>yaml: unmarshal errors:&#xA;  line 1: field foo not found in type main.unitTestFile</error></testcase></testsuite></testsuites>"
     );
 }
+
+#[test]
+fn scripts_have_a_line_a_file_and_each_failure_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("good.test", "eval instant at 0 1+1\n  2\n");
+    write("bad.test", "# a comment\neval instant at 0 1+1\n  3\n");
+    let deviation = "load 1m\n  a 1 2\n\neval instant at 1m mad_over_time(a[2m])\n  {} 0.5\n";
+    write("deviation.test", deviation);
+    check(
+        folder.path(),
+        "promql test $D/good.test $D/bad.test $D/missing.test --enable-feature=all $D/deviation.test",
+        &expect![[r"
+            $D/good.test: 1/1
+            $D/bad.test: 0/1
+            $D/missing.test: No such file or directory (os error 2)
+            $D/deviation.test: 1/1
+
+            $D/bad.test:2: 1+1
+              expected: the scalar 3 was expected
+              got: 2
+            --- stderr
+            --- exit 1
+        "]],
+    );
+    // Without the flag everything is on, with it what it names.
+    check(
+        folder.path(),
+        "promql test $D/good.test $D/deviation.test",
+        &expect![[r"
+            $D/good.test: 1/1
+            $D/deviation.test: 1/1
+            --- stderr
+            --- exit 0
+        "]],
+    );
+    check(
+        folder.path(),
+        "--enable-feature=promql-delayed-name-removal promql test $D/deviation.test",
+        &expect![[r#"
+            $D/deviation.test: 0/1
+
+            $D/deviation.test:4: mad_over_time(a[2m])
+              expected: an answer
+              got: 1:1: parse error: function "mad_over_time" is not enabled
+            --- stderr
+            --- exit 1
+        "#]],
+    );
+    check(
+        folder.path(),
+        "promql test",
+        &expect![[r"
+            usage: narthex promql test [--enable-feature=all|NAME,...] FILE…
+            --- stderr
+            --- exit 2
+        "]],
+    );
+}
