@@ -15,7 +15,7 @@
 use std::sync::Arc;
 
 use super::{
-    Head, State,
+    HashSet, Head, State,
     bits::{self, Bits},
     cells::StagedCells,
     members::Member,
@@ -118,6 +118,8 @@ struct Arrangement<'a> {
     /// So many rows of members are still to come.
     rows_of_members: usize,
     joined: Vec<Member>,
+    /// The series of these: what [`Kept`] says of their standing is over.
+    joined_series: HashSet<u32>,
 }
 
 impl Head {
@@ -135,6 +137,7 @@ impl Head {
             rows: Vec::with_capacity(rows.len()),
             rows_of_members: rows.len(),
             joined: Vec::new(),
+            joined_series: HashSet::default(),
         };
         for row in &rows {
             // At no other time of the commit it has another.
@@ -253,6 +256,7 @@ impl Head {
                     gathered[at].put(column, sample.value.to_bits(), *index);
                     arrangement.fates[*index] = Fate::InRow;
                     arrangement.joined.push(Member { target, column, id });
+                    arrangement.joined_series.insert(id);
                     let place = Place { target, column };
                     arrangement.standings.push((id, Standing::Member(place)));
                 }
@@ -316,6 +320,8 @@ fn gather(
         arrangement.fates[index] = Fate::ByItself;
         let place = match first.standing {
             Standing::Member(place) => place,
+            // In a row at another time of the commit, and its group has no second one.
+            _ if arrangement.joined_series.contains(&first.id) => continue,
             Standing::Alone => {
                 loose.push((0, index));
                 continue;

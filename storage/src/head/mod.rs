@@ -61,6 +61,7 @@ use states::States;
 use target::TargetWriter;
 
 type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+type HashSet<K> = std::collections::HashSet<K, foldhash::fast::RandomState>;
 
 /// A sample is out of bounds when it is so much older than the store's newest, in milliseconds.
 ///

@@ -25,6 +25,10 @@ struct Batch {
     value: u8,
     /// Series that are left out.
     without: Vec<u8>,
+    /// How many samples of each series, and how far apart, in milliseconds.
+    of_each: (u8, i64),
+    /// Series whose first samples are not among them: which, and how many.
+    later: Vec<(u8, u8)>,
     /// Samples between the others: before which of them, series, time, value.
     others: Vec<(u8, u8, i64, u8)>,
     all_or_nothing: bool,
@@ -62,16 +66,22 @@ fn batch() -> impl Strategy<Value = Batch> {
         after_ms,
         0..VALUES,
         prop_oneof![3 => Just(Vec::new()), 1 => vec(0..SERIES, 0..20)],
+        prop_oneof![3 => Just((1, 0)), 2 => (2..5u8, 1..30_000i64)],
+        vec((0..SERIES, 1..4u8), 0..20),
         prop_oneof![3 => Just(Vec::new()), 2 => vec(other, 1..4)],
         weighted(0.1, Just(())),
     )
-        .prop_map(|(after_ms, value, without, others, whole)| Batch {
-            after_ms,
-            value,
-            without,
-            others,
-            all_or_nothing: whole.is_some(),
-        })
+        .prop_map(
+            |(after_ms, value, without, of_each, later, others, whole)| Batch {
+                after_ms,
+                value,
+                without,
+                of_each,
+                later,
+                others,
+                all_or_nothing: whole.is_some(),
+            },
+        )
 }
 
 impl Batch {
@@ -86,8 +96,13 @@ impl Batch {
             }
             let is_sent = (from..to).contains(&series) && (series - from) % step == 0;
             if is_sent && !self.without.contains(&series) {
-                let value = (self.value + series % 2) % VALUES;
-                samples.push((series, self.after_ms, value));
+                let later = self.later.iter().find(|(other, _)| *other == series);
+                let (count, apart_ms) = self.of_each;
+                let first = later.map_or(0, |(_, skipped)| *skipped);
+                for number in first.min(count - 1)..count {
+                    let value = (self.value + (series + number) % 2) % VALUES;
+                    samples.push((series, self.after_ms + i64::from(number) * apart_ms, value));
+                }
             }
         }
         Step::Push {
@@ -153,4 +168,45 @@ proptest! {
             world.check();
         }
     }
+}
+
+/// Series 4 joins the group of the others with the first of its two samples of a push; at the time of the second
+/// there are enough samples for a row, but none of the group, which has its row.
+#[test]
+fn a_series_joins_a_group_once_a_push() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SetClock::default());
+    let time: Arc<dyn Clock> = Arc::<SetClock>::clone(&clock);
+    let mut options = DbOptions::new(folder.path(), Arc::new(RealFs), time);
+    options.exemplars_max = EXEMPLARS_MAX as usize;
+    let mut world = World::new(options, &clock);
+    world.open().unwrap();
+    let pushes = [
+        (0..9).map(|series| (series, 1_000, 1)).collect(),
+        [0, 1, 2, 3, 5, 6, 7, 8]
+            .map(|series| (series, 1_000, 4))
+            .to_vec(),
+        vec![
+            (0, 1_000, 1),
+            (0, 2_000, 4),
+            (4, 1_000, 9),
+            (4, 2_000, 10),
+            (5, 1_000, 1),
+            (6, 1_000, 1),
+            (7, 1_000, 1),
+            (9, 2_000, 1),
+            (10, 2_000, 1),
+        ],
+        (4..9).map(|series| (series, 1_000, 4)).collect(),
+    ];
+    for samples in pushes {
+        let push = Step::Push {
+            all_or_nothing: false,
+            samples,
+        };
+        world.run(&push).unwrap();
+        world.check();
+    }
+    world.run(&Step::Reopen).unwrap();
+    world.check();
 }
