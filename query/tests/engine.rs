@@ -357,6 +357,8 @@ fn samples_are_counted_as_prometheus_counts_them() {
         ("-small", (3, 3), (15, 15), threes),
         ("small @ end()", (3, 3), (15, 15), threes),
         ("abs(small)", (3, 9), (15, 33), threes),
+        ("clamp_max(sum(small), 1)", (3, 5), (15, 17), threes),
+        ("clamp(sum(small), 1, 2)", (3, 7), (15, 23), threes),
         ("vector(1)", (0, 3), (0, 5), [0; 5]),
         ("time()", (0, 1), (0, 5), [0; 5]),
         ("scalar(small)", (3, 7), (15, 23), threes),

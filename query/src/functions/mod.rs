@@ -244,7 +244,16 @@ fn map(
     grid: Grid,
     operation: impl Fn(usize, f64) -> f64,
 ) -> Result<Node, QueryError> {
-    let mut frame = evaluation.vector(arg, grid)?;
+    let frame = evaluation.vector(arg, grid)?;
+    mapped(evaluation, frame, operation)
+}
+
+/// The same of a vector that was evaluated before.
+fn mapped(
+    evaluation: &Evaluation<'_>,
+    mut frame: Frame,
+    operation: impl Fn(usize, f64) -> f64,
+) -> Result<Node, QueryError> {
     frame.drop_histograms();
     for index in 0..frame.len() {
         for (step, cell) in frame.floats_mut(index).iter_mut().enumerate() {
@@ -292,12 +301,13 @@ fn with_scalars(
     args: &[Expr],
     grid: Grid,
 ) -> Result<Node, QueryError> {
+    let frame = evaluation.vector(&args[0], grid)?;
     let mut scalars = Vec::with_capacity(2);
     for arg in &args[1..] {
         scalars.push(evaluation.scalar(arg, grid)?);
     }
     let at = |index: usize, step: usize| scalars.get(index).map_or(1.0, |values| values[step]);
-    let node = map(evaluation, &args[0], grid, |step, value| match id {
+    let node = mapped(evaluation, frame, |step, value| match id {
         FunctionId::Round => math::round(value, at(0, step)),
         FunctionId::ClampMin => math::greater(value, at(0, step)),
         FunctionId::ClampMax => math::lesser(value, at(0, step)),
