@@ -35,7 +35,8 @@ pub struct CardinalityLists {
     pub series_by_metric_name: Vec<Cardinality>,
     /// Values by label name.
     pub values_by_label_name: Vec<Cardinality>,
-    /// Bytes of label values (each counted once for every series that has it) by label name.
+    /// Bytes of labels, each counted once for every series that has it, by label name: what Prometheus reckons for
+    /// them, name, value and the lengths of both.
     pub bytes_by_label_name: Vec<Cardinality>,
     /// Series by label pair, written `name=value`.
     pub series_by_label_pair: Vec<Cardinality>,
@@ -49,7 +50,7 @@ impl CardinalityLists {
         for ((name, value), series) in pairs {
             let (values, bytes) = names.entry(name).or_default();
             *values += 1;
-            *bytes += value.len() as u64 * series;
+            *bytes += (reckoned(name) + reckoned(value)) * series;
             if name == METRIC_NAME {
                 metrics.push((value.clone(), *series));
             }
@@ -72,6 +73,12 @@ impl CardinalityLists {
     }
 }
 
+/// What Prometheus 3.5 takes for a text in a label set: a longer one has its length in four bytes.
+fn reckoned(text: &str) -> u64 {
+    let bytes = text.len() as u64;
+    bytes + if bytes < 255 { 1 } else { 4 }
+}
+
 /// The `limit` largest, largest first, equal ones by name.
 fn largest(mut list: Vec<(String, u64)>, limit: usize) -> Vec<Cardinality> {
     list.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
@@ -92,6 +99,7 @@ mod tests {
             ("__name__", "n", 1),
             ("x", "1", 2),
             ("x", "22", 1),
+            ("y", &"long".repeat(64), 1),
         ];
         let pairs = pairs
             .map(|(name, value, series)| ((name.to_owned(), value.to_owned()), series))
@@ -105,7 +113,9 @@ mod tests {
         };
         assert_eq!(lists.series_by_metric_name, one("m", 2));
         assert_eq!(lists.values_by_label_name, one("__name__", 2));
-        assert_eq!(lists.bytes_by_label_name, one("x", 4));
+        assert_eq!(lists.bytes_by_label_name, one("y", 2 + 4 + 256));
+        let of_x = CardinalityLists::of(&pairs, 3).bytes_by_label_name.pop();
+        assert_eq!(of_x, one("x", 2 * (2 + 2) + 2 + 3).pop());
         assert_eq!(lists.series_by_label_pair, one("__name__=m", 2));
     }
 }
