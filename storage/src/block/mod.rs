@@ -33,7 +33,7 @@ pub(crate) use directory::PageRef;
 pub(crate) use frames::FrameBuffer;
 #[cfg(feature = "internals")]
 pub use index::check_bitmap;
-pub(crate) use index::{BlockIndex, IndexBuilder, IndexSections, LabelsReader};
+pub(crate) use index::{BlockIndex, ID_END, IndexBuilder, IndexSections, LabelsReader};
 pub(crate) use layout::SectionKind;
 pub(crate) use merge::{MergeError, MergeInput, merge};
 pub(crate) use mixed::{MixedValue, alike};

@@ -78,10 +78,8 @@ impl Block {
                 })
             })
             .map_err(|error| (error, index_at))?;
-        if let Some(at) = index.repeated_id() {
-            let expected = "an id of its own for each series";
-            return Err((CodecError { expected }, at as u64));
-        }
+        let checked = index.check_ids(footer.series_max);
+        checked.map_err(|(error, at)| (error, at as u64))?;
         Ok(Self {
             path: path.to_owned(),
             map,
@@ -132,7 +130,7 @@ impl Block {
         TimeRange::new(self.footer.min_time, self.footer.max_time)
     }
 
-    /// The largest id of its series, 0 when it has none.
+    /// The largest id of its series, 0 when it has none; below [`ID_END`](super::ID_END).
     pub(crate) const fn series_max(&self) -> u32 {
         self.footer.series_max
     }

@@ -550,6 +550,45 @@ fn a_block_with_one_id_for_two_series_is_refused() {
     }
 }
 
+#[test]
+fn a_block_without_a_free_id_above_its_own_is_refused() {
+    // The ids of two series, the largest as the footer says, and whether a number is free above it.
+    for (ids, told, is_good) in [
+        ([7, 9], 9, true),
+        ([7, 9], 8, false),
+        ([7, 9], 10, false),
+        ([7, u32::MAX - 1], u32::MAX - 1, true),
+        ([7, u32::MAX], u32::MAX, false),
+    ] {
+        let fs = memory();
+        let mut writer = BlockWriter::create(&fs, Path::new(FOLDER), name(1, 1), 0).unwrap();
+        let times = writer.times(&[7]).unwrap();
+        let mut series = IndexBuilder::new(true);
+        for (id, number) in ids.iter().zip(0..) {
+            writer.page(*id, times, Positions::From(0), &[1.0]).unwrap();
+            series.add(*id, &labels(number));
+        }
+        let written = writer.finish(series).unwrap();
+        let mut file = fs.read(&written.path).unwrap();
+        let at = file.len() - 64 + 44;
+        assert_eq!(file[at..at + 4], ids[1].to_le_bytes());
+        file[at..at + 4].copy_from_slice(&u32::to_le_bytes(told));
+        correct_checksums(&mut file);
+        let section = Footer::read(&file).unwrap().section(SectionKind::Ids);
+        fs.remove_file(&written.path).unwrap();
+        fs.create(&written.path).unwrap().append(&file).unwrap();
+        match Block::open(&fs, &written.path, written.bytes) {
+            Ok(block) => assert_eq!((is_good, block.series_max()), (true, told)),
+            Err(OpenError::Corruption(damage)) => {
+                assert!(!is_good, "{damage}");
+                let place = (&damage.file, damage.offset);
+                assert_eq!(place, (&written.path, section.start as u64));
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
 /// Reads everything, whatever it says.
 fn read_all(block: &Block) -> Result<(), crate::Corruption> {
     let mut buffer = FrameBuffer::default();

@@ -152,7 +152,7 @@ impl Known {
             .filter(|base| base.block.index().len() > 0);
         let in_base = base.map(|base| base.block.series_max());
         let newest = self.delta().ids().iter().copied().max().max(in_base);
-        newest.map_or(0, |id| id.saturating_add(1))
+        newest.map_or(0, |id| id + 1)
     }
 
     /// Adds a series that is not there.

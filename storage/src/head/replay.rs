@@ -9,7 +9,7 @@ use super::{
     HashMap, Known,
     bits::{self, Bits},
     histograms::Histograms,
-    row::{Row, Stored},
+    row::{NO_SERIES, Row, Stored},
     states::States,
     target::TargetWriter,
 };
@@ -178,18 +178,24 @@ impl Replay {
 
     /// Says that a series has this number. Equal labels keep the number that they have; a number that
     /// another series has, or that is larger than any that was given out, is replaced by a free one.
-    pub(crate) fn define(&mut self, id: u32, labels: &Labels) {
+    ///
+    /// # Errors
+    /// What was expected, when there is no free one.
+    pub(crate) fn define(&mut self, id: u32, labels: &Labels) -> Result<(), &'static str> {
         let Parts { known, next_id, .. } = &mut self.parts;
         let number = if let Some(known) = known.find(labels) {
             known
         } else if id >= READ_ID_END || known.contains(id) {
+            if *next_id == NO_SERIES {
+                return Err("a series for which there is a free number");
+            }
             known.insert(*next_id, labels);
             *next_id
         } else {
             known.insert(id, labels);
             id
         };
-        *next_id = (*next_id).max(number.saturating_add(1));
+        *next_id = (*next_id).max(number + 1);
         if id < READ_ID_END {
             *next_id = (*next_id).max(id + 1);
         }
@@ -198,6 +204,7 @@ impl Replay {
         } else {
             self.renamed.insert(id, number);
         }
+        Ok(())
     }
 
     /// The number here of a series that the log, or a block, has defined.
@@ -239,10 +246,8 @@ impl Replay {
         }
         match record {
             Record::Series(series) => {
-                for (id, labels) in series {
-                    self.define(*id, labels);
-                }
-                Ok(())
+                let mut series = series.iter();
+                series.try_for_each(|(id, labels)| self.define(*id, labels))
             }
             // What is sealed may be of series that are forgotten since.
             Record::Solo { commit, .. } if commit <= self.sealed => Ok(()),

@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{bits, published::Slots};
-use crate::Timestamp;
+use crate::{Timestamp, block::ID_END};
 
 /// The series of each column: copied before it grows while a reader or a seal has it.
 pub(super) type SharedColumns = Arc<Vec<u32>>;
@@ -26,7 +26,7 @@ const BYTES_PER_COLUMN_MAX: usize = 160;
 /// … but not before so many rows.
 const ROWS_MIN: usize = 24;
 /// A column that belongs to no series.
-pub(crate) const NO_SERIES: u32 = u32::MAX;
+pub(crate) const NO_SERIES: u32 = ID_END;
 
 /// See the module.
 #[derive(Debug)]

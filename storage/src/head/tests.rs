@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -9,10 +10,11 @@ use std::{
     time::Duration,
 };
 
+use super::{Known, Replay, row::NO_SERIES};
 use crate::{
     Appendable, Budget, Clock, Column, Db, DbOptions, Labels, Matcher, MemoryFs, Queryable,
-    RowBuilder, Sample, Select, TargetAppender, TargetKey, TimeRange, Timestamp, Wants,
-    block::IndexBuilder,
+    Refusal, RowBuilder, Sample, Select, TargetAppender, TargetKey, TimeRange, Timestamp, Wants,
+    block::{BlockName, BlockWriter, IndexBuilder, Positions},
 };
 
 const MINUTE: i64 = 60_000;
@@ -44,6 +46,61 @@ const ROWS: i64 = 240;
 const LEAVE_ROWS: i64 = 5;
 /// … so many targets give way to others.
 const LEAVE: usize = 10;
+
+/// Numbers are given out once: when there are no more, series that are known go on and others are refused.
+#[test]
+fn a_store_without_a_free_number_takes_no_new_series() {
+    let labels = |name: &str| Labels::from_pairs([("__name__", name)]);
+    let clock: Arc<dyn Clock> = Arc::new(SetClock::default());
+    let fs = MemoryFs::default();
+    let options = DbOptions::new("store", Arc::new(fs.clone()), clock);
+    Db::open(&options).unwrap().0.close().unwrap();
+    let name = BlockName {
+        first: 1,
+        last: 1,
+        generation: 0,
+    };
+    let folder = Path::new("store/narthex/blocks");
+    let mut writer = BlockWriter::create(&fs, folder, name, 0).unwrap();
+    let mut index = IndexBuilder::new(true);
+    for (id, name) in [(NO_SERIES - 2, "a"), (7, "b")] {
+        let times = writer.times(&[1]).unwrap();
+        writer.page(id, times, Positions::From(0), &[0.5]).unwrap();
+        index.add(id, &labels(name));
+    }
+    writer.finish(index).unwrap();
+    let append = |db: &Db, name: &str, time| {
+        let mut appender = db.appender();
+        let series = appender.series(&labels(name))?;
+        appender.samples(series, &[Sample { time, value: 2.0 }]);
+        appender.commit(true).unwrap();
+        Ok(())
+    };
+    let (db, report) = Db::open(&options).unwrap();
+    assert_eq!(report.block_damage, []);
+    assert_eq!(append(&db, "c", 2), Ok(()), "the last number");
+    let full = Err(Refusal::SeriesLimit);
+    assert_eq!(append(&db, "d", 2), full);
+    // The log, and then another block, says which number was the last.
+    drop(db);
+    let (db, _) = Db::open(&options).unwrap();
+    assert_eq!(append(&db, "d", 2), full);
+    // It only seals.
+    db.delete_series(&[], TimeRange::ALL).unwrap();
+    drop(db);
+    let (db, report) = Db::open(&options).unwrap();
+    assert_eq!((report.block_damage, report.wal_damage), (vec![], vec![]));
+    assert_eq!(append(&db, "d", 2), full);
+    assert_eq!(append(&db, "a", 3), Ok(()), "it is known");
+
+    let mut replay = Replay::new(Known::default());
+    replay.begin_ids_at(NO_SERIES);
+    assert_eq!(replay.define(3, &labels("a")), Ok(()));
+    assert_eq!(replay.define(3, &labels("a")), Ok(()));
+    let none = Err("a series for which there is a free number");
+    assert_eq!(replay.define(3, &labels("b")), none);
+    assert_eq!(replay.define(NO_SERIES, &labels("b")), none);
+}
 
 #[test]
 fn series_and_targets_that_come_and_go_leave_nothing_in_memory() {

@@ -201,9 +201,7 @@ impl fmt::Debug for Labels {
 
 impl Ord for Labels {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Texts compare as their bytes do: nothing has to be decoded.
-        let texts = Texts { rest: &self.data };
-        texts.cmp(Texts { rest: &other.data })
+        compare_encoded(&self.data, &other.data)
     }
 }
 
@@ -247,6 +245,11 @@ impl<'a> Iterator for EncodedPairs<'a> {
         self.rest = rest;
         Some(pair)
     }
+}
+
+/// The order of sets, or pairs, as they are encoded. Texts compare as their bytes do: nothing has to be decoded.
+pub(crate) fn compare_encoded(one: &[u8], other: &[u8]) -> Ordering {
+    Texts { rest: one }.cmp(Texts { rest: other })
 }
 
 /// The name of a pair as a set has it.

@@ -12,7 +12,7 @@ pub use histogram::{
     InvalidHistogram, Kind, ResetHint, Span,
 };
 pub use labels::{InvalidLabels, Labels, LabelsBuilder, METRIC_NAME};
-pub(crate) use labels::{LabelsEncoder, decode_pair};
+pub(crate) use labels::{LabelsEncoder, compare_encoded, decode_pair};
 pub use matcher::{MatchOp, Matcher};
 pub use regex::{Regex, RegexError, SearchRegex};
 pub use sample::{STALE_MARKER_BITS, Sample, TimeRange, Timestamp, is_stale_marker, stale_marker};

@@ -149,8 +149,8 @@ impl Found {
         (sealed, left_out)
     }
 
-    /// A number that no block gave to a series. Damaged blocks cannot be asked; what they may have given
-    /// out is passed over.
+    /// A number that no block gave to a series; [`ID_END`](crate::block::ID_END) when there is none. Damaged blocks cannot be asked;
+    /// what they may have given out is passed over.
     pub(crate) fn free_id(&self) -> u32 {
         let of_blocks = self.blocks.iter().map(|block| block.series_max() + 1).max();
         let damaged = u32::from(!self.damaged.is_empty());

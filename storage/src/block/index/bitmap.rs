@@ -144,6 +144,12 @@ impl<'a> BitmapView<'a> {
         })
     }
 
+    /// How many values a container has as its description says.
+    fn len_of(&self, index: usize) -> Option<u64> {
+        let description = self.descriptions.get(index)?;
+        Some(u64::from(halves(*description).1) + 1)
+    }
+
     /// Key and content of a container.
     fn container(&self, index: usize) -> Option<(u16, Container<'a>)> {
         let at = if self.places.is_empty() {
@@ -274,7 +280,8 @@ impl<'a> BitmapView<'a> {
     /// Adds all values to `out`.
     ///
     /// # Errors
-    /// When containers or values are out of order, or a value is not below `end`.
+    /// When containers or values are out of order, a container has not as many values as its description says,
+    /// or a value is not below `end`.
     pub(super) fn add_to(&self, end: u32, out: &mut RoaringBitmap) -> Result<(), CodecError> {
         let mut read = RoaringBitmap::new();
         let mut before = None;
@@ -291,9 +298,16 @@ impl<'a> BitmapView<'a> {
                     let values = values.iter().map(|value| base | u32::from(low(*value)));
                     read.append(values).map_err(|_| DAMAGED)?;
                 }
-                Container::Bits(bits) => read |= RoaringBitmap::from_lsb0_bytes(base, bits),
+                Container::Bits(bits) => {
+                    let values = RoaringBitmap::from_lsb0_bytes(base, bits);
+                    if Some(values.len()) != self.len_of(index) {
+                        return Err(DAMAGED);
+                    }
+                    read |= values;
+                }
                 Container::Runs(runs) => {
                     let mut next = 0;
+                    let mut len = 0;
                     for run in runs {
                         let (first, more) = halves(*run);
                         let (first, last) = (u32::from(first), u32::from(first) + u32::from(more));
@@ -301,7 +315,10 @@ impl<'a> BitmapView<'a> {
                             return Err(DAMAGED);
                         }
                         next = last + 1;
-                        read.insert_range(base | first..=base | last);
+                        len += read.insert_range(base | first..=base | last);
+                    }
+                    if Some(len) != self.len_of(index) {
+                        return Err(DAMAGED);
                     }
                 }
             }
@@ -393,6 +410,27 @@ mod tests {
             }
             bitmap
         })
+    }
+
+    #[test]
+    fn a_container_has_as_many_values_as_its_description_says() {
+        // Bits and a run. Where each begins in the head, and how many values it has less one.
+        let mut bitmap: RoaringBitmap = (0..5_000).map(|index| index * 2).collect();
+        bitmap.insert_range(1 << 16..=(1 << 16) + 99);
+        bitmap.optimize();
+        let bytes = written(&bitmap);
+        for (at, more) in [(5 + 2, 4_999_u16), (5 + 4 + 2, 99)] {
+            assert_eq!(bytes[at..at + 2], more.to_le_bytes());
+            for told in [more - 1, more + 1] {
+                let mut bytes = bytes.clone();
+                bytes[at..at + 2].copy_from_slice(&told.to_le_bytes());
+                let mut all = RoaringBitmap::new();
+                let added = BitmapView::parse(&bytes)
+                    .unwrap()
+                    .add_to(u32::MAX, &mut all);
+                assert_eq!((added, all), (Err(DAMAGED), RoaringBitmap::new()));
+            }
+        }
     }
 
     proptest! {

@@ -91,12 +91,17 @@ impl Dictionary {
         let table_bytes = (len as usize + 1) * NAME_BYTES;
         cursor.take(table_bytes, NAMES)?;
         let table = names.start + COUNT_BYTES..names.start + COUNT_BYTES + table_bytes;
-        Ok(Self {
+        let dictionary = Self {
             names: len,
             texts: table.end..names.end,
             table,
             pairs: Groups::open(file, pairs, PAIRS)?,
-        })
+        };
+        let texts = || (0..len).map(|name| dictionary.name_bytes(file, name));
+        let is_ordered = texts().all(|text| text.is_some()) && texts().is_sorted_by(|a, b| a < b);
+        is_ordered
+            .then_some(dictionary)
+            .ok_or(CodecError { expected: NAMES })
     }
 
     /// Label names.

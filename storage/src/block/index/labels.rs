@@ -1,17 +1,29 @@
 //! Label sets of series, made from the texts of their pairs.
 
+use std::cmp::Ordering;
+
 use super::{BlockIndex, dictionary::text, groups::GROUP, series::SeriesCursor};
-use crate::{Labels, codec::CodecError, model::LabelsEncoder};
+use crate::{
+    Labels,
+    codec::CodecError,
+    model::{LabelsEncoder, compare_encoded},
+};
 
 const EXPECTED: &str = "label sets with each name once and no empty value";
+const UNORDERED: CodecError = CodecError {
+    expected: "series in the order of their label sets, each set once",
+};
 
 /// Makes label sets of series; remembers the texts of pairs, and the last set, whose beginning the next
-/// one mostly shares.
+/// one mostly shares. Two sets that it makes in turn are in the order of their ordinals: of series that are asked
+/// for in order no set comes twice, whatever is in the file.
 #[derive(Debug)]
 pub(crate) struct LabelsReader<'a> {
     index: &'a BlockIndex,
     cursor: SeriesCursor<'a>,
     known: KnownPairs,
+    /// The ordinal of the last set; none after an error.
+    ordinal: Option<u32>,
     /// The pairs of the last set.
     last: Vec<Last>,
     encoder: LabelsEncoder,
@@ -119,6 +131,7 @@ impl<'a> LabelsReader<'a> {
             index,
             cursor,
             known: KnownPairs::default(),
+            ordinal: None,
             last: Vec::new(),
             encoder: LabelsEncoder::default(),
         }
@@ -138,6 +151,27 @@ impl<'a> LabelsReader<'a> {
         let pairs = self.cursor.get(ordinal)?;
         let both = self.last.iter().zip(pairs);
         let shared = both.take_while(|(last, pair)| last.pair == **pair).count();
+        if let Some(before) = self.ordinal.take() {
+            let order = match (self.last.get(shared), pairs.get(shared)) {
+                (None, None) => Ordering::Equal,
+                (None, Some(_)) => Ordering::Less,
+                (Some(_), None) => Ordering::Greater,
+                (Some(last), Some(pair)) => {
+                    let start = shared.checked_sub(1).and_then(|index| self.last.get(index));
+                    let start = start.map_or(0, |last| last.end);
+                    let last = self.encoder.encoded().get(start..last.end);
+                    let known = self.known.get(self.index, *pair)?;
+                    // Equal texts under two numbers are in no order.
+                    match compare_encoded(last.unwrap_or_default(), self.known.encoded(known)) {
+                        Ordering::Equal => return Err(UNORDERED),
+                        order => order,
+                    }
+                }
+            };
+            if order != before.cmp(&ordinal) {
+                return Err(UNORDERED);
+            }
+        }
         self.last.truncate(shared);
         let last = self.last.last();
         self.encoder.truncate(last.map_or(0, |last| last.end));
@@ -154,6 +188,7 @@ impl<'a> LabelsReader<'a> {
                 end: self.encoder.encoded().len(),
             });
         }
+        self.ordinal = Some(ordinal);
         Ok(self.encoder.encoded())
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! **What always holds.** A series is an ordinal, its place in label order. Sections are trusted no
 //! more than their length: each number is checked where it is used, so that hostile bytes end in an
-//! error or an answer, never in a panic. Opening reads only the heads of the sections.
+//! error or an answer, never in a panic. Opening reads only the heads of the sections, and the names.
 
 mod bitmap;
 mod builder;
@@ -46,6 +46,9 @@ use crate::{
     codec::CodecError,
     index::{self, Among, Label, Terms, Texts, Union},
 };
+
+/// Ids of series are below it.
+pub(crate) const ID_END: u32 = u32::MAX;
 
 const IDS: &str = "the ids of series";
 
@@ -133,27 +136,44 @@ impl BlockIndex {
         u32::from_le_bytes(*id.expect("the ordinal of a series"))
     }
 
-    /// Where in the file an id is that an earlier series has too. Readers join by ids and merges by labels, so
-    /// that they would disagree. Takes up to 16 bytes an id for a moment.
-    pub(super) fn repeated_id(&self) -> Option<usize> {
+    /// Checks that each series has an id of its own, and that `max` is the largest (0 when there is none) and below
+    /// [`ID_END`]: whoever creates a series goes on behind it. Readers join by ids and merges by labels, so
+    /// that they would disagree on a repeated one. Takes up to 16 bytes an id for a moment.
+    ///
+    /// # Errors
+    /// What was expected, and where in the file.
+    pub(super) fn check_ids(&self, max: u32) -> Result<(), (CodecError, usize)> {
+        let ids = || self.ids().iter().map(|id| u32::from_le_bytes(*id));
+        if ids().max().unwrap_or(0) != max || max == ID_END {
+            let expected =
+                "ids of series up to the largest that the footer says, with free ones above";
+            return Err((CodecError { expected }, self.ids.start));
+        }
+        let Some(repeated) = self.repeated_id() else {
+            return Ok(());
+        };
+        let expected = "an id of its own for each series";
+        Err((CodecError { expected }, self.ids.start + repeated * 4))
+    }
+
+    /// The ordinal of a series whose id an earlier one has too.
+    fn repeated_id(&self) -> Option<usize> {
         let ids = || self.ids().iter().map(|id| u32::from_le_bytes(*id));
         let (min, max) = (ids().min()?, ids().max()?);
         let span = (max - min) as usize;
-        let repeated = if span / 128 <= self.ids().len() {
+        if span / 128 <= self.ids().len() {
             let mut taken = vec![0_u64; span / 64 + 1];
-            ids().position(|id| {
+            return ids().position(|id| {
                 let (word, bit) = ((id - min) as usize / 64, 1 << ((id - min) % 64));
                 let was = taken[word];
                 taken[word] |= bit;
                 was & bit != 0
-            })?
-        } else {
-            let mut sorted: Vec<(u32, usize)> = ids().zip(0..).collect();
-            sorted.sort_unstable();
-            let repeated = sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0);
-            repeated.map(|pair| pair[1].1).min()?
-        };
-        Some(self.ids.start + repeated * 4)
+            });
+        }
+        let mut sorted: Vec<(u32, usize)> = ids().zip(0..).collect();
+        sorted.sort_unstable();
+        let repeated = sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0);
+        repeated.map(|pair| pair[1].1).min()
     }
 
     /// The ordinal of the series with these labels.

@@ -422,6 +422,66 @@ fn a_pair_whose_series_are_those_of_others_is_told_by_them() {
     assert_eq!(jobs, ["job-0", "job-1", "job-2"]);
 }
 
+/// Right checksums may be around wrong sets: whoever reads series in order gets none twice.
+#[test]
+fn series_that_are_not_in_label_order_are_damage() {
+    // Ordinals 0 to 3, each with a pair of its own.
+    let sets: Sets = ["a", "b", "c", "d"]
+        .into_iter()
+        .zip(0..)
+        .map(|(value, id)| (Labels::from_pairs([("job", value)]), id))
+        .collect();
+    // A byte of a section, and the first ordinal whose set does not come after the one before.
+    for (kind, from, to, wrong) in [
+        // The one item of a set, twice the number of its pair: ordinal 2 has the pair of 1.
+        (SectionKind::Series, 4, 2, 2),
+        (SectionKind::Series, 4, 0, 2),
+        (SectionKind::Series, 6, 0, 3),
+        // Two numbers for one pair, and numbers that are not in the order of values.
+        (SectionKind::Pairs, b'c', b'b', 2),
+        (SectionKind::Pairs, b'c', b'a', 2),
+        (SectionKind::Pairs, b'b', b'x', 2),
+    ] {
+        let mut sections = sections(&sets, false);
+        let section = sections.iter_mut().find(|(found, _)| *found == kind);
+        let bytes = &mut section.unwrap().1;
+        *bytes.iter_mut().rfind(|byte| **byte == from).unwrap() = to;
+        let index = open(&sections).unwrap();
+        let expected = CodecError {
+            expected: "series in the order of their label sets, each set once",
+        };
+        let mut reader = index.labels();
+        for ordinal in 0..wrong {
+            reader.get(ordinal).unwrap();
+        }
+        let case = format!("{kind:?} {from} {to}");
+        assert_eq!(reader.get(wrong), Err(expected), "{case}");
+        // Alone it is read, then backwards it is not.
+        let alone = reader.get(wrong).unwrap();
+        assert_eq!(reader.get(wrong).as_ref(), Ok(&alone), "{case}");
+        assert_eq!(reader.get(wrong - 1), Err(expected), "{case}");
+    }
+}
+
+#[test]
+fn names_that_are_not_there_or_not_in_order_are_damage() {
+    let sets = Sets::from([(Labels::from_pairs([("a", "1"), ("b", "2")]), 7)]);
+    for names in [&b"ba"[..], b"aa", b"a", b""] {
+        let mut sections = sections(&sets, false);
+        let symbols = sections
+            .iter_mut()
+            .find(|(kind, _)| *kind == SectionKind::Symbols);
+        let symbols = &mut symbols.unwrap().1;
+        let texts = symbols.split_off(symbols.len() - 2);
+        assert_eq!(texts, b"ab");
+        symbols.extend_from_slice(names);
+        let expected = CodecError {
+            expected: "a table of label names",
+        };
+        assert_eq!(open(&sections).err(), Some(expected), "{names:?}");
+    }
+}
+
 /// The bytes of every section as `docs/index.md` has them, built by hand.
 #[test]
 fn sections_are_as_drawn() {

@@ -154,29 +154,18 @@ impl<'a> SeriesOf<'a> {
             next: BinaryHeap::new(),
         };
         for input in 0..inputs.len() {
-            series.push(input, 0, None)?;
+            series.push(input, 0)?;
         }
         Ok(series)
     }
 
-    fn push(
-        &mut self,
-        input: usize,
-        ordinal: u32,
-        before: Option<&Labels>,
-    ) -> Result<(), Corruption> {
+    fn push(&mut self, input: usize, ordinal: u32) -> Result<(), Corruption> {
         let (Some(source), Some(reader)) = (self.inputs.get(input), self.readers.get_mut(input))
         else {
             return Ok(());
         };
         if ordinal < source.block.index().len() {
-            let labels = reader.get(ordinal).and_then(|labels| {
-                let is_ordered = before.is_none_or(|before| *before < labels)
-                    && labels.iter().is_sorted_by(|(a, _), (b, _)| a < b);
-                is_ordered.then_some(labels).ok_or(CodecError {
-                    expected: "series in label order, with labels in the order of their names",
-                })
-            });
+            let labels = reader.get(ordinal);
             let labels = labels.map_err(|error| source.block.index_damaged(error))?;
             self.next.push(Reverse((labels, input, ordinal)));
         }
@@ -190,7 +179,7 @@ impl<'a> SeriesOf<'a> {
             return Ok(None);
         };
         sources.push((input, ordinal));
-        self.push(input, ordinal + 1, Some(&labels))?;
+        self.push(input, ordinal + 1)?;
         while self
             .next
             .peek()
@@ -198,7 +187,7 @@ impl<'a> SeriesOf<'a> {
         {
             if let Some(Reverse((_, input, ordinal))) = self.next.pop() {
                 sources.push((input, ordinal));
-                self.push(input, ordinal + 1, Some(&labels))?;
+                self.push(input, ordinal + 1)?;
             }
         }
         Ok(Some(labels))
