@@ -58,7 +58,7 @@ pub use model::{
 };
 pub use querier::{
     AxisId, Budget, Estimate, Querier, Queryable, Run, RunTotals, Scan, Select, SelectedSeries,
-    Selection, Shape, SharedBytes, Wants,
+    Selection, Shape, SharedBytes, Version, Wants,
 };
 pub use vfs::{AppendFile, DirEntry, Fs, MemoryFs, RealFs};
 pub use wal::Damage;

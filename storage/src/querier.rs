@@ -74,6 +74,26 @@ pub trait Querier: Send + Sync {
         limit: Option<usize>,
         budget: &Budget,
     ) -> Result<Vec<String>, ReadError>;
+
+    /// Names the snapshot; `None` where the store cannot tell one from another.
+    fn version(&self) -> Option<Version> {
+        None
+    }
+
+    /// Samples before this time, in milliseconds, are the same in this snapshot and in an earlier one of the same
+    /// open store. [`Timestamp::MIN`]: none may be; [`Timestamp::MAX`]: all are.
+    fn changed_since(&self, _earlier: Version) -> Timestamp {
+        Timestamp::MIN
+    }
+}
+
+/// Names a snapshot of a store while that is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// The newest commit that is visible.
+    pub(crate) commit: u64,
+    /// How often samples were removed.
+    pub(crate) removals: u64,
 }
 
 /// What to select.

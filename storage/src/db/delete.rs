@@ -203,7 +203,10 @@ impl Db {
         for block in &catalog.blocks {
             blocks.push(block.with_deleted(deletions.of(block)?));
         }
-        self.head.change_catalog(|catalog| catalog.blocks = blocks);
+        self.head.change_catalog(|catalog| {
+            catalog.blocks = blocks;
+            catalog.removals += 1;
+        });
         Ok(())
     }
 

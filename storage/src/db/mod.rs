@@ -309,6 +309,7 @@ impl Db {
             sealed,
             blocks: found.blocks.into_iter().map(Sealed::new).collect(),
             known,
+            removals: 0,
         };
         let mut closed = Vec::new();
         let exemplars = Exemplars::new(options.exemplars_max);

@@ -177,6 +177,7 @@ impl Head {
                 }
             }
         }
+        self.changes.note(state.sequence);
         self.visible.show(state.sequence);
         if records.capacity() <= RECORDS_ROOM_MAX {
             state.records = records;

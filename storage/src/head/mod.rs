@@ -10,6 +10,7 @@
 mod append;
 mod bits;
 mod cells;
+mod changes;
 mod commit;
 mod groups;
 mod histograms;
@@ -53,6 +54,7 @@ pub(crate) use row::RowBlock;
 pub(crate) use series::{SoloSample, Sources};
 pub(crate) use target::Target;
 
+use changes::Changes;
 use histograms::Histograms;
 use published::Visible;
 use recent::Recent;
@@ -80,6 +82,8 @@ pub(crate) struct Head {
     wake: Condvar,
     /// The newest commit that readers may see.
     visible: Visible,
+    /// Which times the samples of each commit reach back to.
+    changes: Changes,
     /// Live queriers by serial number.
     queriers: Mutex<Queriers>,
     /// The store's newest and oldest sample; `MIN` and `MAX` when there is none.
@@ -250,6 +254,7 @@ impl Head {
             queue: Mutex::default(),
             wake: Condvar::new(),
             visible: Visible::new(parts.sequence),
+            changes: Changes::default(),
             queriers: Mutex::default(),
             newest: AtomicI64::new(parts.newest),
             oldest: AtomicI64::new(parts.oldest),
@@ -304,6 +309,7 @@ impl Head {
         self.newest.fetch_max(time, Ordering::Relaxed);
         self.oldest.fetch_min(time, Ordering::Relaxed);
         self.unsealed_oldest.fetch_min(time, Ordering::Relaxed);
+        self.changes.saw(time);
     }
 
     /// The series with these labels, found or created, and whether it was created. The number stands
@@ -399,13 +405,18 @@ impl Head {
         (serial, visible, catalog)
     }
 
-    /// Says that a querier has ended.
+    /// No sample of a commit that became visible after this one is older; `MAX` when there is none.
+    pub(crate) fn changed_since(&self, commit: u64) -> Timestamp {
+        self.changes.since(commit)
+    }
+
     /// How many queriers there are.
     pub(crate) fn queriers_len(&self) -> usize {
         let queriers = self.queriers.lock().unwrap_or_else(PoisonError::into_inner);
         queriers.live.len()
     }
 
+    /// Says that a querier has ended.
     pub(crate) fn forget_querier(&self, serial: u64) {
         let mut queriers = self.queriers.lock().unwrap_or_else(PoisonError::into_inner);
         queriers.live.remove(&serial);

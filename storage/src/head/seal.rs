@@ -241,6 +241,7 @@ impl Head {
                 .partition(|sealed| remove.contains(&sealed.name()));
             removed = out;
             catalog.blocks = kept;
+            catalog.removals += 1;
             catalog.blocks.extend(add.into_iter().map(Sealed::new));
             catalog.blocks.sort_by_key(|sealed| sealed.name());
             let ranges = catalog.blocks.iter().map(|sealed| sealed.range().min);

@@ -33,6 +33,8 @@ pub(crate) struct Catalog {
     pub(crate) blocks: Vec<Sealed>,
     /// The series that may get samples.
     pub(crate) known: Known,
+    /// How often samples went out of it: what was deleted, and blocks that are not served any more.
+    pub(crate) removals: u64,
 }
 
 /// A block that is served.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Catalog, join::Join, labels::Asked, selection::StoreSelection, start_times::Siblings};
 use crate::{
-    Budget, Matcher, Querier, ReadError, Select, Selection, TimeRange, Wants, head::Head,
-    start_times,
+    Budget, Matcher, Querier, ReadError, Select, Selection, TimeRange, Timestamp, Version, Wants,
+    head::Head, start_times,
 };
 
 /// See the module.
@@ -94,5 +94,20 @@ impl Querier for StoreQuerier {
         budget: &Budget,
     ) -> Result<Vec<String>, ReadError> {
         self.texts(matchers, limit, budget, Asked::Values(name))
+    }
+
+    fn version(&self) -> Option<Version> {
+        Some(Version {
+            commit: self.visible,
+            removals: self.catalog.removals,
+        })
+    }
+
+    fn changed_since(&self, earlier: Version) -> Timestamp {
+        // A snapshot of a query that began later has what this one has not.
+        if earlier.removals != self.catalog.removals || earlier.commit > self.visible {
+            return Timestamp::MIN;
+        }
+        self.head.changed_since(earlier.commit)
     }
 }

@@ -19,3 +19,4 @@ mod restored;
 mod start_times;
 mod support;
 mod threads;
+mod versions;

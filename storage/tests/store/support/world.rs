@@ -812,11 +812,29 @@ impl World {
         let selection = querier.select(&select, &budget).unwrap();
         let found: Vec<&Labels> = selection.series().iter().map(|it| &it.labels).collect();
         assert!(found.iter().copied().eq(&series), "{found:?}");
-        for (querier, content) in &self.held {
-            let found = read(&**querier, &[], TimeRange::ALL).unwrap();
+        for (held, content) in &self.held {
+            let found = read(&**held, &[], TimeRange::ALL).unwrap();
             check_same(&found, content);
+            let changed = differences(content, all).map(|(_, time)| *time).min();
+            let told = querier.changed_since(held.version().unwrap());
+            assert!(
+                changed.is_none_or(|time| told <= time),
+                "{told}, {changed:?}"
+            );
         }
     }
+}
+
+/// Where samples are in one of the two alone, or others.
+fn differences<'c>(
+    one: &'c Content,
+    other: &'c Content,
+) -> impl Iterator<Item = &'c (String, Timestamp)> {
+    let missing = |from: &'c Content, of: &'c Content| {
+        let samples = of.iter();
+        samples.filter_map(move |(key, bits)| (from.get(key) != Some(bits)).then_some(key))
+    };
+    missing(one, other).chain(missing(other, one))
 }
 
 /// Says only what differs.
