@@ -114,6 +114,11 @@ impl Annotations {
         self.infos.add(text, span, Some(repairs));
     }
 
+    /// Whether there is nothing to be said.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.warnings.list.is_empty() && self.infos.list.is_empty()
+    }
+
     /// The warnings and the infos as they are printed.
     pub(crate) fn print(&self, query: &str) -> (Vec<String>, Vec<String>) {
         (

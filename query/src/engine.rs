@@ -4,12 +4,12 @@
 //! callers as there are. A query reads one snapshot of the store. Limits: samples held at once
 //! ([`EngineOptions::samples_max`]), a deadline, a cancel flag and bytes ([`QueryContext`]).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use narthex_storage::{Budget, Clock, Queryable, Timestamp};
 
 use crate::{
-    Matrix, QueryError, Value,
+    Matrix, QueryError, ResultCache, Value,
     eval::Evaluation,
     parser::{self, Expr, ParserOptions, ValueType},
 };
@@ -88,6 +88,11 @@ impl Features {
         };
         *feature = true;
         true
+    }
+
+    /// Whether values at a step are known to be the same on every grid that has the step.
+    pub(crate) const fn are_steady(self) -> bool {
+        !self.delayed_name_removal && !self.start_timestamps
     }
 
     /// What of them a parser must know.
@@ -184,7 +189,7 @@ pub struct Answer<V = Value> {
 
 impl<V> Answer<V> {
     /// The same about another form of the value.
-    fn map<W>(self, change: impl FnOnce(V) -> W) -> Answer<W> {
+    pub(crate) fn map<W>(self, change: impl FnOnce(V) -> W) -> Answer<W> {
         Answer {
             value: change(self.value),
             warnings: self.warnings,
@@ -272,6 +277,32 @@ impl Engine {
         grid: Grid,
         context: &QueryContext<'_>,
     ) -> Result<Answer<Matrix>, QueryError> {
+        let expr = self.parse_for_range(text)?;
+        Evaluation::new(&self.options, *context, grid, grid.step_ms).range(store, &expr, text)
+    }
+
+    /// As [`Engine::matrix`], with the same answer, but for steps that an earlier query with this cache has evaluated
+    /// and of which nothing can have changed since; the samples that are counted are those that were read, and a
+    /// step that is taken over holds no more than its values.
+    ///
+    /// A cache serves one engine with one open store.
+    ///
+    /// # Errors
+    /// As [`Engine::range`].
+    pub fn matrix_with(
+        &self,
+        store: &dyn Queryable,
+        text: &str,
+        grid: Grid,
+        context: &QueryContext<'_>,
+        cache: &ResultCache,
+    ) -> Result<Answer<Arc<Matrix>>, QueryError> {
+        let expr = self.parse_for_range(text)?;
+        Evaluation::new(&self.options, *context, grid, grid.step_ms)
+            .range_with(store, &expr, text, cache)
+    }
+
+    fn parse_for_range(&self, text: &str) -> Result<Expr, QueryError> {
         let expr = self.parse(text)?;
         let value_type = expr.value_type();
         if !matches!(value_type, ValueType::Vector | ValueType::Scalar) {
@@ -280,6 +311,6 @@ impl Engine {
                 value_type.as_str()
             )));
         }
-        Evaluation::new(&self.options, *context, grid, grid.step_ms).range(store, &expr, text)
+        Ok(expr)
     }
 }

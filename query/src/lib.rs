@@ -4,6 +4,7 @@
 //! no clock and no environment. Any [`narthex_storage::Queryable`] will do.
 
 mod annotations;
+mod cache;
 mod duration;
 mod engine;
 mod error;
@@ -19,6 +20,7 @@ pub mod random;
 pub mod testscript;
 mod value;
 
+pub use cache::{ResultCache, ResultCacheStats};
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use engine::{Answer, Engine, EngineOptions, Features, Grid, QueryContext};
 pub use error::QueryError;

@@ -1,12 +1,12 @@
 //! What a query answers.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, ops::Range, sync::Arc};
 
 use narthex_storage::{Labels, Sample, Timestamp};
 
 use crate::{
     FloatHistogram, Grid,
-    eval::{Frame, HistogramCell, is_absent},
+    eval::{ABSENT, Frame, Head, HistogramCell, Row, is_absent},
 };
 
 /// The value of an expression.
@@ -118,6 +118,67 @@ impl Matrix {
     /// The times of the steps.
     pub fn grid(&self) -> Grid {
         self.grid
+    }
+
+    /// How many samples there are at most.
+    pub(crate) fn cells(&self) -> u64 {
+        self.len() as u64 * self.frame.steps as u64
+    }
+
+    /// How many numbers there are at these steps.
+    pub(crate) fn cells_of(&self, steps: Range<usize>) -> u64 {
+        let rows = self.frame.iter();
+        let counts = rows.map(|(_, row)| {
+            let cells = row.floats[steps.clone()].iter();
+            cells.filter(|cell| !is_absent(**cell)).count() as u64
+        });
+        counts.sum()
+    }
+
+    /// What it takes in memory, in bytes, when it has no histograms.
+    pub(crate) fn bytes(&self) -> u64 {
+        let heads = self.frame.heads.iter();
+        let labels = heads.map(|head| (head.labels.as_bytes().len() + size_of::<Head>()) as u64);
+        labels.sum::<u64>() + 8 * self.cells()
+    }
+
+    /// So many steps of this, after those that are skipped, and then those of `rest`, together the steps of `grid`;
+    /// of numbers alone.
+    pub(crate) fn continued(
+        &self,
+        skipped: usize,
+        taken: usize,
+        rest: Option<&Self>,
+        grid: Grid,
+    ) -> Self {
+        let mut frame = Frame::new(grid.steps());
+        let mut cells = vec![ABSENT; grid.steps()];
+        let mut old = self.rows().peekable();
+        let mut new = rest.into_iter().flat_map(Self::rows).peekable();
+        loop {
+            let order = match (old.peek(), new.peek()) {
+                (Some(old), Some(new)) => old.labels.cmp(new.labels),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => break,
+            };
+            let old = old.next_if(|_| order.is_le());
+            let new = new.next_if(|_| order.is_ge());
+            cells.fill(ABSENT);
+            if let Some(old) = old {
+                cells[..taken].copy_from_slice(&old.floats[skipped..skipped + taken]);
+            }
+            if let Some(new) = new {
+                cells[taken..].copy_from_slice(new.floats);
+            }
+            let row = Row::floats(&cells);
+            if let Some(labels) = old.or(new).map(|row| row.labels)
+                && !row.is_empty()
+            {
+                frame.push(labels.clone(), false, row);
+            }
+        }
+        Self::new(frame, grid)
     }
 
     /// The series in label order.

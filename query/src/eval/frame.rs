@@ -363,6 +363,6 @@ pub(crate) fn without_name(labels: &Labels) -> Labels {
 }
 
 /// Whether the label names the metric or what it is.
-fn is_metadata(name: &str) -> bool {
+pub(super) fn is_metadata(name: &str) -> bool {
     matches!(name, METRIC_NAME | "__type__" | "__unit__")
 }

@@ -16,13 +16,15 @@ mod histogram_column;
 mod ledger;
 mod operation;
 mod range;
+mod reuse;
 mod selector;
 mod smoothed;
+mod steady;
 mod summaries;
 mod topk;
 mod window;
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use narthex_storage::{Labels, Querier, Queryable, ReadError, Sample, TimeRange, Timestamp};
 
@@ -30,7 +32,7 @@ pub(crate) use aggregate::{is_quantile, quantile, quantile_of_sorted};
 pub(crate) use duration::duration_ms;
 pub(crate) use edges::{Extent, histogram_between};
 pub(crate) use frame::{
-    ABSENT, Frame, HistogramCell, Merge, Row, hasher, is_absent, same_labels, without_name,
+    ABSENT, Frame, Head, HistogramCell, Merge, Row, hasher, is_absent, same_labels, without_name,
 };
 use ledger::Ledger;
 #[cfg(test)]
@@ -111,6 +113,9 @@ pub(crate) struct Evaluation<'a> {
     /// Whether only counts and sums of histograms are asked for: then selectors look for resets themselves and
     /// say so of the histograms behind them.
     finds_resets: bool,
+    /// Whether something was decided by what there is at other steps of the grid, or may have been, as far as
+    /// [`steady`] leaves that to the evaluation.
+    pub(crate) depends_on_grid: Cell<bool>,
     ledger: Ledger,
 }
 
@@ -135,6 +140,7 @@ impl<'a> Evaluation<'a> {
             querier: None,
             notes: Annotations::default(),
             finds_resets: false,
+            depends_on_grid: Cell::new(false),
             ledger: Ledger::new(tells_steps.then(|| grid.steps())),
         }
     }
@@ -190,6 +196,13 @@ impl<'a> Evaluation<'a> {
             return Ok(self.answer(Matrix::new(Frame::new(0), grid), text));
         }
         self.open(store, expr)?;
+        let matrix = self.matrix_of(expr)?;
+        Ok(self.answer(matrix, text))
+    }
+
+    /// The values at every step, of which there is one at least.
+    fn matrix_of(&mut self, expr: &Expr) -> Result<Matrix, QueryError> {
+        let grid = self.grid;
         let frame = match self.eval(expr, grid)? {
             Node::Scalar(values) => {
                 let mut frame = Frame::new(values.len());
@@ -200,7 +213,7 @@ impl<'a> Evaluation<'a> {
             Node::Vector(frame) => self.clean(frame)?,
         };
         self.check()?;
-        Ok(self.answer(Matrix::new(frame, grid), text))
+        Ok(Matrix::new(frame, grid))
     }
 
     fn answer<V>(self, value: V, text: &str) -> Answer<V> {

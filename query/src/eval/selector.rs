@@ -16,7 +16,11 @@ use crate::{
     parser::{At, Edges, TimeModifiers, VectorSelector},
 };
 
-use super::{ABSENT, Evaluation, HistogramCell, Row, Sink, duration_ms, frame::hasher, window};
+use super::{
+    ABSENT, Evaluation, HistogramCell, Row, Sink, duration_ms,
+    frame::{hasher, is_metadata},
+    window,
+};
 
 /// How many axes are kept with what was computed for them; when more are seen, all are forgotten.
 const AXES_MAX: usize = 4096;
@@ -212,9 +216,23 @@ impl Evaluation<'_> {
                 Wants::Samples
             },
         };
-        querier
+        let selection = querier
             .select(&request, self.context.budget)
-            .map_err(|error| self.read(error))
+            .map_err(|error| self.read(error))?;
+        // These go with the name, and the series may come out equal.
+        let has_metadata = |labels: &Labels| {
+            labels
+                .iter()
+                .any(|(name, _)| is_metadata(name) && name != METRIC_NAME)
+        };
+        if selection
+            .series()
+            .iter()
+            .any(|series| has_metadata(&series.labels))
+        {
+            self.depends_on_grid.set(true);
+        }
+        Ok(selection)
     }
 
     /// Decodes one series of a scan; `false` when it has no sample.
@@ -276,6 +294,8 @@ impl Evaluation<'_> {
             match run.kind() {
                 Kind::Float => run.values(&mut columns.values[filled..end]).map_err(read)?,
                 Kind::Histogram => {
+                    // What is known of the first one is not what is known of it behind another.
+                    self.depends_on_grid.set(true);
                     run.histograms(&mut decoded).map_err(read)?;
                     self.charge_histograms(&decoded)?;
                     columns.histograms.resize(filled, None);

@@ -15,6 +15,7 @@ use super::{
     aggregate::{Groups, greatest, least},
     hash::hash_ratio,
     internal, is_absent,
+    steady::{Order, order},
 };
 
 /// The largest double below 2^63, and the smallest at or above −2^63.
@@ -56,15 +57,19 @@ impl Evaluation<'_> {
         }
         let members = Groups::new(aggregate).members(&input);
         let steps = grid.steps();
-        let mut order = Vec::new();
+        let mut ranking = Vec::new();
         let mut picked: Vec<Candidate> = Vec::new();
         let mut kept = vec![false; input.len()];
+        let is_found = order(&aggregate.expr) != Some(Order::Fixed);
         for rows in &members {
             self.check()?;
             for (step, param) in params.iter().enumerate() {
                 pick(aggregate.op, *param, &input, rows, step, &mut picked);
                 for candidate in &picked {
                     kept[candidate.row] = true;
+                }
+                if is_found && order_decides(&input, rows, step, &picked, &kept) {
+                    self.depends_on_grid.set(true);
                 }
                 for row in rows {
                     if !std::mem::take(&mut kept[*row]) {
@@ -74,11 +79,11 @@ impl Evaluation<'_> {
             }
             // The order of an instant query's answer is that of the values.
             if steps == 1 {
-                order.extend(picked.iter().map(|candidate| candidate.row));
+                ranking.extend(picked.iter().map(|candidate| candidate.row));
             }
         }
         if steps == 1 {
-            return Ok(input.reordered(&order));
+            return Ok(input.reordered(&ranking));
         }
         Ok(input.drop_empty_rows())
     }
@@ -170,6 +175,25 @@ fn pick(
         AggregateOp::Bottomk => best(candidates, count, |a, b| a > b, picked),
         _ => picked.extend(candidates.by_ref().take(count)),
     }
+}
+
+/// Whether in another order of rows others might have been picked of a group at a step: what was `kept` of it has a
+/// least value that a row has which was not, or something is NaN.
+fn order_decides(
+    input: &Frame,
+    rows: &[usize],
+    step: usize,
+    picked: &[Candidate],
+    kept: &[bool],
+) -> bool {
+    let Some(last) = picked.last() else {
+        return false;
+    };
+    let mut left_out = rows.iter().filter(|row| !kept[**row]);
+    left_out.any(|row| {
+        let value = input.row(*row).floats[step];
+        !is_absent(value) && (value == last.value || value.is_nan() || last.value.is_nan())
+    })
 }
 
 /// The `count` best candidates, best first; NaN is the worst.

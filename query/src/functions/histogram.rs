@@ -367,6 +367,10 @@ fn collect(evaluation: &mut Evaluation<'_>, input: &Frame, span: Span) -> Histog
     }
     for histogram in &mut histograms {
         histogram.rows.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        // They are added up in the order of their rows; of two that is all the same.
+        if histogram.rows.windows(3).any(|rows| rows[0].0 == rows[2].0) {
+            evaluation.depends_on_grid.set(true);
+        }
     }
     for native in &mut native {
         let labels = &input.heads[native.row].labels;

@@ -1,0 +1,129 @@
+//! Range queries that go on from an earlier answer: steps of which nothing can have changed are taken from it, the
+//! others are evaluated.
+//!
+//! A step of an earlier answer holds when everything that its selectors read lies before the oldest sample that came
+//! since. Later steps read later times, so those that hold are the first ones. Both parts and the question which
+//! hold are of one snapshot. What turns out to depend on other steps while a part is evaluated, errors included, is
+//! evaluated whole, as if there were no cache; a query about which something is to be said is not kept.
+
+use std::sync::Arc;
+
+use narthex_storage::Queryable;
+
+use super::{Evaluation, steady::is_steady};
+use crate::{
+    Answer, Grid, Matrix, QueryError, ResultCache,
+    cache::{Key, Known},
+    eval::{Annotations, Ledger},
+    parser::Expr,
+};
+
+impl Evaluation<'_> {
+    /// [`Evaluation::range`] with what `cache` has of it, and to go on from.
+    pub(crate) fn range_with(
+        mut self,
+        store: &dyn Queryable,
+        expr: &Expr,
+        text: &str,
+        cache: &ResultCache,
+    ) -> Result<Answer<Arc<Matrix>>, QueryError> {
+        let grid = self.grid;
+        if grid.steps() < 2 || !self.options.features.are_steady() || !is_steady(expr) {
+            return Ok(self.range(store, expr, text)?.map(Arc::new));
+        }
+        self.open(store, expr)?;
+        let version = self.querier.as_ref().and_then(|querier| querier.version());
+        let Some(version) = version else {
+            let matrix = Arc::new(self.matrix_of(expr)?);
+            return Ok(self.answer(matrix, text));
+        };
+        let key = Key::new(text, grid, self.lookback_ms);
+        let known = cache.find(&key, grid.start);
+        if let Some(known) = &known {
+            if let Some(matrix) = self.go_on_from(known, expr)? {
+                if !known.outlasts(grid) {
+                    cache.put(key, Known::new(version, Arc::clone(&matrix)));
+                }
+                cache.count(true);
+                return Ok(self.answer(matrix, text));
+            }
+            self.grid = grid;
+            self.notes = Annotations::default();
+            self.ledger = Ledger::default();
+            self.depends_on_grid.set(false);
+        }
+        let matrix = Arc::new(self.matrix_of(expr)?);
+        cache.count(false);
+        if cache.is_worth(&matrix, self.ledger.total()) && self.is_of_any_grid() {
+            cache.put(key, Known::new(version, Arc::clone(&matrix)));
+        }
+        Ok(self.answer(matrix, text))
+    }
+
+    /// Whether nothing turned up that depends on other steps.
+    fn is_of_any_grid(&self) -> bool {
+        self.notes.is_empty() && !self.depends_on_grid.get()
+    }
+
+    /// The answer by way of an earlier one, if that has a step that still holds, and the rest can be evaluated by
+    /// itself.
+    fn go_on_from(
+        &mut self,
+        known: &Known,
+        expr: &Expr,
+    ) -> Result<Option<Arc<Matrix>>, QueryError> {
+        let grid = self.grid;
+        let (before, steps) = (known.matrix.grid(), grid.steps());
+        let skipped = ((grid.start - before.start) / grid.step_ms) as usize;
+        let holding = self.holding(known, expr, (before.steps() - skipped).min(steps))?;
+        if holding == 0 {
+            return Ok(None);
+        }
+        if before == grid && holding == steps {
+            return Ok(Some(Arc::clone(&known.matrix)));
+        }
+        let old = known.matrix.cells_of(skipped..skipped + holding);
+        let rest = Grid {
+            start: grid.start + holding as i64 * grid.step_ms,
+            ..grid
+        };
+        self.grid = rest;
+        let evaluated = self.hold(old).and_then(|()| {
+            let is_done = rest.steps() == 0;
+            (!is_done).then(|| self.matrix_of(expr)).transpose()
+        });
+        self.grid = grid;
+        let evaluated = match evaluated {
+            Ok(evaluated) if self.is_of_any_grid() => evaluated,
+            Err(error @ (QueryError::Timeout(_) | QueryError::Canceled(_))) => return Err(error),
+            // What the whole query says of it may be something else.
+            Ok(_) | Err(_) => return Ok(None),
+        };
+        let rows = known.matrix.len() + evaluated.as_ref().map_or(0, Matrix::len);
+        self.charge((rows as u64).saturating_mul(steps as u64))?;
+        let matrix = known
+            .matrix
+            .continued(skipped, holding, evaluated.as_ref(), grid);
+        Ok(Some(Arc::new(matrix)))
+    }
+
+    /// How many of the query's first steps, of at most so many, hold from an earlier answer.
+    fn holding(&self, known: &Known, expr: &Expr, steps_max: usize) -> Result<usize, QueryError> {
+        let Some(querier) = &self.querier else {
+            return Ok(0);
+        };
+        let changed_from = querier.changed_since(known.version);
+        let (mut holding, mut end) = (0, steps_max);
+        while holding < end {
+            let step = holding + (end - holding) / 2;
+            let time = self.grid.time(step);
+            let read = self.extent(expr, time, time)?;
+            if read.is_none_or(|read| read.max < changed_from) {
+                holding = step + 1;
+            } else {
+                end = step;
+            }
+        }
+        Ok(holding)
+    }
+}

@@ -1,0 +1,422 @@
+//! Range queries that move on, with a cache and without: the same bits, whatever came, came late or was removed
+//! between them.
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
+use std::{
+    borrow::Borrow,
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use narthex_query::{
+    Answer, Engine, EngineOptions, Features, Grid, Matrix, QueryContext, QueryError, ResultCache,
+    random::{Choices, DATA_END, DATA_START, Language, QueryGenerator, RandomSample, random_data},
+};
+use narthex_storage::{
+    Appendable, Appender, Budget, Clock, Db, DbOptions, Labels, MatchOp, Matcher, MemoryFs,
+    Queryable, RowBuilder, Sample, SystemClock, TargetAppender, TargetKey, TimeRange, Timestamp,
+};
+
+const SECOND: i64 = 1_000;
+const MINUTE: i64 = 60 * SECOND;
+
+const FEATURES: Features = Features {
+    delayed_name_removal: false,
+    start_timestamps: false,
+    ..Features::ALL
+};
+
+/// What dashboards ask, and what is delicate: `$` stands for a time within the data.
+const QUERIES: &[&str] = &[
+    "sum(rate(scraped_total[2m]))",
+    "sum by (n) (rate(scraped_total[1m]))",
+    "sum by (code) (rate(requests_total[5m]))",
+    "sum(rate(errors_total[5m])) / sum(rate(requests_total[5m]))",
+    "sum by (instance) (rate(errors_total[3m])) / sum by (instance) (rate(requests_total[3m]))",
+    "histogram_quantile(0.9, sum by (le) (rate(latency_seconds_bucket[5m])))",
+    "histogram_quantile(0.5, rate(latency_seconds_bucket[3m]))",
+    "topk(2, sum by (instance) (rate(requests_total[3m])))",
+    "topk(1, scraped_total)",
+    "bottomk(2, sum by (code) (errors_total or requests_total))",
+    "max_over_time(load[5m])",
+    "avg_over_time(temperature_celsius[4m] offset -1m)",
+    "sum by (job) (odd)",
+    "avg(odd offset -2m)",
+    "rate(requests_total[1m] offset 2m)",
+    "sum by (n) (scraped_total) or vector(0)",
+    "scraped_total or load",
+    "max_over_time(sum(rate(requests_total[1m]))[5m:30s])",
+    "max_over_time(sum by (code) (rate(requests_total[1m]))[5m:17s] offset -30s)",
+    "absent(scraped_total{n=\"3\"})",
+    "absent_over_time(scraped_total{n=\"1\"}[30s])",
+    "count by (code) (requests_total) + on (code) group_right () requests_total",
+    "load * on (instance) group_left () temperature_celsius",
+    "sum(load - temperature_celsius)",
+    "sum(load @ $) + load",
+    "sum_over_time(load[5m] @ $)",
+    "changes(scraped_total[90s])",
+    "stddev(load)",
+    "quantile(0.3, load)",
+    "min by (job) (load > 3)",
+    "load > 5 unless temperature_celsius < 20",
+    "label_replace(rate(requests_total[2m]), \"x\", \"$1\", \"code\", \"(.).*\")",
+    "sum by (x) (label_replace(scraped_total, \"x\", \"$1\", \"n\", \"(.).*\"))",
+    "-rate(scraped_total[2m])",
+    "requests_total - requests_total offset 1m",
+    "predict_linear(load[4m], 60) - deriv(load[4m])",
+    "quantile_over_time(0.7, load[3m])",
+    "scalar(sum(rate(scraped_total[1m]))) + time()",
+    "timestamp(scraped_total)",
+    "sum(scraped_total) * step()",
+    "{instance=\"a\"}",
+    "sum(rate({__name__=~\"requests_total|errors_total\"}[2m]))",
+    "sum(load @ end()) + load",
+    "load - (range() + 0)",
+    "sum(max by (job) (load))",
+    "sort(load)",
+    "count_values(\"v\", small_numbers)",
+];
+
+/// Each look at the time is a second after the one before; the monotonic clock stands where it is set.
+#[derive(Debug, Default)]
+struct CountingClock(AtomicI64);
+
+impl Clock for CountingClock {
+    fn now(&self) -> Timestamp {
+        DATA_START + self.0.fetch_add(SECOND, Ordering::Relaxed)
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// A sample on its way: when it comes, of which series and when.
+struct Arrival {
+    at: Timestamp,
+    labels: Labels,
+    time: Timestamp,
+    sample: RandomSample,
+}
+
+/// A query that is asked again and again.
+struct Panel {
+    text: String,
+    step_ms: i64,
+    phase_ms: i64,
+    span_ms: i64,
+    ahead_ms: i64,
+}
+
+impl Panel {
+    fn new(choices: &mut Choices<'_>, language: &Language) -> Self {
+        let text = if choices.once_in(3) {
+            let depth = 1 + choices.below(3);
+            QueryGenerator::new(language, choices).query(depth)
+        } else {
+            let time = DATA_START / SECOND + choices.below(1_800) as i64;
+            let text = choices.pick(QUERIES);
+            text.replace("$)", &format!("{time})"))
+                .replace("$]", &format!("{time}]"))
+        };
+        let step_ms = choices.pick(&[15 * SECOND, 30 * SECOND, MINUTE, 17_300, 5 * SECOND]);
+        Self {
+            text,
+            step_ms,
+            phase_ms: choices.pick(&[0, 0, 1, 7_777]),
+            span_ms: choices.pick(&[2, 5, 10, 20]) * MINUTE,
+            ahead_ms: choices.pick(&[0, 0, 0, 90 * SECOND]),
+        }
+    }
+
+    /// The steps when it is asked at this time.
+    fn grid(&self, now: Timestamp) -> Grid {
+        let end = now + self.ahead_ms - self.phase_ms;
+        let end = end - end.rem_euclid(self.step_ms) + self.phase_ms;
+        let span_ms = self.span_ms - self.span_ms % self.step_ms;
+        Grid {
+            start: end - span_ms,
+            end,
+            step_ms: self.step_ms,
+        }
+    }
+}
+
+/// A store to which things happen.
+struct Scene {
+    db: Db,
+    target: Box<dyn TargetAppender>,
+    /// Those yet to come, the last first.
+    arrivals: Vec<Arrival>,
+    totals: [f64; 6],
+}
+
+impl Scene {
+    fn new(choices: &mut Choices<'_>) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(CountingClock::default());
+        let options = DbOptions {
+            out_of_order_window_ms: 40 * MINUTE,
+            ..DbOptions::new("/data", Arc::new(MemoryFs::default()), clock)
+        };
+        let (db, _) = Db::open(&options).unwrap();
+        let target = db.target(&TargetKey("target".to_owned())).unwrap();
+        let mut lags: BTreeMap<String, i64> = BTreeMap::new();
+        let mut arrivals = Vec::new();
+        for series in random_data(choices, false) {
+            let sender = series.labels.get("instance").unwrap_or_default().to_owned();
+            let lag = *lags
+                .entry(sender)
+                .or_insert_with(|| choices.pick(&[0, 300, 12 * SECOND, 45 * SECOND]));
+            let is_often_late = choices.once_in(4);
+            for (time, sample) in series.samples {
+                let is_late = is_often_late && choices.once_in(40);
+                let late = if is_late {
+                    choices.below(600) as i64 * SECOND
+                } else {
+                    0
+                };
+                arrivals.push(Arrival {
+                    at: time + lag + late,
+                    labels: series.labels.clone(),
+                    time,
+                    sample,
+                });
+            }
+        }
+        arrivals.sort_by_key(|arrival| std::cmp::Reverse((arrival.at, arrival.time)));
+        Self {
+            db,
+            target,
+            arrivals,
+            totals: [0.0; 6],
+        }
+    }
+
+    /// Takes in what has come by now, in pushes of a second each.
+    fn receive(&mut self, now: Timestamp) {
+        while self
+            .arrivals
+            .last()
+            .is_some_and(|arrival| arrival.at <= now)
+        {
+            let second = self.arrivals.last().unwrap().at / SECOND;
+            let mut appender: Box<dyn Appender> = self.db.appender();
+            while let Some(arrival) = self
+                .arrivals
+                .pop_if(|arrival| arrival.at / SECOND == second)
+            {
+                let series = appender.series(&arrival.labels).unwrap();
+                let time = arrival.time;
+                match arrival.sample {
+                    RandomSample::Float(value) => {
+                        appender.samples(series, &[Sample { time, value }]);
+                    }
+                    RandomSample::Histogram(histogram) => {
+                        appender.histograms(series, &[(time, histogram)]);
+                    }
+                }
+            }
+            appender.commit(false).unwrap();
+        }
+    }
+
+    /// A row of a target, in which some series are missing now and then, and with it perhaps an older sample.
+    fn scrape(&mut self, choices: &mut Choices<'_>, now: Timestamp) {
+        let mut row = RowBuilder::default();
+        row.begin(now);
+        for (number, total) in self.totals.iter_mut().enumerate() {
+            if choices.once_in(9) {
+                continue;
+            }
+            *total += choices.pick(&[0.0, 0.0, 1.0, 0.1, 33.3]);
+            let number = number.to_string();
+            let labels = Labels::from_pairs([("__name__", "scraped_total"), ("n", &number)]);
+            let column = self.target.column(&labels).unwrap();
+            if choices.once_in(60) {
+                row.at(column, now - choices.below(300) as i64 * SECOND, *total);
+            } else {
+                row.set(column, *total);
+            }
+        }
+        self.target.commit(&mut row).unwrap();
+    }
+
+    /// What an operator and the upkeep of a store do.
+    fn meddle(&self, choices: &mut Choices<'_>, now: Timestamp) {
+        if choices.once_in(6) {
+            self.db.snapshot(false).unwrap();
+        }
+        if choices.once_in(8) {
+            while self.db.compact().unwrap() {}
+        }
+        if choices.once_in(12) {
+            let min = now - choices.below(20) as i64 * MINUTE;
+            let range = TimeRange::new(min, min + choices.pick(&[10 * SECOND, 3 * MINUTE]));
+            let matchers = [
+                Matcher::new("__name__", MatchOp::Regex, "scraped_total|requests_total").unwrap(),
+                Matcher::new("instance", MatchOp::Regex, "|a|b").unwrap(),
+            ];
+            self.db.delete_series(&[matchers.to_vec()], range).unwrap();
+        }
+        if choices.once_in(25) {
+            self.db.clean_tombstones().unwrap();
+        }
+        if choices.once_in(15) {
+            let kept = choices.pick(&[3, 8, 15]) * MINUTE;
+            self.db.set_retention(Some(kept), None);
+            self.db.maintain().unwrap();
+            self.db.set_retention(None, None);
+        }
+    }
+}
+
+/// An answer bit for bit, with all that is said of it.
+fn printed(answer: Result<Answer<impl Borrow<Matrix>>, QueryError>) -> String {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return format!("{error:?}"),
+    };
+    let mut text = format!("{:?} {:?}\n", answer.warnings, answer.infos);
+    let matrix = answer.value.borrow();
+    let grid = matrix.grid();
+    for row in matrix.rows() {
+        write!(text, "{}", row.labels).unwrap();
+        for (step, value) in row.floats() {
+            write!(text, " {}:{value}/{:x}", grid.time(step), value.to_bits()).unwrap();
+        }
+        for (step, histogram) in row.histograms() {
+            write!(text, " {}:{histogram}", grid.time(step)).unwrap();
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Asks with a cache and without while things happen; answers how often it was asked, how often the cache could have
+/// been used, and was.
+fn run(seed: u64) -> [u64; 3] {
+    let choices = &mut Choices::Seeded(seed);
+    let language = Language::new(FEATURES);
+    let panels: Vec<Panel> = (0..8).map(|_| Panel::new(choices, &language)).collect();
+    let cache = ResultCache::new(choices.pick(&[40_000, 4_000_000]), 0);
+    let is_calm = choices.once_in(2);
+    let mut scene = Scene::new(choices);
+    let engine = Engine::new(EngineOptions {
+        features: FEATURES,
+        ..EngineOptions::default()
+    });
+    let (budget, clock) = (Budget::unlimited(), SystemClock::new());
+    let context = QueryContext::new(&budget, &clock);
+    let mut now = DATA_START;
+    let mut asked = 0;
+    while now < DATA_END + MINUTE {
+        now += choices.pick(&[5 * SECOND, 15 * SECOND, 45 * SECOND]);
+        scene.receive(now);
+        scene.scrape(choices, now);
+        if !is_calm || choices.once_in(8) {
+            scene.meddle(choices, now);
+        }
+        for panel in &panels {
+            if choices.once_in(4) {
+                continue;
+            }
+            let mut grid = panel.grid(now);
+            if choices.once_in(10) {
+                // Somebody else looks at less of it.
+                grid.start += (grid.steps() / 2) as i64 * grid.step_ms;
+            }
+            let store: &dyn Queryable = &scene.db;
+            let plain = engine.matrix(store, &panel.text, grid, &context);
+            let plain = printed(plain);
+            let cached = engine.matrix_with(store, &panel.text, grid, &context, &cache);
+            let cached = printed(cached);
+            assert!(
+                cached == plain,
+                "seed {seed}, {} at {grid:?}\n{cached}\nnot\n{plain}",
+                panel.text
+            );
+            asked += 1;
+        }
+    }
+    let stats = cache.stats();
+    [asked, stats.continued + stats.evaluated, stats.continued]
+}
+
+#[test]
+fn with_a_cache_answers_are_the_same_bit_by_bit() {
+    let set = std::env::var("NARTHEX_PROPTEST_CASES").ok();
+    let cases = set.and_then(|cases| cases.parse().ok()).unwrap_or(24);
+    let first = std::env::var("NARTHEX_SEED").ok();
+    let first = first.and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    let mut sums = [0; 3];
+    for seed in first..first + cases {
+        let counts = run(seed);
+        for (sum, count) in sums.iter_mut().zip(counts) {
+            *sum += count;
+        }
+    }
+    let [asked, steady, continued] = sums;
+    // A third of the questions at least is answered by way of earlier ones.
+    assert!(
+        continued * 3 > asked,
+        "asked {asked}, steady {steady}, continued {continued}"
+    );
+}
+
+#[test]
+fn a_step_that_is_taken_over_counts_as_its_values() {
+    let clock: Arc<dyn Clock> = Arc::new(CountingClock::default());
+    let options = DbOptions::new("/data", Arc::new(MemoryFs::default()), clock);
+    let (db, _) = Db::open(&options).unwrap();
+    let start = DATA_START;
+    for minute in 0..60 {
+        let mut appender = db.appender();
+        for number in 0..10 {
+            let labels =
+                Labels::from_pairs([("__name__", "m".to_owned()), ("n", number.to_string())]);
+            let series = appender.series(&labels).unwrap();
+            let (time, value) = (start + minute * MINUTE, f64::from(number));
+            appender.samples(series, &[Sample { time, value }]);
+        }
+        appender.commit(true).unwrap();
+    }
+    let (budget, clock) = (Budget::unlimited(), SystemClock::new());
+    let context = QueryContext::new(&budget, &clock);
+    let engine = Engine::new(EngineOptions {
+        samples_max: 200,
+        ..EngineOptions::default()
+    });
+    let cache = ResultCache::new(1 << 20, 4);
+    let ask = |minutes: i64| {
+        let grid = Grid {
+            start,
+            end: start + minutes * MINUTE,
+            step_ms: MINUTE,
+        };
+        let plain = engine.matrix(&db, "sum(m)", grid, &context).is_ok();
+        let answer = engine.matrix_with(&db, "sum(m)", grid, &context, &cache);
+        let cells = answer.map(|answer| {
+            let mut rows = answer.value.rows();
+            let cells: Vec<(usize, f64)> = rows.next().unwrap().floats().collect();
+            assert!(rows.next().is_none());
+            assert!(cells.iter().all(|(_, value)| *value == 45.0));
+            cells.len()
+        });
+        (plain, cells)
+    };
+    // Ten samples a step are held, and of one that is there already its sum.
+    assert_eq!(ask(19), (true, Ok(20)));
+    assert_eq!(ask(20), (false, Ok(21)));
+    assert_eq!(ask(35), (false, Ok(36)));
+    // 36, and ten for each of 17 steps.
+    let refusal = QueryError::Execution(
+        "query processing would load too many samples into memory in query execution".to_owned(),
+    );
+    assert_eq!(ask(52), (false, Err(refusal)));
+    assert_eq!(ask(51), (false, Ok(52)));
+}
