@@ -49,8 +49,8 @@ pub(crate) struct RangeRow<'r> {
     pub(crate) of_times: &'r OfTimes,
 }
 
-/// What functions compute from timestamps and windows, once for all series that share them; each cell is filled
-/// when somebody needs it.
+/// What the function of a scan computes from timestamps and windows, once for all series that share them; each
+/// cell is filled when it is needed.
 #[derive(Debug, Default)]
 pub(crate) struct OfTimes {
     pub(crate) extrapolations: OnceCell<Extrapolations>,

@@ -19,7 +19,7 @@ use crate::{
 use super::{
     ABSENT, Evaluation, HistogramCell, Row, Sink, duration_ms,
     frame::{hasher, is_metadata},
-    window,
+    window::Walk,
 };
 
 /// How many axes are kept with what was computed for them; when more are seen, all are forgotten.
@@ -352,20 +352,21 @@ impl Evaluation<'_> {
         let mut floats = Vec::with_capacity(grid.steps());
         self.selector_samples(selector, grid, &mut |labels, columns, newest| {
             floats.clear();
-            floats.extend(newest.iter().map(|index| match index {
-                Some(index) if columns.histogram(*index).is_none() => {
-                    columns.values[*index as usize]
-                }
-                _ => ABSENT,
-            }));
-            let histograms: Vec<HistogramCell> = if columns.histograms.is_empty() {
-                Vec::new()
-            } else {
-                newest
-                    .iter()
-                    .map(|index| columns.histogram((*index)?).cloned())
-                    .collect()
+            let value = |index: &Option<u32>| match index {
+                Some(index) => columns.values[*index as usize],
+                None => ABSENT,
             };
+            floats.extend(newest.iter().map(value));
+            let mut histograms: Vec<HistogramCell> = Vec::new();
+            if !columns.histograms.is_empty() {
+                let cells = newest.iter();
+                histograms.extend(cells.map(|index| columns.histogram((*index)?).cloned()));
+                for (float, histogram) in floats.iter_mut().zip(&histograms) {
+                    if histogram.is_some() {
+                        *float = ABSENT;
+                    }
+                }
+            }
             let row = Row {
                 floats: &floats,
                 histograms: &histograms,
@@ -447,12 +448,12 @@ fn newest(
     lookback_ms: i64,
     out: &mut Vec<Option<u32>>,
 ) {
-    use window::PartitionPointNear as _;
     out.clear();
-    let mut high = 0_usize;
+    out.reserve(ends.size_hint().0);
+    let mut high = Walk::default();
     for end in ends {
-        high += times[high..].partition_point_near(|time| *time <= end);
         let index = high
+            .pass(times, end)
             .checked_sub(1)
             .filter(|index| times[*index] > end.saturating_sub(lookback_ms));
         out.push(index.map(|index| index as u32));

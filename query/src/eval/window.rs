@@ -9,32 +9,51 @@ pub(crate) fn bounds(
     out: &mut Vec<(u32, u32)>,
 ) {
     out.clear();
-    let (mut low, mut high) = (0_usize, 0_usize);
+    out.reserve(ends.size_hint().0);
+    let (mut low, mut high) = (Walk::default(), Walk::default());
     for end in ends {
-        high += times[high..].partition_point_near(|time| *time <= end);
         let start = end.saturating_sub(range_ms);
-        low += times[low..].partition_point_near(|time| *time <= start);
+        let high = high.pass(times, end);
+        let low = low.pass(times, start);
         out.push((low as u32, high as u32));
     }
 }
 
-/// A search from the front that is quick when the answer is near.
-pub(crate) trait PartitionPointNear<T> {
-    /// As `partition_point`, in steps that double.
-    fn partition_point_near(&self, passes: impl Fn(&T) -> bool) -> usize;
+/// A place in ascending times that only moves forward.
+#[derive(Debug, Default)]
+pub(crate) struct Walk {
+    index: usize,
+    /// By how much it moved last.
+    stride: usize,
 }
 
-impl<T> PartitionPointNear<T> for [T] {
+impl Walk {
+    /// Moves behind all times up to `end`, and says how many those are. It is quick when the place is as far
+    /// away as last time, for most times and ends are even, or near.
     #[inline]
-    fn partition_point_near(&self, passes: impl Fn(&T) -> bool) -> usize {
-        let mut reach = 1;
-        while reach < self.len() && passes(&self[reach - 1]) {
-            reach *= 2;
+    pub(crate) fn pass(&mut self, times: &[i64], end: i64) -> usize {
+        let rest = &times[self.index..];
+        let passes = |index: usize| rest.get(index).map(|time| *time <= end);
+        let is_there = self.stride.checked_sub(1).and_then(passes) != Some(false)
+            && self.stride <= rest.len()
+            && passes(self.stride) != Some(true);
+        if !is_there {
+            self.stride = partition_point_near(rest, end);
         }
-        let from = reach / 2;
-        let to = reach.min(self.len());
-        from + self[from..to].partition_point(passes)
+        self.index += self.stride;
+        self.index
     }
+}
+
+/// How many times are not after `end`, in steps that double.
+fn partition_point_near(times: &[i64], end: i64) -> usize {
+    let mut reach = 1;
+    while reach < times.len() && times[reach - 1] <= end {
+        reach *= 2;
+    }
+    let from = reach / 2;
+    let to = reach.min(times.len());
+    from + times[from..to].partition_point(|time| *time <= end)
 }
 
 /// Adds to a sum with its compensation; the sum is `sum + compensation`.
@@ -148,6 +167,30 @@ mod tests {
         let mut out = Vec::new();
         bounds(&times, [10, 20, 25, 100].into_iter(), 20, &mut out);
         assert_eq!(out, [(0, 2), (1, 3), (1, 3), (5, 5)]);
+    }
+
+    #[test]
+    fn a_walk_comes_where_a_search_from_the_front_does() {
+        let mut state = 1_u64;
+        let mut below = |end: u64| {
+            state = state.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
+            ((state >> 33) % end).cast_signed()
+        };
+        for _ in 0..2_000 {
+            let (interval, step) = (1 + below(4), below(12));
+            let (mut time, mut end) = (below(20), below(20));
+            let times = (0..below(40)).map(|_| {
+                time += if below(8) == 0 { below(9) } else { interval };
+                time
+            });
+            let times: Vec<i64> = times.collect();
+            let mut walk = Walk::default();
+            for _ in 0..12 {
+                end += if below(8) == 0 { below(30) } else { step };
+                let expected = times.iter().filter(|time| **time <= end).count();
+                assert_eq!(walk.pass(&times, end), expected, "{times:?} to {end}");
+            }
+        }
     }
 
     #[test]

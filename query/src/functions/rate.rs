@@ -19,7 +19,7 @@ pub(crate) enum Change {
 }
 
 /// What of extrapolations depends on timestamps alone: a column each, a cell a step.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Extrapolations {
     /// The windows' first and last samples; 0 for windows of less than two.
     firsts: Vec<u32>,
@@ -30,13 +30,22 @@ pub(crate) struct Extrapolations {
     to_start: Vec<f64>,
     /// What the change is multiplied by when no zero of a counter comes into it.
     factors: Vec<f64>,
-    /// That for the rise by second.
-    rate_factors: Vec<f64>,
 }
 
 impl Extrapolations {
-    fn of(row: &RangeRow<'_>) -> Self {
-        let mut all = Self::default();
+    fn of(change: Change, row: &RangeRow<'_>) -> Self {
+        let steps = row.bounds.len();
+        let mut all = Self {
+            firsts: Vec::with_capacity(steps),
+            lasts: Vec::with_capacity(steps),
+            short: Vec::new(),
+            sampled: Vec::with_capacity(steps),
+            to_start: Vec::with_capacity(steps),
+            factors: Vec::with_capacity(steps),
+        };
+        // Targets are scraped at even intervals: most windows lie around their samples as the one before them.
+        let mut known = Stretch::NONE;
+        let mut cells = known.cells(change);
         for (step, (low, high)) in row.bounds.iter().enumerate() {
             let is_short = high - low < 2;
             let stretch = if is_short {
@@ -45,14 +54,16 @@ impl Extrapolations {
             } else {
                 Stretch::of(row, step)
             };
+            if !stretch.is_shifted(known) {
+                known = stretch;
+                cells = known.cells(change);
+            }
             all.firsts.push(if is_short { 0 } else { *low });
             all.lasts.push(if is_short { 0 } else { high - 1 });
-            all.sampled.push(stretch.sampled());
-            all.to_start.push(stretch.to_start());
-            // Without a rise nobody asks when the counter was zero.
-            all.factors.push(stretch.factor(Change::Increase, 0.0, 0.0));
-            all.rate_factors
-                .push(stretch.factor(Change::Rate, 0.0, 0.0));
+            let (sampled, to_start, factor) = cells;
+            all.sampled.push(sampled);
+            all.to_start.push(to_start);
+            all.factors.push(factor);
         }
         all
     }
@@ -78,11 +89,8 @@ pub(crate) fn column(change: Change, row: &RangeRow<'_>, out: &mut [f64]) {
     let of_times = row
         .of_times
         .extrapolations
-        .get_or_init(|| Extrapolations::of(row));
-    let factors = match change {
-        Change::Rate => &of_times.rate_factors,
-        Change::Increase | Change::Delta => &of_times.factors,
-    };
+        .get_or_init(|| Extrapolations::of(change, row));
+    let factors = &of_times.factors;
     let values = row.values;
     let ends = of_times.firsts.iter().zip(&of_times.lasts);
     if change == Change::Delta {
@@ -184,6 +192,29 @@ impl Stretch {
         }
     }
 
+    /// Whether the samples of both lie in the same way in windows that end at different times.
+    fn is_shifted(self, other: Self) -> bool {
+        let shape = |stretch: Self| {
+            (
+                stretch.end - stretch.first_time,
+                stretch.end - stretch.last_time,
+                stretch.intervals,
+                stretch.range_ms,
+            )
+        };
+        shape(self) == shape(other)
+    }
+
+    /// What is kept of it in [`Extrapolations`]: seconds between its samples, seconds to extrapolate over before
+    /// them, and the factor without a zero: without a rise nobody asks when the counter was zero.
+    fn cells(self, change: Change) -> (f64, f64, f64) {
+        (
+            self.sampled(),
+            self.to_start(),
+            self.factor(change, 0.0, 0.0),
+        )
+    }
+
     /// Seconds between the first and the last sample.
     fn sampled(self) -> f64 {
         (self.last_time - self.first_time) as f64 / 1000.0
@@ -255,8 +286,14 @@ mod tests {
             let count = 2 + below(40) as usize;
             let (mut time, mut value) = (0, below(3) as f64 * below(50) as f64 / 7.0);
             let (mut times, mut values) = (Vec::new(), Vec::new());
+            // Every other series has its samples at even intervals, now and then without one.
+            let even = (below(2) == 0).then(|| 1 + below(40) as i64);
             for _ in 0..count {
-                time += 1 + below(40) as i64;
+                time += match even {
+                    Some(interval) if below(10) > 0 => interval,
+                    Some(interval) => 2 * interval,
+                    None => 1 + below(40) as i64,
+                };
                 value = match below(12) {
                     0 => below(4) as f64 / 3.0,
                     1 => value * 1e-300,
@@ -273,21 +310,21 @@ mod tests {
                 .iter()
                 .map(|end| (before(end - range_ms), before(*end)));
             let bounds: Vec<(u32, u32)> = windows.collect();
-            let row = RangeRow {
-                labels: &labels,
-                drop_name: false,
-                times: &times,
-                values: &values,
-                histograms: &[],
-                starts: &[],
-                core: None,
-                bounds: &bounds,
-                ends: &ends,
-                range_ms,
-                edges: Edges::Plain,
-                of_times: &OfTimes::default(),
-            };
             for change in [Change::Rate, Change::Increase, Change::Delta] {
+                let row = RangeRow {
+                    labels: &labels,
+                    drop_name: false,
+                    times: &times,
+                    values: &values,
+                    histograms: &[],
+                    starts: &[],
+                    core: None,
+                    bounds: &bounds,
+                    ends: &ends,
+                    range_ms,
+                    edges: Edges::Plain,
+                    of_times: &OfTimes::default(),
+                };
                 let mut out = vec![1e300; ends.len()];
                 column(change, &row, &mut out);
                 for (step, (low, high)) in bounds.iter().enumerate() {

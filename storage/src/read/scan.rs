@@ -724,6 +724,7 @@ impl Scan for StoreScan<'_> {
         if axis.times.is_empty() {
             let len: u32 = axis.stretches.iter().map(|stretch| stretch.len).sum();
             self.columns.charge_forgettable(len as usize)?;
+            axis.times.reserve_exact(len as usize);
             for stretch in axis.stretches.iter() {
                 axis.times.extend_from_slice(self.columns.times(*stretch)?);
             }
