@@ -2,8 +2,8 @@
 //!
 //! **Source**: Prometheus's regression, in which each of the sums of x, y, x·y and x·x is compensated; x is in
 //! seconds after the window's origin. What is summed over times alone is the same for all series of an axis, and
-//! is computed once; windows that follow one another are summed several at once, for an addition waits for the
-//! one before it. Every value has the bits that [`deriv`] and [`predict_linear`] give for the window alone.
+//! is computed once, and where samples lie evenly once for most windows of the axis; windows that follow one another
+//! are summed several at once, for an addition waits for the one before it. Every value has the bits that [`deriv`] and [`predict_linear`] give for the window alone.
 
 use std::{array::from_fn, cell::Cell};
 
@@ -83,6 +83,10 @@ pub(crate) struct TimeSums {
     origins: Vec<f64>,
     /// The sums of x and x·x by step; of no meaning for windows of less than two samples.
     sums: Vec<(f64, f64)>,
+    /// The x of a window that most others are like.
+    pattern: Vec<f64>,
+    /// The steps whose windows have these x.
+    is_even: Vec<bool>,
 }
 
 impl TimeSums {
@@ -99,12 +103,51 @@ impl TimeSums {
             times: times?,
             origins: origins.collect::<Option<_>>()?,
             sums: vec![(0.0, 0.0); row.bounds.len()],
+            pattern: Vec::new(),
+            is_even: vec![false; row.bounds.len()],
         };
+        all.find_pattern(row);
         let mut sums = std::mem::take(&mut all.sums);
+        let pattern = Points {
+            x: &all.pattern,
+            values: &all.pattern,
+        };
+        let pattern_sums = sum_rest::<true>(pattern, |x, _| x, 0, Sums::default());
+        for (sums, is_even) in sums.iter_mut().zip(&all.is_even) {
+            if *is_even {
+                *sums = pattern_sums;
+            }
+        }
         let keep = |step: usize, both| sums[step] = both;
-        all.each::<true>(row, &all.times, |x, _| x, |_| true, keep);
+        let is_odd = |step: usize| !all.is_even[step];
+        all.each::<true>(row, &all.times, |x, _| x, is_odd, keep);
         all.sums = sums;
         Some(all)
+    }
+
+    /// Looks which windows are like the one in the middle.
+    fn find_pattern(&mut self, row: &RangeRow<'_>) {
+        let middle = row.bounds.len() / 2;
+        let window = |step: usize| {
+            let (low, high) = row.bounds[step];
+            (&self.times[low as usize..high as usize], self.origins[step])
+        };
+        let (model, model_origin) = window(middle);
+        if model.len() < 2 {
+            return;
+        }
+        for (step, is_even) in self.is_even.iter_mut().enumerate() {
+            let (times, origin) = window(step);
+            // All of these are whole numbers, and their differences exact.
+            let distance = origin - model_origin;
+            let mut pairs = times.iter().zip(model);
+            *is_even =
+                times.len() == model.len() && pairs.all(|(time, model)| time - model == distance);
+        }
+        self.pattern = model
+            .iter()
+            .map(|time| seconds(*time, model_origin))
+            .collect();
     }
 
     /// Hands on, for each step with at least two samples that `is_wanted`, the sums of `term` (of x and a value)
@@ -118,49 +161,66 @@ impl TimeSums {
         is_wanted: impl Fn(usize) -> bool,
         mut found: impl FnMut(usize, (f64, f64)),
     ) {
-        let points = |step: usize| {
+        let values = |step: usize| {
             let (low, high) = row.bounds[step];
-            let window = low as usize..high as usize;
-            Points {
-                times: &self.times[window.clone()],
-                values: &values[window],
-                origin: self.origins[step],
-            }
+            &values[low as usize..high as usize]
         };
         let mut pending = [0; AT_ONCE];
         let mut count = 0;
+        let mut all_x: [Vec<f64>; AT_ONCE] = Default::default();
         for (step, (low, high)) in row.bounds.iter().enumerate() {
             if high - low < 2 || !is_wanted(step) {
                 continue;
             }
+            self.fill_x(step, row, &mut all_x[count]);
             pending[count] = step;
             count += 1;
             if count == AT_ONCE {
                 count = 0;
-                let windows = pending.map(points);
+                let windows: [_; AT_ONCE] = from_fn(|lane| Points {
+                    x: &all_x[lane],
+                    values: values(pending[lane]),
+                });
                 let (done, sums) = sum_together::<BOTH>(windows, term);
                 for (lane, step) in pending.into_iter().enumerate() {
-                    found(
-                        step,
-                        sum_rest::<BOTH>(windows[lane], term, done, sums[lane]),
-                    );
+                    let sums = sum_rest::<BOTH>(windows[lane], term, done, sums[lane]);
+                    found(step, sums);
                 }
             }
         }
-        for step in &pending[..count] {
-            let sums = Sums::default();
-            found(*step, sum_rest::<BOTH>(points(*step), term, 0, sums));
+        for (step, x) in pending[..count].iter().zip(&all_x) {
+            let values = values(*step);
+            let sums = sum_rest::<BOTH>(Points { x, values }, term, 0, Sums::default());
+            found(*step, sums);
         }
     }
+
+    /// Fills `out` with the x of a step's window: side by side, so that they are divided several at once.
+    fn fill_x(&self, step: usize, row: &RangeRow<'_>, out: &mut Vec<f64>) {
+        out.clear();
+        if self.is_even[step] {
+            out.extend_from_slice(&self.pattern);
+            return;
+        }
+        let (low, high) = row.bounds[step];
+        let origin = self.origins[step];
+        let times = &self.times[low as usize..high as usize];
+        out.extend(times.iter().map(|time| seconds(*time, origin)));
+    }
+}
+
+/// Seconds between two times in milliseconds.
+#[inline]
+fn seconds(time: f64, origin: f64) -> f64 {
+    (time - origin) / 1e3
 }
 
 /// The points of a window.
 #[derive(Clone, Copy)]
 struct Points<'p> {
-    times: &'p [f64],
+    x: &'p [f64],
     /// As many.
     values: &'p [f64],
-    origin: f64,
 }
 
 /// Compensated sums of terms and their products with x.
@@ -181,16 +241,11 @@ fn sum_together<const BOTH: bool>(
         let cells = a.iter().zip(b).zip(c).zip(d);
         cells.map(|(((a, b), c), d)| [*a, *b, *c, *d])
     }
-    let origins = windows.map(|window| window.origin);
-    let times = together(windows.map(|window| window.times));
+    let all_x = together(windows.map(|window| window.x));
     let values = together(windows.map(|window| window.values));
     let (mut sums, mut rests) = ([0.0; AT_ONCE], [0.0; AT_ONCE]);
     let (mut products, mut product_rests) = ([0.0; AT_ONCE], [0.0; AT_ONCE]);
-    for (times, values) in times.zip(values) {
-        let mut x = [0.0; AT_ONCE];
-        for lane in 0..AT_ONCE {
-            x[lane] = (times[lane] - origins[lane]) / 1e3;
-        }
+    for (x, values) in all_x.zip(values) {
         if BOTH {
             for lane in 0..AT_ONCE {
                 (sums[lane], rests[lane]) =
@@ -218,9 +273,8 @@ fn sum_rest<const BOTH: bool>(
     done: usize,
     mut sums: Sums,
 ) -> (f64, f64) {
-    for (time, value) in window.times.iter().zip(window.values).skip(done) {
-        let x = (time - window.origin) / 1e3;
-        let y = term(x, *value);
+    for (x, value) in window.x.iter().zip(window.values).skip(done) {
+        let y = term(*x, *value);
         if BOTH {
             sums.terms = add_finite(y, sums.terms.0, sums.terms.1);
         }
@@ -327,8 +381,14 @@ mod tests {
             let (odd, count) = (below(3) * 20, 1 + below(50));
             let mut time = base;
             let (mut times, mut values) = (Vec::new(), Vec::new());
+            // Every third series has its samples at even intervals, now and then without one.
+            let interval = [5, 25, 50][below(3) as usize];
             for _ in 0..count {
-                time += 1 + below(40).cast_signed();
+                time += match (round / 4 % 3, below(40)) {
+                    (0, 0) => 2 * interval,
+                    (0, _) => interval,
+                    (_, dice) => 1 + dice.cast_signed(),
+                };
                 times.push(time);
                 values.push(match below(100) {
                     dice if dice < odd => ODD[below(6) as usize],
