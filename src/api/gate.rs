@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     ApiError, ErrorType, State,
+    handover::hand_over,
     streamed::{AnswerWriter, Content, Means},
 };
 use crate::self_metrics::{Gauge, Registry};
@@ -89,17 +90,15 @@ impl Gate {
     ) -> Result<T, ApiError> {
         let (place, running, waited) = self.admit(state, read, deadline).await?;
         let (budget, cancel) = self.budget();
-        let work = tokio::task::spawn_blocking(move || {
+        let (giver, taker) = hand_over();
+        tokio::task::spawn_blocking(move || {
             let answer = work(&budget, waited);
             // The place is given back only now: a client that left does not make room for the next
             // query before this one has ended.
-            drop((place, running));
-            answer
+            drop((budget, place, running));
+            let _nobody_listens = giver.give(answer);
         });
-        let answer = work.await.unwrap_or_else(|panic| {
-            tracing::error!(%panic, "a read ended in a panic");
-            Err(panicked())
-        });
+        let answer = taker.take().await.unwrap_or_else(panicked);
         drop(cancel);
         answer
     }
@@ -126,10 +125,7 @@ impl Gate {
             let outcome = work(&budget, waited, &mut writer);
             writer.finish(outcome, (budget, running));
         });
-        let content = answer.await.unwrap_or_else(|_| {
-            tracing::error!("a query ended in a panic");
-            Err(panicked())
-        })?;
+        let content = answer.take().await.unwrap_or_else(panicked)?;
         Ok(match content {
             Content::Streamed(body) => Content::Streamed(body.canceling(cancel)),
             whole @ Content::Whole(_) => whole,
@@ -167,12 +163,13 @@ impl Gate {
     }
 }
 
-/// The error of a read whose thread panicked.
-fn panicked() -> ApiError {
-    ApiError::new(
+/// What comes of a read whose thread panicked.
+fn panicked<T>() -> Result<T, ApiError> {
+    tracing::error!("a read ended in a panic");
+    Err(ApiError::new(
         ErrorType::Internal,
         "unexpected error: the read ended in a panic, the log has its message",
-    )
+    ))
 }
 
 /// Counts a query from its arrival to its end.

@@ -7,6 +7,7 @@
 
 mod error;
 mod gate;
+mod handover;
 pub(crate) mod json;
 mod metrics;
 pub(crate) mod multipart;

@@ -25,11 +25,15 @@ use tokio::{
     },
 };
 
-use super::{ApiError, CancelOnDrop, ErrorType};
+use super::{
+    ApiError, CancelOnDrop, ErrorType,
+    handover::{Giver, Taker, hand_over},
+};
 use crate::clock::AsyncClock;
 
-/// When a buffer leaves.
-const CHUNK_BYTES: usize = 64 << 10;
+/// When a buffer leaves, which takes a hand-over between threads each time; together with the slack it is small
+/// enough for the allocator to keep (`src/main.rs`).
+const CHUNK_BYTES: usize = 224 << 10;
 
 /// What may be printed between two looks at whether a buffer is full, without it growing.
 const SLACK_BYTES: usize = 16 << 10;
@@ -83,7 +87,7 @@ pub(crate) struct AnswerWriter {
 /// What has left.
 enum Leaving {
     /// Nothing yet: who waits for the answer.
-    Nothing(oneshot::Sender<Result<Content, ApiError>>),
+    Nothing(Giver<Result<Content, ApiError>>),
     /// The first buffer at least.
     Begun {
         filled: mpsc::Sender<Bytes>,
@@ -97,11 +101,11 @@ enum Leaving {
 
 impl AnswerWriter {
     /// A writer, and where its answer will be. To be made within the runtime.
-    pub(super) fn new(means: Means) -> (Self, oneshot::Receiver<Result<Content, ApiError>>) {
-        let (sender, answer) = oneshot::channel();
+    pub(super) fn new(means: Means) -> (Self, Taker<Result<Content, ApiError>>) {
+        let (giver, answer) = hand_over();
         let writer = Self {
             out: Vec::new(),
-            leaving: Leaving::Nothing(sender),
+            leaving: Leaving::Nothing(giver),
             place: Some(means.place),
             clock: means.clock,
             patience: means.patience,
@@ -150,7 +154,7 @@ impl AnswerWriter {
                     is_over: false,
                     cancel: None,
                 };
-                let begun = waiting.send(Ok(Content::Streamed(body)));
+                let begun = waiting.give(Ok(Content::Streamed(body)));
                 begun.map_err(|_| ClientGone)?;
                 self.leaving = Leaving::Begun {
                     filled,
@@ -210,7 +214,7 @@ impl AnswerWriter {
         match self.leaving {
             // Nobody listens when the client left.
             Leaving::Nothing(waiting) => {
-                let _nobody_listens = waiting.send(outcome.map(|()| Content::Whole(self.out)));
+                let _nobody_listens = waiting.give(outcome.map(|()| Content::Whole(self.out)));
             }
             Leaving::Begun { over, .. } => match outcome {
                 Ok(()) => {
@@ -369,17 +373,17 @@ mod tests {
             })
         };
         assert_eq!(failing(10).await.unwrap_err().message, "late");
-        let Content::Streamed(body) = failing(100_000).await.unwrap() else {
-            panic!("100 kB are more than a chunk");
+        let Content::Streamed(body) = failing(1_000_000).await.unwrap() else {
+            panic!("1 MB is more than a chunk");
         };
         assert!(body.collect().await.is_err());
         let Content::Streamed(body) = print(&site.state, |writer| {
-            write(writer, 100_000)?;
+            write(writer, 1_000_000)?;
             panic!("on purpose");
         })
         .await
         .unwrap() else {
-            panic!("100 kB are more than a chunk");
+            panic!("1 MB is more than a chunk");
         };
         assert!(body.collect().await.is_err());
     }
