@@ -10,15 +10,14 @@ use narthex_query::{
 
 use super::{Arguments, Output, check_rules};
 
-/// The exit code for a wrong command line.
-const USAGE: u8 = 2;
-
 /// Runs every script and prints a line a file, `FILE: passed/total`, then each failure with file, line, query, expected
-/// and got. Exits with 0 when all passed, with 1 when anything failed or a file cannot be read, with 2 without files.
+/// and got. Exits with 0 when all passed, with 1 when anything failed or a file cannot be read.
+///
+/// # Errors
+/// When no file is named.
 pub(super) fn run(arguments: &Arguments, output: &mut Output<'_>) -> Result<u8, String> {
     if arguments.words().is_empty() {
-        output.print("usage: narthex promql test [--enable-feature=all|NAME,...] FILE…");
-        return Ok(USAGE);
+        return Err("required argument 'script' not provided".to_owned());
     }
     let features = features(arguments);
     let mut all_passed = true;

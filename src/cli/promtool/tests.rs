@@ -649,9 +649,9 @@ fn scripts_have_a_line_a_file_and_each_failure_its_place() {
         folder.path(),
         "promql test",
         &expect![[r"
-            usage: narthex promql test [--enable-feature=all|NAME,...] FILE…
             --- stderr
-            --- exit 2
+            promtool: error: required argument 'script' not provided, try --help
+            --- exit 1
         "]],
     );
 }
