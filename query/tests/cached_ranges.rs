@@ -78,6 +78,20 @@ const QUERIES: &[&str] = &[
     "sum(load @ end()) + load",
     "load - (range() + 0)",
     "sum(max by (job) (load))",
+    "sum(max by (n) (scraped_total))",
+    "avg(rate(scraped_total[1m]) + on (n) max by (n) (scraped_total))",
+    "stddev(label_replace(scraped_total, \"a_pod\", \"\", \"a_pod\", \".*\"))",
+    "quantile(0.5, topk(3, scraped_total)) + sum(topk(3, scraped_total))",
+    "topk(2, max by (n) (changes(scraped_total[30s])))",
+    "bottomk(1, count_over_time(scraped_total[1m]))",
+    "sum(histogram_quantile(0.9, latency_seconds_bucket))",
+    "-(load > 5 or small_numbers)",
+    "sum_over_time(load[range() / 4])",
+    "max_over_time({__name__=~\"scraped_.*\"}[15s])",
+    "-{__name__=~\"scraped_.*\"}",
+    "sum by (n) (scraped_total smoothed)",
+    "load + on (instance) fill_left (0) (temperature_celsius > 20)",
+    "limitk(1, scraped_total)",
     "sort(load)",
     "count_values(\"v\", small_numbers)",
 ];
@@ -130,7 +144,7 @@ impl Panel {
             step_ms,
             phase_ms: choices.pick(&[0, 0, 1, 7_777]),
             span_ms: choices.pick(&[2, 5, 10, 20]) * MINUTE,
-            ahead_ms: choices.pick(&[0, 0, 0, 90 * SECOND]),
+            ahead_ms: choices.pick(&[0, 0, 15 * SECOND, 90 * SECOND]),
         }
     }
 
@@ -147,13 +161,22 @@ impl Panel {
     }
 }
 
+/// A part that is scraped, which is another one, or has another name, now and then.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pod {
+    number: usize,
+    is_renamed: bool,
+    total: f64,
+}
+
 /// A store to which things happen.
 struct Scene {
     db: Db,
     target: Box<dyn TargetAppender>,
     /// Those yet to come, the last first.
     arrivals: Vec<Arrival>,
-    totals: [f64; 6],
+    /// What the columns of the target count.
+    pods: [Pod; 6],
 }
 
 impl Scene {
@@ -193,7 +216,7 @@ impl Scene {
             db,
             target,
             arrivals,
-            totals: [0.0; 6],
+            pods: [Pod::default(); 6],
         }
     }
 
@@ -229,18 +252,27 @@ impl Scene {
     fn scrape(&mut self, choices: &mut Choices<'_>, now: Timestamp) {
         let mut row = RowBuilder::default();
         row.begin(now);
-        for (number, total) in self.totals.iter_mut().enumerate() {
+        for (column, pod) in self.pods.iter_mut().enumerate() {
             if choices.once_in(9) {
                 continue;
             }
-            *total += choices.pick(&[0.0, 0.0, 1.0, 0.1, 33.3]);
-            let number = number.to_string();
-            let labels = Labels::from_pairs([("__name__", "scraped_total"), ("n", &number)]);
+            match choices.below(24) {
+                0 | 1 => pod.number = choices.below(1_000),
+                2 => pod.is_renamed = !pod.is_renamed,
+                _ => {}
+            }
+            pod.total += choices.pick(&[0.0, 0.0, 1.0, 0.1, 33.3]);
+            let names = ["scraped_total", "scraped_other_total"];
+            let labels = Labels::from_pairs([
+                ("__name__", names[usize::from(pod.is_renamed)]),
+                ("a_pod", &pod.number.to_string()),
+                ("n", &column.to_string()),
+            ]);
             let column = self.target.column(&labels).unwrap();
             if choices.once_in(60) {
-                row.at(column, now - choices.below(300) as i64 * SECOND, *total);
+                row.at(column, now - choices.below(300) as i64 * SECOND, pod.total);
             } else {
-                row.set(column, *total);
+                row.set(column, pod.total);
             }
         }
         self.target.commit(&mut row).unwrap();
