@@ -200,3 +200,61 @@ fn the_call_sequence_of_a_data_source() {
     );
     server.stop();
 }
+
+/// A value of the server's own metrics.
+fn metric(server: &Server, name: &str) -> u64 {
+    let text = server.get("/metrics").text();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn a_panel_that_moves_on_is_answered_as_without_a_cache() {
+    let server = server();
+    let counts = || {
+        ["continued", "evaluated"]
+            .map(|what| metric(&server, &format!("narthex_query_cache_{what}_total")))
+    };
+    let ask = |minutes: i64, more: &str| {
+        let (start, end) = (T + (minutes - 2) * 60, T + minutes * 60);
+        let panel = format!(
+            "query=sum+by+(job)+(rate(requests_total%5B5m%5D))&start={start}&end={end}&step=15{more}"
+        );
+        let answer = form(&server, "/api/v1/query_range", &panel);
+        assert_eq!((answer.0, &answer.1["status"]), (200, &json!("success")));
+        answer.1
+    };
+    let push = |seconds: i64, value: f64| {
+        let labels = [
+            ("__name__", "requests_total"),
+            ("instance", "a"),
+            ("job", "web"),
+        ];
+        let pushed = Pushed::new(&labels, &[((T + seconds) * 1_000, value)]);
+        assert_eq!(server.push(&[pushed]).status, 204);
+    };
+    let mut answers = Vec::new();
+    for minutes in 2..6 {
+        push(minutes * 60 - 10, minutes as f64 * 100.0);
+        let answer = ask(minutes, "");
+        assert_eq!(
+            answer,
+            ask(minutes, "&nocache=1"),
+            "after {minutes} minutes"
+        );
+        answers.push(answer);
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 4);
+    assert_eq!(counts(), [3, 1]);
+    // The same again, which takes all from the last, and what uses no cache.
+    assert_eq!(ask(5, "&nocache=0"), answers[3]);
+    assert_eq!(counts(), [4, 1]);
+    ask(5, "&nocache=true");
+    let (with, without) = (ask(5, "&stats=1"), ask(5, "&stats=1&nocache=1"));
+    let samples = |answer: &Value| answer["data"]["stats"]["samples"].clone();
+    assert_eq!(samples(&with), samples(&without));
+    assert_eq!(counts(), [4, 1]);
+    assert!(metric(&server, "narthex_query_cache_bytes") > 0);
+    assert_eq!(metric(&server, "narthex_query_cache_answers"), 1);
+}

@@ -4,7 +4,7 @@
 //! "10000,5000"), are written by remote write into this server and into those that
 //! `NARTHEX_PROMETHEUS` and `NARTHEX_VICTORIA_METRICS` name. When all are quiet, each shape is asked of
 //! each server until it has used `NARTHEX_DASHBOARDS_SECONDS` (0.3) of processor time, after once for warming
-//! up; `VictoriaMetrics` with `nocache=1`. What a query takes is user and kernel time of the whole server
+//! up; this server and `VictoriaMetrics` with `nocache=1`. What a query takes is user and kernel time of the whole server
 //! process by the number of queries. The answers are compared: with Prometheus series, points and values
 //! (1e-9), with `VictoriaMetrics` the number of series. Behind the raw shapes stands what this server takes for
 //! a point of the answer.

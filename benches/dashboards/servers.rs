@@ -163,7 +163,8 @@ impl Server {
                 path
             }
         };
-        if self.kind == Kind::VictoriaMetrics {
+        // What is measured is evaluation; Prometheus keeps no answers.
+        if self.kind != Kind::Prometheus {
             query.append_pair("nocache", "1");
         }
         self.request("GET", &format!("/api/v1/{path}?{}", query.finish()), &[])

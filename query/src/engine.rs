@@ -189,7 +189,7 @@ pub struct Answer<V = Value> {
 
 impl<V> Answer<V> {
     /// The same about another form of the value.
-    pub(crate) fn map<W>(self, change: impl FnOnce(V) -> W) -> Answer<W> {
+    pub fn map<W>(self, change: impl FnOnce(V) -> W) -> Answer<W> {
         Answer {
             value: change(self.value),
             warnings: self.warnings,

@@ -13,6 +13,7 @@ mod metrics;
 pub(crate) mod multipart;
 mod params;
 mod response;
+mod result_cache;
 mod state;
 mod streamed;
 #[cfg(test)]
@@ -27,6 +28,7 @@ pub(crate) use params::{FORM_BYTES_MAX, Instant, Params, quote};
 pub(crate) use response::{
     Answer, Success, accepted_encoding, compress, compress_stream, error_text, respond, text,
 };
+pub use result_cache::result_cache;
 pub use state::{
     Configuration, Control, HeadStatistics, ReadExemplars, ReadMetadata, Readiness, Settings,
     State, Store, StoreAdmin, WithMetadata,

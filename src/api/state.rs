@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use narthex_query::Engine;
+use narthex_query::{Engine, ResultCache};
 use narthex_rules::GroupStatus;
 use narthex_storage::{
     Appendable, CardinalityLists, Exemplar, KeptMetadata, Labels, Matcher, Queryable, Regex,
@@ -36,6 +36,8 @@ pub struct State {
     pub store: OnceLock<Store>,
     /// Evaluates queries.
     pub engine: Arc<Engine>,
+    /// What range queries may go on from.
+    pub results: Arc<ResultCache>,
     /// How many queries run at a time.
     pub gate: Gate,
     /// Where remote reads wait for one another.

@@ -20,7 +20,7 @@ use tower::ServiceExt as _;
 
 use super::{
     AnswerWriter, ClientGone, Configuration, Content, Control, Gate, HeadStatistics, HttpMetrics,
-    Readiness, Settings, State, Store, StoreAdmin, TargetPool, WithMetadata,
+    Readiness, Settings, State, Store, StoreAdmin, TargetPool, WithMetadata, result_cache,
 };
 use crate::{
     clock::SetClock,
@@ -429,6 +429,7 @@ impl Site {
                 },
                 ..EngineOptions::default()
             })),
+            results: result_cache(1 << 20, &registry),
             gate,
             remote_read,
             readiness: Readiness::default(),

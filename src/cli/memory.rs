@@ -16,6 +16,9 @@ const BYTES_PER_SERIES: u64 = 2048;
 /// A budget that is smaller than any sensible one still allows so many.
 const SERIES_MIN: u64 = 10_000;
 
+/// More bytes of answers are not kept, however much memory there is.
+const CACHE_BYTES_MAX: u64 = 64 << 20;
+
 /// The most series there may be when the command line does not say; `None` when the system does not
 /// tell how much memory there is.
 pub(super) fn default_series_max() -> Option<u64> {
@@ -26,6 +29,16 @@ pub(super) fn default_series_max() -> Option<u64> {
 /// half as many of their own, so that a dashboard does not keep an alert from being evaluated.
 pub(super) fn query_bytes() -> u64 {
     budget_bytes(Path::new("/")).map_or(u64::MAX, |budget_bytes| budget_bytes / 4)
+}
+
+/// The bytes of the answers of range queries that are kept for later ones: a 64th of the budget, but no more than
+/// [`CACHE_BYTES_MAX`].
+pub(super) fn query_cache_bytes() -> u64 {
+    budget_bytes(Path::new("/")).map_or(CACHE_BYTES_MAX, cache_bytes)
+}
+
+fn cache_bytes(budget_bytes: u64) -> u64 {
+    (budget_bytes / 64).min(CACHE_BYTES_MAX)
 }
 
 fn series_max(budget_bytes: u64) -> u64 {
@@ -148,5 +161,11 @@ mod tests {
     fn a_gibibyte_is_half_a_million_series() {
         assert_eq!(series_max(1 << 30), 524_288);
         assert_eq!(series_max(1 << 20), SERIES_MIN);
+    }
+
+    #[test]
+    fn answers_are_kept_in_a_sixty_fourth_of_the_memory() {
+        assert_eq!(cache_bytes(1 << 30), 16 << 20);
+        assert_eq!(cache_bytes(64 << 30), 64 << 20);
     }
 }

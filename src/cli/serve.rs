@@ -305,6 +305,7 @@ fn options(
         query_lookback: values.duration("query.lookback-delta"),
         query_timeout: values.duration("query.timeout"),
         query_bytes_all: super::memory::query_bytes(),
+        query_cache_bytes: super::memory::query_cache_bytes(),
         query_concurrency: usize::try_from(values.count("query.max-concurrency"))?.max(1),
         query_samples_max: values.count("query.max-samples"),
         remote_read: RemoteReadLimits {

@@ -48,7 +48,9 @@ use store_metrics::RetentionLimits;
 use upkeep::Upkeep;
 
 use crate::{
-    api::{Configuration, Control, Gate, HttpMetrics, Readiness, Settings, State, Store},
+    api::{
+        Configuration, Control, Gate, HttpMetrics, Readiness, Settings, State, Store, result_cache,
+    },
     clock::AsyncClock,
     config::Config,
     discovery::discovered_targets,
@@ -131,6 +133,8 @@ pub struct ServerOptions {
     /// Bytes of decoded columns that all reads of the HTTP API may hold together; the queries of rules may hold
     /// half as many.
     pub query_bytes_all: u64,
+    /// Bytes of answers of range queries that are kept for later ones.
+    pub query_cache_bytes: u64,
     /// Samples that one query may hold at once.
     pub query_samples_max: u64,
     /// What remote reads may take.
@@ -291,6 +295,7 @@ impl Server {
                 features: options.features,
                 ..EngineOptions::default()
             })),
+            results: result_cache(options.query_cache_bytes, &registry),
             gate: Gate::new(
                 options.query_concurrency,
                 QUERY_BYTES_MAX,

@@ -69,8 +69,14 @@ pub(crate) async fn range(call: Call) -> Result<Content, ApiError> {
             "query resolution step widths below a millisecond are not accepted",
         ));
     }
+    // Samples are counted over all steps, or not at all.
+    let state = asked.uses_cache(params).then(|| Arc::clone(&call.state));
     evaluate(&call.state, asked, move |engine, store, text, context| {
-        engine.matrix(store, text, grid, context)
+        let Some(state) = state else {
+            let answer = engine.matrix(store, text, grid, context)?;
+            return Ok(answer.map(Arc::new));
+        };
+        engine.matrix_with(store, text, grid, context, &state.results)
     })
     .await
 }
@@ -117,6 +123,13 @@ impl Asked {
             lookback,
             statistics: params.first("stats").to_owned(),
         })
+    }
+
+    /// Whether a range query may go on from an earlier answer and be gone on from: not with `nocache`, which is
+    /// `VictoriaMetrics`'s parameter and read as it does, and not when samples are to be told.
+    fn uses_cache(&self, params: &Params) -> bool {
+        let nocache = params.first("nocache").to_ascii_lowercase();
+        matches!(nocache.as_str(), "" | "0" | "f" | "false" | "no") && self.statistics.is_empty()
     }
 }
 

@@ -3,6 +3,8 @@
 //! Samples are printed straight from what the evaluation left, into the buffers that leave. The texts of
 //! timestamps are made once an answer, and one value's text serves all equal ones that follow it.
 
+use std::sync::Arc;
+
 use narthex_query::{
     FloatHistogram, FloatStyle, HistogramSample, Matrix, SampleValue, Series, Value, push_float,
 };
@@ -85,6 +87,12 @@ impl Print for Value {
                 })
             }
         }
+    }
+}
+
+impl<P: Print> Print for Arc<P> {
+    fn print(&self, writer: &mut AnswerWriter, limit: usize) -> Result<bool, ClientGone> {
+        (**self).print(writer, limit)
     }
 }
 
