@@ -7,7 +7,7 @@
 //! to look up and to put in, no longer. A cache is for the answers of one engine about one open store.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -165,35 +165,23 @@ impl ResultCache {
 
     /// Puts an answer in the place of the one with its key.
     pub(crate) fn put(&self, key: Key, known: Known) {
-        let bytes = known.matrix.bytes() + key.text.len() as u64 + ANSWER_BYTES;
-        let mut kept = self.kept();
-        kept.turn += 1;
-        let asked = kept.turn;
-        if bytes > self.bytes_max / SHARES_MIN {
-            kept.remove(&key);
-            return;
-        }
         let slot = Slot {
+            bytes: known.matrix.bytes() + key.text.len() as u64 + ANSWER_BYTES,
             known: Arc::new(known),
-            bytes,
-            asked,
+            asked: 0,
         };
-        kept.bytes += bytes;
-        let before = match kept.answers.entry(key) {
-            Entry::Occupied(mut entry) => Some(entry.insert(slot)),
-            Entry::Vacant(entry) => {
-                entry.insert(slot);
-                None
-            }
-        };
-        kept.bytes -= before.map_or(0, |before| before.bytes);
-        while kept.bytes > self.bytes_max {
-            let oldest = kept.answers.iter().min_by_key(|(_, slot)| slot.asked);
-            let Some(key) = oldest.map(|(key, _)| key.clone()) else {
-                return;
-            };
-            kept.remove(&key);
+        let is_too_large = slot.bytes > self.bytes_max / SHARES_MIN;
+        let mut kept = self.kept();
+        // They are freed once the lock is.
+        let mut removed = vec![kept.remove(&key)];
+        if !is_too_large {
+            kept.insert(key, slot);
         }
+        while kept.bytes > self.bytes_max {
+            removed.push(kept.remove_oldest());
+        }
+        drop(kept);
+        drop(removed);
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -202,10 +190,24 @@ impl ResultCache {
 }
 
 impl Kept {
-    fn remove(&mut self, key: &Key) {
-        if let Some(slot) = self.answers.remove(key) {
-            self.bytes -= slot.bytes;
-        }
+    fn insert(&mut self, key: Key, slot: Slot) {
+        self.turn += 1;
+        self.bytes += slot.bytes;
+        let asked = self.turn;
+        self.answers.insert(key, Slot { asked, ..slot });
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Slot> {
+        let slot = self.answers.remove(key)?;
+        self.bytes -= slot.bytes;
+        Some(slot)
+    }
+
+    /// Takes out what was not asked for longest.
+    fn remove_oldest(&mut self) -> Option<Slot> {
+        let oldest = self.answers.iter().min_by_key(|(_, slot)| slot.asked);
+        let key = oldest?.0.clone();
+        self.remove(&key)
     }
 }
 

@@ -89,6 +89,9 @@ const QUERIES: &[&str] = &[
     "sum_over_time(load[range() / 4])",
     "max_over_time({__name__=~\"scraped_.*\"}[15s])",
     "-{__name__=~\"scraped_.*\"}",
+    "-scraped_total",
+    "max_over_time(scraped_total[1m:15s])",
+    "histogram_quantile(0.001, max by (le) (scraped_total))",
     "sum by (n) (scraped_total smoothed)",
     "load + on (instance) fill_left (0) (temperature_celsius > 20)",
     "limitk(1, scraped_total)",
@@ -161,11 +164,22 @@ impl Panel {
     }
 }
 
+/// The bounds of the columns, as if they were buckets, three of them equal, and where their totals begin.
+const BOUNDS: [(&str, f64); 6] = [
+    ("1", 0.3),
+    ("1.0", 0.7),
+    ("1e0", 0.1),
+    ("2", 1e4),
+    ("+Inf", 1e6),
+    ("+Inf", 1e6),
+];
+
 /// A part that is scraped, which is another one, or has another name, now and then.
 #[derive(Debug, Clone, Copy, Default)]
 struct Pod {
     number: usize,
     is_renamed: bool,
+    is_typed: bool,
     total: f64,
 }
 
@@ -177,6 +191,8 @@ struct Scene {
     arrivals: Vec<Arrival>,
     /// What the columns of the target count.
     pods: [Pod; 6],
+    /// Whether series may have a type beside their name.
+    has_types: bool,
 }
 
 impl Scene {
@@ -216,7 +232,11 @@ impl Scene {
             db,
             target,
             arrivals,
-            pods: [Pod::default(); 6],
+            pods: BOUNDS.map(|(_, total)| Pod {
+                total,
+                ..Pod::default()
+            }),
+            has_types: choices.once_in(4),
         }
     }
 
@@ -259,6 +279,7 @@ impl Scene {
             match choices.below(24) {
                 0 | 1 => pod.number = choices.below(1_000),
                 2 => pod.is_renamed = !pod.is_renamed,
+                3 => pod.is_typed = !pod.is_typed && self.has_types,
                 _ => {}
             }
             pod.total += choices.pick(&[0.0, 0.0, 1.0, 0.1, 33.3]);
@@ -267,6 +288,8 @@ impl Scene {
                 ("__name__", names[usize::from(pod.is_renamed)]),
                 ("a_pod", &pod.number.to_string()),
                 ("n", &column.to_string()),
+                ("le", BOUNDS[column].0),
+                ("__type__", if pod.is_typed { "counter" } else { "" }),
             ]);
             let column = self.target.column(&labels).unwrap();
             if choices.once_in(60) {

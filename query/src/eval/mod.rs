@@ -113,6 +113,8 @@ pub(crate) struct Evaluation<'a> {
     /// Whether only counts and sums of histograms are asked for: then selectors look for resets themselves and
     /// say so of the histograms behind them.
     finds_resets: bool,
+    /// Whether the answer may serve later queries.
+    is_kept: bool,
     /// Whether something was decided by what there is at other steps of the grid, or may have been, as far as
     /// [`steady`] leaves that to the evaluation.
     pub(crate) depends_on_grid: Cell<bool>,
@@ -140,6 +142,7 @@ impl<'a> Evaluation<'a> {
             querier: None,
             notes: Annotations::default(),
             finds_resets: false,
+            is_kept: false,
             depends_on_grid: Cell::new(false),
             ledger: Ledger::new(tells_steps.then(|| grid.steps())),
         }

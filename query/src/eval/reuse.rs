@@ -31,6 +31,7 @@ impl Evaluation<'_> {
         if grid.steps() < 2 || !self.options.features.are_steady() || !is_steady(expr) {
             return Ok(self.range(store, expr, text)?.map(Arc::new));
         }
+        self.is_kept = true;
         self.open(store, expr)?;
         let version = self.querier.as_ref().and_then(|querier| querier.version());
         let Some(version) = version else {
@@ -74,7 +75,11 @@ impl Evaluation<'_> {
     ) -> Result<Option<Arc<Matrix>>, QueryError> {
         let grid = self.grid;
         let (before, steps) = (known.matrix.grid(), grid.steps());
-        let skipped = ((grid.start - before.start) / grid.step_ms) as usize;
+        let earlier = Grid {
+            end: grid.start,
+            ..before
+        };
+        let skipped = earlier.steps() - 1;
         let holding = self.holding(known, expr, (before.steps() - skipped).min(steps))?;
         if holding == 0 {
             return Ok(None);
@@ -83,14 +88,12 @@ impl Evaluation<'_> {
             return Ok(Some(Arc::clone(&known.matrix)));
         }
         let old = known.matrix.cells_of(skipped..skipped + holding);
-        let rest = Grid {
-            start: grid.start + holding as i64 * grid.step_ms,
-            ..grid
-        };
-        self.grid = rest;
         let evaluated = self.hold(old).and_then(|()| {
-            let is_done = rest.steps() == 0;
-            (!is_done).then(|| self.matrix_of(expr)).transpose()
+            if holding == steps {
+                return Ok(None);
+            }
+            self.grid.start = grid.time(holding);
+            self.matrix_of(expr).map(Some)
         });
         self.grid = grid;
         let evaluated = match evaluated {

@@ -221,14 +221,14 @@ impl Evaluation<'_> {
             .map_err(|error| self.read(error))?;
         // These go with the name, and the series may come out equal.
         let has_metadata = |labels: &Labels| {
-            labels
-                .iter()
-                .any(|(name, _)| is_metadata(name) && name != METRIC_NAME)
+            let mut names = labels.iter().map(|(name, _)| name);
+            names.any(|name| is_metadata(name) && name != METRIC_NAME)
         };
-        if selection
-            .series()
-            .iter()
-            .any(|series| has_metadata(&series.labels))
+        if self.is_kept
+            && selection
+                .series()
+                .iter()
+                .any(|series| has_metadata(&series.labels))
         {
             self.depends_on_grid.set(true);
         }
