@@ -146,14 +146,22 @@ impl<'a> Columns<'a> {
     }
 
     fn decode(&mut self, column: BlockColumn) -> Result<Vec<Timestamp>, ReadError> {
-        let BlockColumn {
-            block, number, len, ..
-        } = column;
-        self.charge_forgettable(len as usize)?;
-        let mut times = Vec::with_capacity(len as usize);
-        let sealed = &self.selection.blocks[block as usize];
-        sealed.times(number, &mut self.frames[block as usize], &mut times)?;
+        self.charge_forgettable(column.len as usize)?;
+        let mut times = Vec::with_capacity(column.len as usize);
+        self.read_times(column, &mut times)?;
         Ok(times)
+    }
+
+    /// Appends the times of a block's column to `out`.
+    fn read_times(
+        &mut self,
+        column: BlockColumn,
+        out: &mut Vec<Timestamp>,
+    ) -> Result<(), ReadError> {
+        let BlockColumn { block, number, .. } = column;
+        let sealed = &self.selection.blocks[block as usize];
+        sealed.times(number, &mut self.frames[block as usize], out)?;
+        Ok(())
     }
 
     /// Takes the memory of so many timestamps from the budget until the scan ends.
@@ -172,6 +180,25 @@ impl<'a> Columns<'a> {
     pub(super) fn times(&mut self, stretch: Stretch) -> Result<&[Timestamp], ReadError> {
         let first = stretch.first as usize;
         Ok(&self.all_times(stretch.slot)?[first..first + stretch.len as usize])
+    }
+
+    /// Appends the times of a stretch to `out`. Those of a whole column that nobody asked for before are not
+    /// kept beside it.
+    pub(super) fn append_to(
+        &mut self,
+        stretch: Stretch,
+        out: &mut Vec<Timestamp>,
+    ) -> Result<(), ReadError> {
+        let column = &self.list[stretch.slot as usize];
+        match column.of_block {
+            Some(of_block) if column.times.is_empty() && of_block.len == stretch.len => {
+                self.read_times(of_block, out)
+            }
+            _ => {
+                out.extend_from_slice(self.times(stretch)?);
+                Ok(())
+            }
+        }
     }
 
     /// The first and the last time of a stretch; those of a whole column need not be decoded.

@@ -41,6 +41,9 @@ pub(super) struct StoreScan<'a> {
     /// The series' pieces, ascending in time once it is sought.
     pieces: Vec<Piece>,
     next_piece: usize,
+    /// The axis of the series, if it has one, and how many of its times come before the next piece.
+    axis: Option<AxisId>,
+    passed: usize,
     own: Own,
     /// Bytes taken from the budget for histograms of the series.
     charged: u64,
@@ -133,6 +136,8 @@ impl<'a> StoreScan<'a> {
             pages: Vec::new(),
             pieces: Vec::new(),
             next_piece: 0,
+            axis: None,
+            passed: 0,
             own: Own::default(),
             charged: 0,
             stretches: Vec::new(),
@@ -598,6 +603,8 @@ impl Scan for StoreScan<'_> {
         self.pages.clear();
         self.pieces.clear();
         self.next_piece = 0;
+        self.axis = None;
+        self.passed = 0;
         self.own.times.clear();
         self.own.values.clear();
         self.own.histograms.clear();
@@ -640,8 +647,10 @@ impl Scan for StoreScan<'_> {
                 _ => return Ok(Shape::Loose { len_max: len }),
             }
         }
+        let axis = self.axis_for_stretches();
+        self.axis = Some(axis);
         Ok(Shape::Aligned {
-            axis: self.axis_for_stretches(),
+            axis,
             first: 0,
             len,
         })
@@ -653,9 +662,15 @@ impl Scan for StoreScan<'_> {
         };
         self.next_piece += 1;
         let len = piece.len as usize;
-        let times = match &piece.times {
-            PieceTimes::Shared(stretch) => self.columns.times(*stretch)?,
-            PieceTimes::Own(start) => &self.own.times[*start..*start + len],
+        let passed = self.passed;
+        self.passed += len;
+        let strung = self
+            .axis
+            .and_then(|axis| self.axes[axis.0 as usize].times.get(passed..passed + len));
+        let times = match (&piece.times, strung) {
+            (PieceTimes::Shared(_), Some(times)) => times,
+            (PieceTimes::Shared(stretch), None) => self.columns.times(*stretch)?,
+            (PieceTimes::Own(start), _) => &self.own.times[*start..*start + len],
         };
         match &piece.values {
             PieceValues::Own(start) => Ok(Some(Run::floats(
@@ -713,6 +728,7 @@ impl Scan for StoreScan<'_> {
             last_time: piece.last,
         };
         self.next_piece += 1;
+        self.passed += piece.len as usize;
         Ok(Some(totals))
     }
 
@@ -726,7 +742,7 @@ impl Scan for StoreScan<'_> {
             self.columns.charge_forgettable(len as usize)?;
             axis.times.reserve_exact(len as usize);
             for stretch in axis.stretches.iter() {
-                axis.times.extend_from_slice(self.columns.times(*stretch)?);
+                self.columns.append_to(*stretch, &mut axis.times)?;
             }
         }
         Ok(&axis.times)

@@ -69,6 +69,10 @@ fn answers(
             run.values(&mut values)?;
             samples.extend(times.into_iter().zip(values.into_iter().map(f64::to_bits)));
         }
+        // A run tells the times that it has in the axis.
+        if let Some(axis) = &axis {
+            assert!(axis.iter().eq(samples.iter().map(|(time, _)| time)));
+        }
         answers.push((axis, samples));
     }
     // Also of series that were read long ago.
