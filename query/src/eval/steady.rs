@@ -13,8 +13,8 @@ use super::selector::has_one_name;
 use crate::{
     functions::{FunctionId, range_kernel},
     parser::{
-        Aggregate, AggregateOp, At, Binary, BinaryOp, Cardinality, Duration, DurationKind, Edges,
-        Expr, ExprKind, TimeModifiers, VectorSelector,
+        Aggregate, AggregateOp, At, Binary, BinaryOp, Cardinality, Duration, DurationKind, Expr,
+        ExprKind, TimeModifiers, VectorSelector,
     },
 };
 
@@ -61,7 +61,7 @@ pub(crate) fn order(expr: &Expr) -> Option<Order> {
 
 /// Series of one name, so that none come out equal when it is dropped, at times that the step alone tells.
 fn is_plain(selector: &VectorSelector) -> bool {
-    has_one_name(selector) && selector.edges == Edges::Plain && has_own_times(&selector.modifiers)
+    has_one_name(selector) && has_own_times(&selector.modifiers)
 }
 
 fn has_own_times(modifiers: &TimeModifiers) -> bool {
@@ -227,6 +227,7 @@ mod tests {
             "sum(m @ 100) + time()",
             "count(count by (a) (m))",
             "sum by (a) (m / n)",
+            "sum(rate(m[5m] smoothed)) + sum(increase(n[5m] anchored))",
             "label_replace(rate(m[1m]), 'a', '$1', 'b', 'd') == bool 0",
         ] {
             assert!(is_steady(&expr(text)), "{text}");
@@ -246,8 +247,6 @@ mod tests {
             "{a='b'}",
             "{__name__=~'m|n'}",
             "{__name__!='m',a='b'}",
-            "m anchored + n",
-            "m smoothed",
             "sum(m or n)",
             "-(m or n)",
             "m + on (a) fill_left (0) n",
