@@ -477,9 +477,20 @@ fn is_left_out(request: &Request, ours: &Value, theirs: &Value) -> bool {
         || (asks("mad_over_time") && says(ours, "NaN"))
         // Pinned selectors with an offset had no timestamps.
         || (asks("timestamp(") && has_modifiers)
-        // Where counts or sums alone were asked for, custom bounds were forgotten.
-        || (says(theirs, "incompatible bucket layout")
+        // Where counts or sums alone were asked for, the first selector's buckets and custom bounds were forgotten, so
+        // that it was equal to nothing and added to nothing.
+        || ((says(theirs, "incompatible bucket layout")
+            || says(ours, "incompatible bucket layout")
+            || asks(" == ")
+            || asks(" != "))
             && ["count(", "sum(", "avg("].iter().any(|name| asks(&format!("histogram_{name}"))))
+        // A name that a subquery's expression had lost came back.
+        || (asks("last_over_time(") && asks(":") && names(ours) != names(theirs))
+        // An aggregation of what is pinned was taken for pinned, whatever its parameter.
+        || (is_range
+            && asks("@")
+            && ["quantile", "limit_ratio"].into_iter().any(asks)
+            && asks("()"))
 }
 
 /// A warning or an info without what only one of the versions says: that a metric has no name, the name where a

@@ -8,6 +8,7 @@ use crate::{
     FloatStyle, Grid, QueryError,
     annotations::Remark,
     format_float,
+    functions::{greater, lesser},
     parser::{Aggregate, AggregateOp, Span},
 };
 
@@ -270,14 +271,14 @@ pub(crate) fn is_quantile(ratio: f64) -> bool {
     (0.0..=1.0).contains(&ratio)
 }
 
-/// The greatest number, NaN if there is no other.
+/// The greatest number; NaN if there is one and no infinity, or nothing.
 pub(super) fn greatest(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::NAN, f64::max)
+    values.iter().copied().reduce(greater).unwrap_or(f64::NAN)
 }
 
-/// The least number, NaN if there is no other.
+/// The least number; NaN if there is one and no negative infinity, or nothing.
 pub(super) fn least(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::NAN, f64::min)
+    values.iter().copied().reduce(lesser).unwrap_or(f64::NAN)
 }
 
 /// The quantile of values, of which there is at least one, in the order in which NaN comes first; they are

@@ -36,6 +36,7 @@ use crate::{
 };
 use histogram_windows::{Mixed, Outcome};
 pub(crate) use info::Sight;
+pub(crate) use math::{greater, lesser};
 use over_time::Window;
 use rate::Change;
 pub(crate) use rate::Extrapolations;
