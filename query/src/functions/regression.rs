@@ -108,11 +108,7 @@ impl TimeSums {
         };
         all.find_pattern(row);
         let mut sums = std::mem::take(&mut all.sums);
-        let pattern = Points {
-            x: &all.pattern,
-            values: &all.pattern,
-        };
-        let pattern_sums = sum_rest::<true>(pattern, |x, _| x, 0, Sums::default());
+        let pattern_sums = all.pattern_sums();
         for (sums, is_even) in sums.iter_mut().zip(&all.is_even) {
             if *is_even {
                 *sums = pattern_sums;
@@ -123,6 +119,16 @@ impl TimeSums {
         all.each::<true>(row, &all.times, |x, _| x, is_odd, keep);
         all.sums = sums;
         Some(all)
+    }
+
+    /// The sums of x and x·x over the pattern.
+    fn pattern_sums(&self) -> (f64, f64) {
+        let mut sums = Sums::default();
+        for x in &self.pattern {
+            sums.terms = add_finite(*x, sums.terms.0, sums.terms.1);
+            sums.products = add_finite(x * x, sums.products.0, sums.products.1);
+        }
+        sums.totals()
     }
 
     /// Looks which windows are like the one in the middle.
@@ -161,51 +167,62 @@ impl TimeSums {
         is_wanted: impl Fn(usize) -> bool,
         mut found: impl FnMut(usize, (f64, f64)),
     ) {
-        let values = |step: usize| {
+        let points = |step: usize| {
             let (low, high) = row.bounds[step];
-            &values[low as usize..high as usize]
+            let window = low as usize..high as usize;
+            Points {
+                times: &self.times[window.clone()],
+                values: &values[window],
+                origin: self.origins[step],
+            }
         };
-        let mut pending = [0; AT_ONCE];
-        let mut count = 0;
-        let mut all_x: [Vec<f64>; AT_ONCE] = Default::default();
+        let (mut even, mut odd) = (Pending::default(), Pending::default());
         for (step, (low, high)) in row.bounds.iter().enumerate() {
             if high - low < 2 || !is_wanted(step) {
                 continue;
             }
-            self.fill_x(step, row, &mut all_x[count]);
-            pending[count] = step;
-            count += 1;
-            if count == AT_ONCE {
-                count = 0;
-                let windows: [_; AT_ONCE] = from_fn(|lane| Points {
-                    x: &all_x[lane],
-                    values: values(pending[lane]),
-                });
+            if self.is_even[step] {
+                if let Some(steps) = even.add(step) {
+                    let windows = steps.map(|step| points(step).values);
+                    let sums = sum_even::<BOTH>(&self.pattern, windows, term);
+                    for (step, sums) in steps.into_iter().zip(sums) {
+                        found(step, sums.totals());
+                    }
+                }
+            } else if let Some(steps) = odd.add(step) {
+                let windows = steps.map(points);
                 let (done, sums) = sum_together::<BOTH>(windows, term);
-                for (lane, step) in pending.into_iter().enumerate() {
+                for (lane, step) in steps.into_iter().enumerate() {
                     let sums = sum_rest::<BOTH>(windows[lane], term, done, sums[lane]);
-                    found(step, sums);
+                    found(step, sums.totals());
                 }
             }
         }
-        for (step, x) in pending[..count].iter().zip(&all_x) {
-            let values = values(*step);
-            let sums = sum_rest::<BOTH>(Points { x, values }, term, 0, Sums::default());
-            found(*step, sums);
+        for step in even.rest().iter().chain(odd.rest()) {
+            let sums = sum_rest::<BOTH>(points(*step), term, 0, Sums::default());
+            found(*step, sums.totals());
         }
     }
+}
 
-    /// Fills `out` with the x of a step's window: side by side, so that they are divided several at once.
-    fn fill_x(&self, step: usize, row: &RangeRow<'_>, out: &mut Vec<f64>) {
-        out.clear();
-        if self.is_even[step] {
-            out.extend_from_slice(&self.pattern);
-            return;
-        }
-        let (low, high) = row.bounds[step];
-        let origin = self.origins[step];
-        let times = &self.times[low as usize..high as usize];
-        out.extend(times.iter().map(|time| seconds(*time, origin)));
+/// Steps that wait until there are enough to be summed at once.
+#[derive(Default)]
+struct Pending {
+    steps: [usize; AT_ONCE],
+    count: usize,
+}
+
+impl Pending {
+    /// Adds a step, and gives all when they are enough.
+    fn add(&mut self, step: usize) -> Option<[usize; AT_ONCE]> {
+        self.steps[self.count] = step;
+        self.count = (self.count + 1) % AT_ONCE;
+        (self.count == 0).then_some(self.steps)
+    }
+
+    /// Those that still wait.
+    fn rest(&self) -> &[usize] {
+        &self.steps[..self.count]
     }
 }
 
@@ -218,9 +235,10 @@ fn seconds(time: f64, origin: f64) -> f64 {
 /// The points of a window.
 #[derive(Clone, Copy)]
 struct Points<'p> {
-    x: &'p [f64],
+    times: &'p [f64],
     /// As many.
     values: &'p [f64],
+    origin: f64,
 }
 
 /// Compensated sums of terms and their products with x.
@@ -230,22 +248,65 @@ struct Sums {
     products: (f64, f64),
 }
 
+impl Sums {
+    fn totals(self) -> (f64, f64) {
+        (
+            self.terms.0 + self.terms.1,
+            self.products.0 + self.products.1,
+        )
+    }
+}
+
+/// The cells of several columns side by side, as many as the shortest has. Iterators over slices, and arrays of
+/// one length, are what compilers turn into instructions of several lanes.
+fn together(columns: [&[f64]; AT_ONCE]) -> impl Iterator<Item = [f64; AT_ONCE]> {
+    let [a, b, c, d] = columns;
+    let cells = a.iter().zip(b).zip(c).zip(d);
+    cells.map(|(((a, b), c), d)| [*a, *b, *c, *d])
+}
+
+/// The sums over the values of several windows that have the same x.
+fn sum_even<const BOTH: bool>(
+    all_x: &[f64],
+    windows: [&[f64]; AT_ONCE],
+    term: impl Fn(f64, f64) -> f64,
+) -> [Sums; AT_ONCE] {
+    let (mut sums, mut rests) = ([0.0; AT_ONCE], [0.0; AT_ONCE]);
+    let (mut products, mut product_rests) = ([0.0; AT_ONCE], [0.0; AT_ONCE]);
+    for (x, values) in all_x.iter().zip(together(windows)) {
+        if BOTH {
+            for lane in 0..AT_ONCE {
+                (sums[lane], rests[lane]) =
+                    add_finite(term(*x, values[lane]), sums[lane], rests[lane]);
+            }
+        }
+        for lane in 0..AT_ONCE {
+            let product = *x * term(*x, values[lane]);
+            (products[lane], product_rests[lane]) =
+                add_finite(product, products[lane], product_rests[lane]);
+        }
+    }
+    from_fn(|lane| Sums {
+        terms: (sums[lane], rests[lane]),
+        products: (products[lane], product_rests[lane]),
+    })
+}
+
 /// The sums over the first points of several windows, as many as the shortest has, and how many those are.
 fn sum_together<const BOTH: bool>(
     windows: [Points<'_>; AT_ONCE],
     term: impl Fn(f64, f64) -> f64,
 ) -> (usize, [Sums; AT_ONCE]) {
-    // Iterators over slices, and arrays of one length: what compilers turn into instructions of several lanes.
-    fn together(columns: [&[f64]; AT_ONCE]) -> impl Iterator<Item = [f64; AT_ONCE]> {
-        let [a, b, c, d] = columns;
-        let cells = a.iter().zip(b).zip(c).zip(d);
-        cells.map(|(((a, b), c), d)| [*a, *b, *c, *d])
-    }
-    let all_x = together(windows.map(|window| window.x));
+    let origins = windows.map(|window| window.origin);
+    let times = together(windows.map(|window| window.times));
     let values = together(windows.map(|window| window.values));
     let (mut sums, mut rests) = ([0.0; AT_ONCE], [0.0; AT_ONCE]);
     let (mut products, mut product_rests) = ([0.0; AT_ONCE], [0.0; AT_ONCE]);
-    for (x, values) in all_x.zip(values) {
+    for (times, values) in times.zip(values) {
+        let mut x = [0.0; AT_ONCE];
+        for lane in 0..AT_ONCE {
+            x[lane] = seconds(times[lane], origins[lane]);
+        }
         if BOTH {
             for lane in 0..AT_ONCE {
                 (sums[lane], rests[lane]) =
@@ -272,18 +333,16 @@ fn sum_rest<const BOTH: bool>(
     term: impl Fn(f64, f64) -> f64,
     done: usize,
     mut sums: Sums,
-) -> (f64, f64) {
-    for (x, value) in window.x.iter().zip(window.values).skip(done) {
-        let y = term(*x, *value);
+) -> Sums {
+    for (time, value) in window.times.iter().zip(window.values).skip(done) {
+        let x = seconds(*time, window.origin);
+        let y = term(x, *value);
         if BOTH {
             sums.terms = add_finite(y, sums.terms.0, sums.terms.1);
         }
         sums.products = add_finite(x * y, sums.products.0, sums.products.1);
     }
-    (
-        sums.terms.0 + sums.terms.1,
-        sums.products.0 + sums.products.1,
-    )
+    sums
 }
 
 /// Fills `out` for `deriv`, or for `predict_linear` with its second argument.
