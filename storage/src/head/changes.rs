@@ -102,21 +102,24 @@ mod tests {
 
         #[test]
         fn the_oldest_time_since_a_commit_is_known(
-            commits in prop::collection::vec((1_u64..4, -40_i64..40, 0_i64..3), 0..3_000),
+            commits in prop::collection::vec((1_u64..4, -40_i64..40, 0_u32..400), 0..4_000),
         ) {
             let mut noted = Noted::default();
             let mut all: Vec<(u64, Timestamp)> = Vec::new();
-            for (index, (skipped, late, batch)) in commits.into_iter().enumerate() {
+            let mut merged = 0;
+            for (index, (skipped, late, once)) in commits.into_iter().enumerate() {
                 let number = all.last().map_or(0, |(number, _)| *number) + skipped;
                 // In order of time for the most part, in steps that are not whole seconds.
-                let late = if batch == 0 { late * 777 } else { 0 };
+                let late = if once == 0 { late * 777 } else { 0 };
                 all.push((number, index as i64 * 1_300 - late));
                 noted.add(number, index as i64 * 1_300 - late);
+                if noted.0.len() == ENTRIES_MAX {
+                    merged = noted.0[0].0;
+                }
             }
             prop_assert!(noted.0.len() <= ENTRIES_MAX);
             prop_assert!(noted.0.iter().is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1));
             let last = all.last().map_or(0, |(number, _)| *number);
-            let merged = if noted.0.len() == ENTRIES_MAX { noted.0[0].0 } else { 0 };
             for after in (0..=last).step_by(1 + last as usize / 100) {
                 let (found, expected) = (noted.since(after), naive(&all, after));
                 prop_assert!(found <= expected, "{after}: {found} {expected}");
