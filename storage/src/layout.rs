@@ -82,7 +82,7 @@ impl Layout {
                 supported: FORMAT_VERSION,
             });
         }
-        // The name appears with its content and before anything else does.
+        // The name appears with its content. Whoever asked for it syncs its folder, before anything else is written.
         let temporary = self.ours.join("format.tmp");
         if entries.iter().any(|entry| entry.name == "format.tmp") {
             fs.remove_file(&temporary)?;
@@ -91,7 +91,6 @@ impl Layout {
         file.append(format!("{FORMAT_VERSION}\n").as_bytes())?;
         file.sync()?;
         fs.rename(&temporary, &path)?;
-        fs.sync_dir(&self.ours)?;
         fs.sync_dir(&self.root)?;
         Ok(())
     }

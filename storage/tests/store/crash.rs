@@ -124,3 +124,33 @@ fn a_crash_at_any_operation_loses_nothing_that_was_acknowledged() {
         }
     }
 }
+
+#[test]
+fn a_store_that_was_closed_loses_nothing_to_a_power_cut() {
+    let fs = FaultyFs::default();
+    let clock = Arc::new(SetClock::default());
+    let options = DbOptions {
+        out_of_order_window_ms: WINDOW_MS,
+        ..options(&fs, &clock, WalFsync::Segment)
+    };
+    let mut world = World::new(options.clone(), &clock);
+    world.open().unwrap();
+    for time in 1..4 {
+        let push = Step::Push {
+            all_or_nothing: true,
+            samples: vec![(0, time, 1), (7, time, 2)],
+        };
+        world.run(&push).unwrap();
+    }
+    world.db().close().unwrap();
+    let mut history = world.history();
+    assert!(
+        history.sealed < history.acknowledged,
+        "the log alone has it"
+    );
+    // A commit that is sealed is one that must be there.
+    history.sealed = history.acknowledged;
+    for crash in [Crash::PowerCut, Crash::TornPowerCut(7)] {
+        check_left(&history, crash, &fs.after(crash), options.clone());
+    }
+}
