@@ -29,21 +29,26 @@ pub(super) enum Verdict {
 /// Judges a sample by its series' newest one.
 ///
 /// Source: `memSeries.appendable` in Prometheus' `tsdb/head_append.go`.
+#[inline]
 pub(super) fn judge(bounds: Bounds, last: (Timestamp, u64), time: Timestamp, bits: u64) -> Verdict {
+    if time > last.0 && time >= bounds.valid_from {
+        return Verdict::Keep;
+    }
+    judge_no_newer(bounds, last, time, bits)
+}
+
+/// Judges a sample that is not behind the newest one, or too old for it.
+#[inline(never)]
+fn judge_no_newer(bounds: Bounds, last: (Timestamp, u64), time: Timestamp, bits: u64) -> Verdict {
     if time == Timestamp::MIN {
         return Verdict::Refuse(Refusal::OutOfBounds);
     }
-    if time >= bounds.valid_from {
-        if time > last.0 {
-            return Verdict::Keep;
-        }
-        if time == last.0 {
-            return if bits == last.1 {
-                Verdict::Same
-            } else {
-                Verdict::Refuse(Refusal::Duplicate)
-            };
-        }
+    if time >= bounds.valid_from && time == last.0 {
+        return if bits == last.1 {
+            Verdict::Same
+        } else {
+            Verdict::Refuse(Refusal::Duplicate)
+        };
     }
     if bounds.window_ms > 0 {
         if time >= bounds.newest.saturating_sub(bounds.window_ms) {

@@ -89,7 +89,7 @@ impl Rest {
 #[derive(Debug)]
 pub(super) struct Records {
     hot: Box<[Hot; SIDE_CHUNK]>,
-    rest: Box<[Rest]>,
+    rest: Box<[Rest; SIDE_CHUNK]>,
     cells: Cells,
 }
 
@@ -98,7 +98,7 @@ impl Records {
     pub(super) fn new() -> Self {
         Self {
             hot: Box::new([Hot::EMPTY; SIDE_CHUNK]),
-            rest: (0..SIDE_CHUNK).map(|_| Rest::new(NO_SERIES)).collect(),
+            rest: Box::new(std::array::from_fn(|_| Rest::new(NO_SERIES))),
             cells: Cells::default(),
         }
     }

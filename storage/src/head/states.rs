@@ -435,6 +435,7 @@ impl Tables<'_> {
         Sides {
             tables: self,
             words: (usize::MAX, &[]),
+            chunk: usize::MAX,
             locked: None,
         }
     }
@@ -443,9 +444,11 @@ impl Tables<'_> {
 /// Looks up side records, quickest when neighbours come together.
 pub(super) struct Sides<'a> {
     tables: &'a Tables<'a>,
-    /// The chunk of the last word, and that of the last record.
+    /// The chunk of the last word.
     words: (usize, &'a [AtomicU64]),
-    locked: Option<(usize, MutexGuard<'a, Records>)>,
+    /// The chunk of the last record, which is locked.
+    chunk: usize,
+    locked: Option<MutexGuard<'a, Records>>,
 }
 
 impl Sides<'_> {
@@ -484,19 +487,19 @@ impl Sides<'_> {
     #[inline]
     fn record(&mut self, number: u32) -> Side<'_> {
         let chunk = number as usize / SIDE_CHUNK;
-        if self
-            .locked
-            .as_ref()
-            .is_none_or(|(locked, _)| *locked != chunk)
-        {
-            // One at a time.
-            self.locked = None;
+        if self.chunk != chunk {
+            self.go_to(chunk);
         }
-        let side = &self.tables.side;
-        let (_, records) = self
-            .locked
-            .get_or_insert_with(|| (chunk, lock(&side[chunk])));
+        let records = self.locked.as_mut().expect("the chunk that it went to");
         records.side(number)
+    }
+
+    #[inline(never)]
+    fn go_to(&mut self, chunk: usize) {
+        // One at a time.
+        self.locked = None;
+        self.locked = Some(lock(&self.tables.side[chunk]));
+        self.chunk = chunk;
     }
 }
 

@@ -141,6 +141,22 @@ impl Change {
         }
     }
 
+    /// The code and its length, the first byte lowest, if it has at most four bytes: as most differences of integers.
+    #[inline]
+    pub(super) fn short(self) -> Option<(u32, u32)> {
+        let Self::Step {
+            decimals: 0,
+            difference,
+        } = self
+        else {
+            return None;
+        };
+        let number = zigzag(difference);
+        let (code, bytes) = short_digits(number)?;
+        let rest = number as u32 & !(u32::MAX << (8 * bytes));
+        Some((u32::from(code) | rest << 8, 1 + bytes))
+    }
+
     /// Appends the code of what is no difference of integers.
     fn encode_other(self, out: &mut Vec<u8>) {
         match self {
@@ -275,18 +291,23 @@ fn zero_bytes(bits: u64) -> usize {
 
 #[inline]
 fn put_digits(number: u64, out: &mut Vec<u8>) {
-    let bits = u64::BITS - number.leading_zeros();
-    let (code, bytes) = match bits {
-        0..=7 => (number as u8, 0),
-        8..=14 => (CODE_2 | (number >> 8) as u8, 1),
-        15..=20 => (CODE_3 | (number >> 16) as u8, 2),
-        21..=27 => (CODE_4 | (number >> 24) as u8, 3),
-        _ => {
-            let bytes = bits.div_ceil(8);
-            (CODE_WIDE + bytes as u8 - 4, bytes)
-        }
-    };
+    let (code, bytes) = short_digits(number).unwrap_or_else(|| {
+        let bytes = (u64::BITS - number.leading_zeros()).div_ceil(8);
+        (CODE_WIDE + bytes as u8 - 4, bytes)
+    });
     put(out, code, number, bytes);
+}
+
+/// The first byte of a number of at most 27 bits, and how many bytes follow.
+#[inline]
+fn short_digits(number: u64) -> Option<(u8, u32)> {
+    match u64::BITS - number.leading_zeros() {
+        0..=7 => Some((number as u8, 0)),
+        8..=14 => Some((CODE_2 | (number >> 8) as u8, 1)),
+        15..=20 => Some((CODE_3 | (number >> 16) as u8, 2)),
+        21..=27 => Some((CODE_4 | (number >> 24) as u8, 3)),
+        _ => None,
+    }
 }
 
 /// Appends a code and the lowest bytes of `rest`.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Exemplar, Labels, Metadata, MetricType, Sample, Timestamp,
-    codec::{CodecError, Cursor, PackedHistogram, PackedSample, put_varint, put_zigzag},
+    codec::{CodecError, Cursor, PackedHistogram, PackedSample, put_varint, put_zigzag, zigzag},
     metadata::{LoggedMetadata, Origins},
 };
 
@@ -282,11 +282,20 @@ struct Place {
 }
 
 impl Place {
-    fn put(&mut self, series: u32, time: i64, out: &mut Vec<u8>) {
-        put_zigzag(i64::from(series) - i64::from(self.series), out);
-        put_zigzag(time.wrapping_sub(self.time), out);
+    /// Moves on; answers the difference of the series and of the time, as they are written.
+    #[inline]
+    fn advance(&mut self, series: u32, time: i64) -> (u64, u64) {
+        let step = zigzag(i64::from(series) - i64::from(self.series));
+        let elapsed = zigzag(time.wrapping_sub(self.time));
         self.series = series.wrapping_add(1);
         self.time = time;
+        (step, elapsed)
+    }
+
+    fn put(&mut self, series: u32, time: i64, out: &mut Vec<u8>) {
+        let (step, elapsed) = self.advance(series, time);
+        put_varint(step, out);
+        put_varint(elapsed, out);
     }
 
     fn read(&mut self, input: &mut Cursor<'_>) -> Result<(u32, i64)> {
@@ -299,10 +308,28 @@ impl Place {
 
 fn put_samples(out: &mut Vec<u8>, samples: &[(u32, Sample)]) {
     put_varint(samples.len() as u64, out);
+    out.reserve(samples.len() * size_of::<u64>());
     let mut place = Place::default();
     for (series, sample) in samples {
-        place.put(*series, sample.time, out);
-        Change::between(0, sample.value.to_bits()).encode(out);
+        let (step, elapsed) = place.advance(*series, sample.time);
+        let change = Change::between(0, sample.value.to_bits());
+        if step < 1 << 7
+            && elapsed < 1 << 14
+            && let Some((code, code_bytes)) = change.short()
+        {
+            // Most are so near. A copy of a fixed length costs less than several of a few bytes.
+            let goes_on = u64::from(elapsed >= 1 << 7);
+            let elapsed = elapsed & 0x7f | goes_on << 7 | elapsed >> 7 << 8;
+            let before = 2 + goes_on as u32;
+            let word = step | elapsed << 8 | u64::from(code) << (8 * before);
+            let end = out.len() + (before + code_bytes) as usize;
+            out.extend_from_slice(&word.to_le_bytes());
+            out.truncate(end);
+        } else {
+            put_varint(step, out);
+            put_varint(elapsed, out);
+            change.encode(out);
+        }
     }
 }
 

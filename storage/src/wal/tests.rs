@@ -464,6 +464,66 @@ fn histograms_have_the_documented_bytes() {
     assert_eq!(record, expected);
 }
 
+/// Steps of numbers and times, and differences of values, on both sides of each length that they may have.
+#[test]
+fn samples_have_the_documented_bytes_whatever_their_lengths() {
+    fn zigzag(number: i64) -> u64 {
+        (if number < 0 {
+            -2 * number - 1
+        } else {
+            2 * number
+        }) as u64
+    }
+    fn varint(mut number: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while number > 127 {
+            bytes.push((number % 128) as u8 + 128);
+            number /= 128;
+        }
+        bytes.push(number as u8);
+        bytes
+    }
+    fn change(number: u64) -> Vec<u8> {
+        let bytes = number.to_le_bytes();
+        match number {
+            0..0x80 => vec![bytes[0]],
+            0x80..0x4000 => vec![128 + bytes[1], bytes[0]],
+            0x4000..0x10_0000 => vec![192 + bytes[2], bytes[0], bytes[1]],
+            0x10_0000..0x800_0000 => vec![208 + bytes[3], bytes[0], bytes[1], bytes[2]],
+            _ => [&[216], &bytes[..4]].concat(),
+        }
+    }
+    let both = |number: i64| [number, -number, -number - 1];
+    let steps = [0, 63, 64, 8_191, 8_192].into_iter();
+    let longer = [524_287, 524_288, 67_108_863, 67_108_864].into_iter();
+    let values: Vec<i64> = steps.clone().chain(longer).flat_map(both).collect();
+    let steps: Vec<i64> = steps.flat_map(both).collect();
+    let mut samples = Vec::new();
+    let mut expected = Vec::new();
+    let (mut series, mut time) = (1 << 30, 0);
+    let of_steps = |step: i64| steps.iter().map(move |elapsed| (step, *elapsed));
+    let of_both = steps.iter().flat_map(|step| of_steps(*step));
+    for ((step, elapsed), value) in
+        of_both.flat_map(|both| values.iter().map(move |value| (both, *value)))
+    {
+        let before = series;
+        series += step;
+        time += elapsed;
+        let next = if samples.is_empty() { 0 } else { before };
+        expected.extend(varint(zigzag(series - next)));
+        expected.extend(varint(zigzag(elapsed)));
+        expected.extend(change(zigzag(value)));
+        let value = value as f64;
+        samples.push((series as u32, Sample { time, value }));
+        series += 1;
+    }
+    let mut record = Vec::new();
+    encode_solo(&mut record, 5, &samples, &[], &[]);
+    let (record, _) = frame::split_record(&record).unwrap();
+    let head = [&[3, 5][..], &varint(samples.len() as u64)].concat();
+    assert_eq!(record, [head, expected].concat());
+}
+
 /// The example of `docs/wal.md`.
 fn example_metadata() -> Vec<LoggedMetadata> {
     let logged = |family: &str, origins, kind, unit: &str, help: &str| LoggedMetadata {
