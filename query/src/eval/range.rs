@@ -262,7 +262,9 @@ impl Evaluation<'_> {
             let kept = sink(&row)?;
             self.look_at_windows(&row, windows.sizes, kept)?;
         }
-        self.settle(self.held() - frame.samples(), 0);
+        // `absent_over_time` holds a sample where there is something, and answers one where there is nothing.
+        let held = self.held().saturating_sub(frame.samples());
+        self.settle(held, 0);
         Ok(())
     }
 
