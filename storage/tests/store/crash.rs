@@ -10,7 +10,7 @@ use narthex_storage::{DbOptions, Fs, WalFsync};
 
 use crate::support::{
     Crash, FaultyFs, ROOT, SetClock, content, options,
-    workload::{WINDOW_MS, workloads},
+    workload::{WINDOW_MS, opened, workloads},
     world::{History, Step, World, check_exemplars},
 };
 
@@ -127,14 +127,7 @@ fn a_crash_at_any_operation_loses_nothing_that_was_acknowledged() {
 
 #[test]
 fn a_store_that_was_closed_loses_nothing_to_a_power_cut() {
-    let fs = FaultyFs::default();
-    let clock = Arc::new(SetClock::default());
-    let options = DbOptions {
-        out_of_order_window_ms: WINDOW_MS,
-        ..options(&fs, &clock, WalFsync::Segment)
-    };
-    let mut world = World::new(options.clone(), &clock);
-    world.open().unwrap();
+    let (fs, _, options, mut world) = opened();
     for time in 1..4 {
         let push = Step::Push {
             all_or_nothing: true,
