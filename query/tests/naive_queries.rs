@@ -35,7 +35,6 @@ fn language() -> Language {
         use BinaryOp::{Atan2, Pow, TrimLower, TrimUpper};
         !matches!(op, Atan2 | Pow | TrimLower | TrimUpper)
     });
-    language.fill = false;
     language.edges = false;
     language.mistakes = false;
     language

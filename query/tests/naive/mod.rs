@@ -2,8 +2,8 @@
 //! the engine.
 //!
 //! It covers scalars, selectors with `offset` and `@`, subqueries, computed durations, unary and binary
-//! operators with all matchings, and [`FUNCTIONS`] and [`AGGREGATORS`]. It does not cover native histograms,
-//! texts, annotations, `fill`, `anchored` and `smoothed`, names that are removed late, the order of an answer,
+//! operators with all matchings and `fill`, and [`FUNCTIONS`] and [`AGGREGATORS`]. It does not cover native histograms,
+//! texts, annotations, `anchored` and `smoothed`, names that are removed late, the order of an answer,
 //! and range functions of selectors by several names: [`Failure::NotCovered`].
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -332,9 +332,11 @@ impl Naive<'_> {
                 if low.is_nan() || high.is_nan() {
                     return Err(Failure::NotCovered);
                 }
+                // Go's minimum of what is no number and -Inf is -Inf, and its maximum alike.
+                let (lowest, highest) = (f64::NEG_INFINITY, f64::INFINITY);
                 map(&|value| match value {
-                    value if value < low => low,
-                    value if value > high => high,
+                    value if value < low || value.is_nan() && low == highest => low,
+                    value if value > high || value.is_nan() && high == lowest => high,
                     value => value,
                 })
             }
@@ -612,12 +614,13 @@ fn signature(matching: &VectorMatching, labels: &Labels) -> Labels {
     }
 }
 
+fn signatures(matching: &VectorMatching, vector: &Vector) -> BTreeSet<Labels> {
+    let labels = vector.iter().map(|(labels, _)| labels);
+    labels.map(|labels| signature(matching, labels)).collect()
+}
+
 fn set_operation(op: BinaryOp, matching: &VectorMatching, lhs: Vector, rhs: Vector) -> Vector {
-    let signatures = |vector: &Vector| -> BTreeSet<Labels> {
-        let labels = vector.iter().map(|(labels, _)| labels);
-        labels.map(|labels| signature(matching, labels)).collect()
-    };
-    let (left, right) = (signatures(&lhs), signatures(&rhs));
+    let (left, right) = (signatures(matching, &lhs), signatures(matching, &rhs));
     match op {
         BinaryOp::Or => {
             let rest = rhs
@@ -634,20 +637,39 @@ fn set_operation(op: BinaryOp, matching: &VectorMatching, lhs: Vector, rhs: Vect
     }
 }
 
+/// A sample of `value` for each match group that `other` has and `vector` has not.
+fn missing(
+    matching: &VectorMatching,
+    vector: &Vector,
+    other: &Vector,
+    value: Option<f64>,
+) -> Vector {
+    let Some(value) = value else {
+        return Vector::new();
+    };
+    let known = signatures(matching, vector);
+    let lacking = signatures(matching, other)
+        .into_iter()
+        .filter(|group| !known.contains(group));
+    lacking.map(|group| (group, value)).collect()
+}
+
 fn matched(
     binary: &Binary,
     matching: &VectorMatching,
     lhs: Vector,
     rhs: Vector,
 ) -> Result<Vector, Failure> {
-    if matching.fill_left.is_some() || matching.fill_right.is_some() {
-        return Err(Failure::NotCovered);
-    }
-    if lhs.is_empty() || rhs.is_empty() {
+    let is_filled = matching.fill_left.is_some() || matching.fill_right.is_some();
+    if !is_filled && (lhs.is_empty() || rhs.is_empty()) {
         return Ok(Vector::new());
     }
     let is_swapped = matching.cardinality == Cardinality::OneToMany;
-    let (many, one) = if is_swapped { (rhs, lhs) } else { (lhs, rhs) };
+    let (mut many, mut one) = if is_swapped { (rhs, lhs) } else { (lhs, rhs) };
+    let to_many = missing(matching, &many, &one, matching.fill_left);
+    let to_one = missing(matching, &one, &many, matching.fill_right);
+    many.extend(to_many);
+    one.extend(to_one);
     let mut partners: BTreeMap<Labels, (Labels, f64)> = BTreeMap::new();
     for (labels, value) in one {
         let known = partners.insert(signature(matching, &labels), (labels, value));
