@@ -52,7 +52,8 @@ pub struct Features {
     pub delayed_name_removal: bool,
     /// `--enable-feature=use-start-timestamps`: counters begin anew where the samples' start timestamps say so.
     pub start_timestamps: bool,
-    /// `--enable-feature=type-and-unit-labels`: the label `__type__` tells what a counter is, not the name.
+    /// `--enable-feature=type-and-unit-labels`: the label `__type__` tells what a counter is, not the name. The
+    /// server's scrapes add it.
     pub type_and_unit_labels: bool,
     /// `--enable-feature=promql-extended-range-selectors`: `anchored` and `smoothed`.
     pub extended_range_selectors: bool,

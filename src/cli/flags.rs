@@ -233,9 +233,7 @@ pub(crate) fn feature(name: &str) -> Option<Feature> {
         "use-start-timestamps" => Feature::QueryPartly(
             "Queries use start timestamps, but scrapes and remote writes bring none yet",
         ),
-        "type-and-unit-labels" => Feature::QueryPartly(
-            "Queries look at __type__, but scrapes do not add __type__ and __unit__ yet",
-        ),
+        "type-and-unit-labels" => Feature::Query("Experimental type and unit labels enabled"),
         "promql-per-step-stats" => Feature::Query("Experimental per-step statistics reporting"),
         "auto-reload-config" => Feature::AutoReload,
         "remote-write-receiver" => Feature::RemoteWriteReceiver,

@@ -44,6 +44,7 @@ impl BodyAppender {
         let job = ScrapeJob {
             client: ScrapeClient::new(config)?,
             config: config.clone(),
+            type_and_unit_labels: false,
         };
         let settings = Settings {
             job: Arc::new(job),

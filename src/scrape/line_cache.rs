@@ -45,6 +45,12 @@ enum LineKind {
     Other,
 }
 
+impl Line {
+    fn is_sample(&self) -> bool {
+        matches!(self.kind, LineKind::Sample { .. })
+    }
+}
+
 /// The lines of the previous body.
 #[derive(Debug, Default)]
 pub(super) struct LineCache {
@@ -80,6 +86,7 @@ impl LineCache {
             body,
             next: &mut next,
             says_more: false,
+            keeps_order: row.adds_metadata_labels(),
         }
         .run(format, row);
         if outcome.is_ok() {
@@ -111,11 +118,15 @@ struct Reader<'a> {
     next: &'a mut Vec<Line>,
     /// Whether a line of metadata is not where the previous body had it.
     says_more: bool,
+    /// Whether a sample's labels depend on the lines of metadata before it. Its series' text is known then only
+    /// as long as both bodies have the same such lines, so none is passed over.
+    keeps_order: bool,
 }
 
 impl<'a> Reader<'a> {
     fn run(mut self, format: Format, row: &mut RowWriter<'_>) -> Result<bool, String> {
         let mut parser = Parser::new(self.body, format);
+        parser.add_metadata_labels(self.keeps_order);
         loop {
             let at = parser.position();
             if let Some(end) = self.expected_line(at, &mut parser, row) {
@@ -166,6 +177,7 @@ impl<'a> Reader<'a> {
                     return Some(self.take(at, line, line.kind));
                 }
                 LineKind::Sample { .. } => {}
+                LineKind::Type(_) | LineKind::Other if self.keeps_order => return None,
                 LineKind::Type(kind) => {
                     parser.set_kind(kind);
                     return Some(self.take(at, line, line.kind));
@@ -238,7 +250,9 @@ impl<'a> Reader<'a> {
                     Some(known) => known,
                     None => {
                         let known = row.resolve(parser)?;
-                        self.fresh.insert(series, known);
+                        if !self.keeps_order {
+                            self.fresh.insert(series, known);
+                        }
                         known
                     }
                 };
@@ -283,12 +297,18 @@ impl<'a> Reader<'a> {
         };
         let ahead = self.lines.iter().enumerate().skip(self.expected);
         for (index, line) in ahead.take(LOOK_AHEAD) {
+            if self.keeps_order && !line.is_sample() {
+                break;
+            }
             if let Some(known) = known(line)
                 && self.text(*line, line.series_length) == series
             {
                 self.expected = index + 1;
                 return Some(known);
             }
+        }
+        if self.keeps_order {
+            return None;
         }
         if let Some(known) = self.fresh.get(series) {
             return Some(*known);
@@ -319,6 +339,12 @@ impl<'a> Reader<'a> {
                 self.expected = index + 1;
                 return true;
             }
+            if self.keeps_order && !line.is_sample() {
+                break;
+            }
+        }
+        if self.keeps_order {
+            self.lines = &[];
         }
         false
     }

@@ -36,6 +36,8 @@ pub struct ScrapeOptions {
     /// How far a timestamp may be from the schedule to be snapped; never more than a hundredth of
     /// the interval (`--scrape.timestamp-tolerance`).
     pub timestamp_tolerance: Duration,
+    /// Whether samples get the labels `__type__` and `__unit__` (`--enable-feature=type-and-unit-labels`).
+    pub type_and_unit_labels: bool,
 }
 
 impl Default for ScrapeOptions {
@@ -45,6 +47,7 @@ impl Default for ScrapeOptions {
             offset_seed: 0,
             adjust_timestamps: true,
             timestamp_tolerance: Duration::from_millis(2),
+            type_and_unit_labels: false,
         }
     }
 }
@@ -128,6 +131,7 @@ impl ScrapeManager {
             changed.push(Arc::new(ScrapeJob {
                 config: (*config).clone(),
                 client,
+                type_and_unit_labels: self.surroundings.options.type_and_unit_labels,
             }));
         }
         let State {

@@ -25,6 +25,8 @@ pub(super) const DISCOVERY_NAME: &str = "scrape";
 pub(super) struct ScrapeJob {
     pub(super) config: ScrapeConfig,
     pub(super) client: ScrapeClient,
+    /// Whether samples get the labels `__type__` and `__unit__`.
+    pub(super) type_and_unit_labels: bool,
 }
 
 /// How one target is scraped.

@@ -329,6 +329,11 @@ impl RowWriter<'_> {
         self.may_repeat
     }
 
+    /// Whether samples get labels of their type and unit.
+    pub(super) fn adds_metadata_labels(&self) -> bool {
+        self.settings.job.type_and_unit_labels
+    }
+
     /// Whether exemplars are kept.
     pub(super) fn keeps_exemplars(&self) -> bool {
         self.keeps_exemplars

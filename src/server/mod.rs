@@ -473,6 +473,7 @@ impl Server {
                 offset_seed: host_seed(),
                 adjust_timestamps: self.options.adjust_timestamps,
                 timestamp_tolerance: self.options.timestamp_tolerance,
+                type_and_unit_labels: self.options.features.type_and_unit_labels,
             },
             Arc::clone(store) as _,
             Arc::clone(&self.clock),

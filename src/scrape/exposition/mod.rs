@@ -24,6 +24,10 @@ use narthex_storage::{Labels, METRIC_NAME, MetricType};
 
 use cursor::{Cursor, go_quote};
 
+/// The labels that tell what a sample's metric is, and in what.
+const TYPE: &str = "__type__";
+const UNIT: &str = "__unit__";
+
 /// Which of the two formats a body is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -91,6 +95,9 @@ pub struct ExposedExemplar {
 pub struct Parser<'a> {
     cursor: Cursor<'a>,
     format: Format,
+    /// What the last `# UNIT` line named.
+    unit: &'a [u8],
+    adds_metadata_labels: bool,
 }
 
 impl<'a> Parser<'a> {
@@ -99,7 +106,20 @@ impl<'a> Parser<'a> {
         Self {
             cursor: Cursor::new(body, format == Format::Text),
             format,
+            unit: b"",
+            adds_metadata_labels: false,
         }
+    }
+
+    /// Whether [`Parser::labels`] has `__type__` and `__unit__` as the last `# TYPE` and the last `# UNIT` line
+    /// named them, in place of the sample's own. An unknown type and an empty unit are no labels.
+    ///
+    /// Those lines must not be passed over with [`Parser::seek`] then.
+    ///
+    /// Source: the released Prometheus with `--enable-feature=type-and-unit-labels`, which does not look whose
+    /// lines they are.
+    pub(crate) fn add_metadata_labels(&mut self, adds: bool) {
+        self.adds_metadata_labels = adds;
     }
 
     /// The next entry, `None` at the end of the body.
@@ -107,10 +127,14 @@ impl<'a> Parser<'a> {
     /// # Errors
     /// The body is malformed from here on.
     pub fn next_entry(&mut self) -> Result<Option<Entry<'a>>, ParseError> {
-        match self.format {
+        let entry = match self.format {
             Format::Text => text::next_entry(&mut self.cursor),
             Format::OpenMetrics => openmetrics::next_entry(&mut self.cursor),
+        };
+        if let Ok(Some(Entry::Unit { text, .. })) = entry {
+            self.unit = text;
         }
+        entry
     }
 
     /// Where the next entry begins, in bytes.
@@ -166,8 +190,29 @@ impl<'a> Parser<'a> {
         let name = self.cursor.name_text();
         let metric = number::unescape(name).ok_or_else(|| invalid_name(name))?;
         pairs.push((METRIC_NAME.to_owned(), metric));
+        if self.adds_metadata_labels {
+            if self.cursor.kind != MetricType::Unknown {
+                pairs.push((TYPE.to_owned(), self.cursor.kind.as_str().to_owned()));
+            }
+            if !self.unit.is_empty() {
+                let unit = String::from_utf8_lossy(self.unit).into_owned();
+                pairs.push((UNIT.to_owned(), unit));
+            }
+        }
+        let of_metadata = if self.adds_metadata_labels {
+            pairs.len()
+        } else {
+            0
+        };
         for (name, value) in self.cursor.label_texts() {
             let label = number::unescape(name).ok_or_else(|| invalid_name(name))?;
+            if pairs
+                .iter()
+                .take(of_metadata)
+                .any(|(name, _)| *name == label)
+            {
+                continue;
+            }
             let value = number::unescape(value).ok_or_else(|| {
                 ParseError(format!("invalid UTF-8 label value: {}", go_quote(value)))
             })?;

@@ -272,3 +272,41 @@ proptest! {
         prop_assert_eq!(parser.next_entry(), Ok(None));
     }
 }
+
+/// As Prometheus 3.5.3 reads these bodies with `--enable-feature=type-and-unit-labels`.
+#[test]
+fn type_and_unit_are_labels_where_they_are_asked_for() {
+    let read = |body: &str, format| {
+        let mut parser = Parser::new(body.as_bytes(), format);
+        parser.add_metadata_labels(true);
+        let mut found = String::new();
+        while let Some(entry) = parser.next_entry().unwrap() {
+            if let Entry::Sample { .. } = entry {
+                writeln!(found, "{}", parser.labels().unwrap()).unwrap();
+            }
+        }
+        found
+    };
+    assert_eq!(
+        read(
+            "nt 1\n# TYPE a gauge\na 1\nz{__type__=\"mine\",__unit__=\"u\"} 4\n# TYPE h histogram\n\
+             h_bucket{le=\"1\"} 1\n# TYPE u untyped\nu{__type__=\"mine\",__unit__=\"v\"} 1\n",
+            Format::Text
+        ),
+        "{__name__=\"nt\"}\n\
+         {__name__=\"a\", __type__=\"gauge\"}\n\
+         {__name__=\"z\", __type__=\"gauge\", __unit__=\"u\"}\n\
+         {__name__=\"h_bucket\", __type__=\"histogram\", le=\"1.0\"}\n\
+         {__name__=\"u\", __type__=\"mine\", __unit__=\"v\"}\n"
+    );
+    assert_eq!(
+        read(
+            "# TYPE a_seconds gauge\n# UNIT a_seconds seconds\na_seconds 1\n# TYPE b counter\n\
+             b_total{__type__=\"mine\",__unit__=\"x\"} 1\n# TYPE i info\ni_info{x=\"y\"} 1\n# EOF\n",
+            Format::OpenMetrics
+        ),
+        "{__name__=\"a_seconds\", __type__=\"gauge\", __unit__=\"seconds\"}\n\
+         {__name__=\"b_total\", __type__=\"counter\", __unit__=\"seconds\"}\n\
+         {__name__=\"i_info\", __type__=\"info\", __unit__=\"seconds\", x=\"y\"}\n"
+    );
+}

@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-fn settings(change: impl FnOnce(&mut ScrapeConfig)) -> Settings {
+fn settings(change: impl FnOnce(&mut ScrapeConfig), type_and_unit_labels: bool) -> Settings {
     let mut config = ScrapeConfig::new("j");
     change(&mut config);
     let group = TargetGroup {
@@ -35,7 +35,11 @@ fn settings(change: impl FnOnce(&mut ScrapeConfig)) -> Settings {
     };
     let client = ScrapeClient::new(&config).unwrap();
     Settings {
-        job: Arc::new(ScrapeJob { config, client }),
+        job: Arc::new(ScrapeJob {
+            config,
+            client,
+            type_and_unit_labels,
+        }),
         spec: *spec,
         forced_error: None,
     }
@@ -47,17 +51,28 @@ struct Feed {
     store: MemoryStore,
     rows: Rows,
     time: i64,
+    format: Format,
 }
 
 impl Feed {
     fn new(change: impl FnOnce(&mut ScrapeConfig)) -> Self {
+        Self::with(settings(change, false), Format::Text)
+    }
+
+    /// OpenMetrics bodies, and samples with labels of their type and unit.
+    fn with_metadata_labels() -> Self {
+        Self::with(settings(|_| {}, true), Format::OpenMetrics)
+    }
+
+    fn with(settings: Settings, format: Format) -> Self {
         let store = MemoryStore::default();
         let rows = Rows::open(&store, "k").unwrap();
         Self {
-            settings: settings(change),
+            settings,
             store,
             rows,
             time: 0,
+            format,
         }
     }
 
@@ -66,7 +81,7 @@ impl Feed {
         let mut counts = Counts::default();
         let body = Bytes::copy_from_slice(body.as_bytes());
         let format = Exposed {
-            format: Format::Text,
+            format: self.format,
         };
         let outcome = self
             .rows
@@ -307,13 +322,19 @@ fn contents(db: &Db) -> Series {
     all
 }
 
-/// What a server without any cache would hold after these bodies.
-fn naive(bodies: &[String]) -> Series {
+/// What a server without any cache would hold after these bodies; with labels of metadata, of OpenMetrics bodies.
+fn naive(bodies: &[String], metadata_labels: bool) -> Series {
+    let format = if metadata_labels {
+        Format::OpenMetrics
+    } else {
+        Format::Text
+    };
     let mut series: Series = BTreeMap::new();
     let mut previous: Vec<String> = Vec::new();
     for (index, body) in bodies.iter().enumerate() {
         let time = 1000 * (index as i64 + 1);
-        let mut parser = Parser::new(body.as_bytes(), Format::Text);
+        let mut parser = Parser::new(body.as_bytes(), format);
+        parser.add_metadata_labels(metadata_labels);
         let mut samples: Vec<(String, f64, Option<i64>)> = Vec::new();
         let mut texts: BTreeMap<Vec<u8>, String> = BTreeMap::new();
         let mut failed = false;
@@ -327,7 +348,11 @@ fn naive(bodies: &[String]) -> Series {
                     let mut labels = parser.labels().unwrap().to_builder();
                     labels.set("instance", "h:1").set("job", "j");
                     let labels = labels.build().to_string();
-                    let labels = texts.entry(series.to_vec()).or_insert(labels).clone();
+                    let labels = if metadata_labels {
+                        labels
+                    } else {
+                        texts.entry(series.to_vec()).or_insert(labels).clone()
+                    };
                     samples.push((labels, value, time));
                 }
                 Ok(Some(_)) => {}
@@ -358,6 +383,42 @@ fn naive(bodies: &[String]) -> Series {
         previous = present;
     }
     series
+}
+
+fn bits(series: Series) -> BTreeMap<String, Vec<(i64, u64)>> {
+    let samples = |samples: Vec<(i64, f64)>| {
+        let samples = samples.into_iter();
+        samples
+            .map(|(time, value)| (time, value.to_bits()))
+            .collect()
+    };
+    let all = series.into_iter();
+    all.map(|(labels, all)| (labels, samples(all))).collect()
+}
+
+#[test]
+fn a_series_is_another_when_its_type_or_unit_is() {
+    let mut feed = Feed::with_metadata_labels();
+    for (kind, unit) in [
+        ("gauge", "# UNIT a_b b\n"),
+        ("counter", ""),
+        ("gauge", "# UNIT a_b b\n"),
+    ] {
+        let body = format!("# TYPE a_b {kind}\n{unit}a_b 1\nc{{__type__=\"own\"}} 2\n# EOF\n");
+        feed.body(&body).unwrap();
+    }
+    let target = "instance=\"h:1\", job=\"j\"";
+    let with_unit = format!("__type__=\"gauge\", __unit__=\"b\", {target}");
+    let without = format!("__type__=\"counter\", {target}");
+    assert_eq!(
+        feed.store.text(),
+        format!(
+            "{{__name__=\"a_b\", {without}}} 1@2000 stale@3000\n\
+             {{__name__=\"a_b\", {with_unit}}} 1@1000 stale@2000 1@3000\n\
+             {{__name__=\"c\", {without}}} 2@2000 stale@3000\n\
+             {{__name__=\"c\", {with_unit}}} 2@1000 stale@2000 2@3000\n"
+        )
+    );
 }
 
 proptest! {
@@ -403,11 +464,7 @@ proptest! {
         for body in &bodies {
             let _failed = feed.body(body);
         }
-        let bits = |series: Series| -> BTreeMap<String, Vec<(i64, u64)>> {
-            let samples = |samples: Vec<(i64, f64)>| samples.into_iter().map(|(time, value)| (time, value.to_bits())).collect();
-            series.into_iter().map(|(labels, all)| (labels, samples(all))).collect()
-        };
-        prop_assert_eq!(bits(feed.store.series()), bits(naive(&bodies)));
+        prop_assert_eq!(bits(feed.store.series()), bits(naive(&bodies, false)));
         // The database takes the same rows, unchanged ranges included.
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemClock::new());
@@ -418,6 +475,38 @@ proptest! {
         for body in &bodies {
             let _failed = feed.body(body);
         }
-        prop_assert_eq!(bits(contents(&db)), bits(naive(&bodies)));
+        prop_assert_eq!(bits(contents(&db)), bits(naive(&bodies, false)));
+    }
+
+    /// The same where a sample's labels depend on the lines of metadata before it.
+    #[test]
+    fn the_line_cache_changes_nothing_where_types_are_labels(
+        bodies in proptest::collection::vec(
+            proptest::collection::vec((0_usize..12, 0_u8..2), 0..14), 1..8
+        ),
+    ) {
+        let lines = [
+            "a", "b", "c", "d{__type__=\"own\"}", "e_s", "f", "# TYPE a gauge", "# TYPE a counter", "# UNIT e_s s",
+            "# UNIT e_s ", "# HELP a b", "# TYPE a unknown",
+        ];
+        let bodies: Vec<String> = bodies.iter().map(|body| {
+            let mut text = String::new();
+            for (line, value) in body {
+                let line = lines[*line];
+                text.push_str(line);
+                if !line.starts_with('#') {
+                    text.push_str([" 0", " 1"][usize::from(*value)]);
+                }
+                text.push('\n');
+            }
+            let is_malformed = body.len() == 7;
+            text.push_str(if is_malformed { "a x\n" } else { "# EOF\n" });
+            text
+        }).collect();
+        let mut feed = Feed::with_metadata_labels();
+        for body in &bodies {
+            let _failed = feed.body(body);
+        }
+        prop_assert_eq!(bits(feed.store.series()), bits(naive(&bodies, true)));
     }
 }

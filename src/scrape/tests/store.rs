@@ -183,8 +183,12 @@ impl TargetAppender for MemoryTarget {
         let families = row.families().iter();
         state.families.extend(families.map(|(family, metadata)| {
             let Metadata { kind, unit, help } = metadata;
-            assert_eq!(unit, "", "the text format has none");
-            format!("{family} {} {help}", kind.as_str())
+            let unit = if unit.is_empty() {
+                String::new()
+            } else {
+                format!(" in {unit}")
+            };
+            format!("{family} {} {help}{unit}", kind.as_str())
         }));
         self.previous = present;
         state.commits += 1;
