@@ -14,7 +14,10 @@ use super::{
     slots::Slots,
     terms::{Among, Label, Terms, Texts, Union},
 };
-use crate::{Labels, Matcher, model::LabelsEncoder};
+use crate::{
+    Labels, Matcher,
+    model::{LabelsEncoder, has_prefix},
+};
 
 /// See the module. A series is a *place* inside: its index in the order of insertion.
 #[derive(Debug, Default)]
@@ -280,7 +283,7 @@ impl Terms for Delta {
     ) -> Result<(), Infallible> {
         for pair in self.pairs.of_name(name) {
             let value = self.pairs.value(*pair);
-            if value.starts_with(prefix) && each(*pair, value).is_break() {
+            if has_prefix(value.as_bytes(), prefix.as_bytes()) && each(*pair, value).is_break() {
                 break;
             }
         }

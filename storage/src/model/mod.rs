@@ -1,11 +1,13 @@
 //! The words everything else speaks: labels, matchers, samples, histograms, timestamps.
 
+mod affix;
 mod histogram;
 mod labels;
 mod matcher;
 mod regex;
 mod sample;
 
+pub(crate) use affix::has_prefix;
 pub(crate) use histogram::BUCKETS_MAX;
 pub use histogram::{
     CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, HistogramColumns, HistogramCounts, HistogramLayout,

@@ -20,6 +20,8 @@ use std::{
 use regex_automata::{Anchored, Input, meta, nfa::thompson::WhichCaptures};
 use regex_syntax::hir::{Hir, Look};
 
+use super::affix::has_prefix;
+
 /// Most bytes that the automaton of one pattern may take; lazily built parts are bounded apart.
 const AUTOMATON_BYTES_MAX: usize = 16 << 20;
 
@@ -90,7 +92,7 @@ impl Regex {
             Matching::Set(texts) => texts.contains(text),
             Matching::Globs(globs) => globs.is_match(text),
             Matching::Automaton { prefix, automaton } => {
-                text.starts_with(prefix.as_str())
+                has_prefix(text.as_bytes(), prefix.as_bytes())
                     && automaton.is_match(Input::new(text).anchored(Anchored::Yes))
             }
         }

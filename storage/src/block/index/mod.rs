@@ -45,6 +45,7 @@ use crate::{
     Labels, Mapped, Matcher,
     codec::CodecError,
     index::{self, Among, Label, Terms, Texts, Union},
+    model::has_prefix,
 };
 
 /// Ids of series are below it.
@@ -299,7 +300,7 @@ impl BlockIndex {
     ) -> Result<(), CodecError> {
         let mut values = self.values(pairs);
         while let Some((pair, value)) = values.next()? {
-            if !value.starts_with(prefix.as_bytes()) || each(pair, text(value)?).is_break() {
+            if !has_prefix(value, prefix.as_bytes()) || each(pair, text(value)?).is_break() {
                 break;
             }
         }

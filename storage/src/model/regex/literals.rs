@@ -8,6 +8,8 @@ use std::collections::HashSet;
 use memchr::memmem::Finder;
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
+use crate::model::affix::{has_suffix, strip_prefix};
+
 /// Most texts that classes and optional parts may multiply to.
 const PRODUCT_MAX: usize = 1024;
 
@@ -185,7 +187,7 @@ impl Glob {
     /// Whether the whole of `text` matches. Taking the earliest place for each text is enough, for
     /// a gap may be of any length above its least.
     fn is_match(&self, text: &str) -> bool {
-        let Some(mut rest) = text.strip_prefix(&*self.first) else {
+        let Some(mut rest) = strip_prefix(text, &self.first) else {
             return false;
         };
         for (gap, text) in &self.middle {
@@ -199,7 +201,9 @@ impl Glob {
             }
         }
         match &self.last {
-            Some((gap, last)) => skip(rest, *gap).is_some_and(|rest| rest.ends_with(&**last)),
+            Some((gap, last)) => {
+                skip(rest, *gap).is_some_and(|rest| has_suffix(rest.as_bytes(), last.as_bytes()))
+            }
             None => rest.is_empty(),
         }
     }
