@@ -39,7 +39,8 @@ struct Last {
     end: usize,
 }
 
-/// Pairs that were read before; those of a group are read together.
+/// Pairs that were read before; those of a group are read together, and their texts are in the order of their
+/// numbers.
 #[derive(Debug, Default)]
 struct KnownPairs {
     /// Where the pairs of a group begin in `pairs`, plus one; 0: it was not read. In pages, since a
@@ -91,6 +92,7 @@ impl KnownPairs {
         let mut name = dictionary.name_of(&index.map, start)?;
         let mut of_name = dictionary.pairs_of(&index.map, name)?;
         let mut values = index.values(start..end);
+        let mut before = None;
         while let Some((pair, value)) = values.next()? {
             if !of_name.contains(&pair) {
                 name = dictionary.name_of(&index.map, pair)?;
@@ -103,7 +105,13 @@ impl KnownPairs {
             let name_text = dictionary.name(&index.map, name)?;
             self.encoded.push(name_text, text(value)?);
             let len = (self.encoded.encoded().len() - start) as u32;
-            self.pairs.push(KnownPair { name, len, start });
+            let known = KnownPair { name, len, start };
+            if let Some(before) = before.replace(known)
+                && compare_encoded(self.encoded(before), self.encoded(known)).is_ge()
+            {
+                return Err(UNORDERED);
+            }
+            self.pairs.push(known);
         }
         let page = group / GROUPS_PAGE;
         if self.groups.len() <= page {
@@ -156,6 +164,9 @@ impl<'a> LabelsReader<'a> {
                 (None, None) => Ordering::Equal,
                 (None, Some(_)) => Ordering::Less,
                 (Some(_), None) => Ordering::Greater,
+                (Some(last), Some(pair)) if last.pair / GROUP == pair / GROUP => {
+                    last.pair.cmp(pair)
+                }
                 (Some(last), Some(pair)) => {
                     let start = shared.checked_sub(1).and_then(|index| self.last.get(index));
                     let start = start.map_or(0, |last| last.end);

@@ -422,34 +422,39 @@ fn a_pair_whose_series_are_those_of_others_is_told_by_them() {
     assert_eq!(jobs, ["job-0", "job-1", "job-2"]);
 }
 
+const UNORDERED: CodecError = CodecError {
+    expected: "series in the order of their label sets, each set once",
+};
+
+/// An index of the series with `job` from "a" to `last`, with a byte of a section set to another.
+fn with_another_byte(last: char, kind: SectionKind, from: u8, to: u8) -> BlockIndex {
+    let values = 'a'..=last;
+    let sets: Sets = (values.zip(0..))
+        .map(|(value, id)| (Labels::from_pairs([("job", value.to_string())]), id))
+        .collect();
+    let mut sections = sections(&sets, false);
+    let section = sections.iter_mut().find(|(found, _)| *found == kind);
+    let bytes = &mut section.unwrap().1;
+    *bytes.iter_mut().rfind(|byte| **byte == from).unwrap() = to;
+    open(&sections).unwrap()
+}
+
 /// Right checksums may be around wrong sets: whoever reads series in order gets none twice.
 #[test]
 fn series_that_are_not_in_label_order_are_damage() {
-    // Ordinals 0 to 3, each with a pair of its own.
-    let sets: Sets = ["a", "b", "c", "d"]
-        .into_iter()
-        .zip(0..)
-        .map(|(value, id)| (Labels::from_pairs([("job", value)]), id))
-        .collect();
+    let expected = UNORDERED;
     // A byte of a section, and the first ordinal whose set does not come after the one before.
-    for (kind, from, to, wrong) in [
+    for (last, kind, from, to, wrong) in [
         // The one item of a set, twice the number of its pair: ordinal 2 has the pair of 1.
-        (SectionKind::Series, 4, 2, 2),
-        (SectionKind::Series, 4, 0, 2),
-        (SectionKind::Series, 6, 0, 3),
-        // Two numbers for one pair, and numbers that are not in the order of values.
-        (SectionKind::Pairs, b'c', b'b', 2),
-        (SectionKind::Pairs, b'c', b'a', 2),
-        (SectionKind::Pairs, b'b', b'x', 2),
+        ('d', SectionKind::Series, 4, 2, 2),
+        ('d', SectionKind::Series, 4, 0, 2),
+        ('d', SectionKind::Series, 6, 0, 3),
+        // Where a group ends: two numbers for one pair, and numbers that are not in the order of values.
+        ('q', SectionKind::Pairs, b'q', b'p', 16),
+        ('q', SectionKind::Pairs, b'q', b'a', 16),
+        ('q', SectionKind::Pairs, b'p', b'x', 16),
     ] {
-        let mut sections = sections(&sets, false);
-        let section = sections.iter_mut().find(|(found, _)| *found == kind);
-        let bytes = &mut section.unwrap().1;
-        *bytes.iter_mut().rfind(|byte| **byte == from).unwrap() = to;
-        let index = open(&sections).unwrap();
-        let expected = CodecError {
-            expected: "series in the order of their label sets, each set once",
-        };
+        let index = with_another_byte(last, kind, from, to);
         let mut reader = index.labels();
         for ordinal in 0..wrong {
             reader.get(ordinal).unwrap();
@@ -460,6 +465,18 @@ fn series_that_are_not_in_label_order_are_damage() {
         let alone = reader.get(wrong).unwrap();
         assert_eq!(reader.get(wrong).as_ref(), Ok(&alone), "{case}");
         assert_eq!(reader.get(wrong - 1), Err(expected), "{case}");
+    }
+}
+
+/// The values of a group of pairs are read together, so that all of its series are damaged.
+#[test]
+fn values_of_a_group_that_are_not_in_order_are_damage() {
+    for (from, to) in [(b'c', b'b'), (b'c', b'a'), (b'b', b'x'), (b'd', b'a')] {
+        let index = with_another_byte('d', SectionKind::Pairs, from, to);
+        let mut reader = index.labels();
+        for ordinal in [0, 1, 2, 3, 3, 0] {
+            assert_eq!(reader.get(ordinal), Err(UNORDERED), "{from} {to} {ordinal}");
+        }
     }
 }
 
