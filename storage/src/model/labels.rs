@@ -102,7 +102,7 @@ impl Labels {
 
     /// The number of labels.
     pub fn len(&self) -> usize {
-        self.iter().count()
+        Texts { rest: &self.data }.count() / 2
     }
 
     /// Whether there is no label at all.
