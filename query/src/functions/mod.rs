@@ -15,6 +15,7 @@ mod sliding;
 mod sort;
 mod start_times;
 mod summaries;
+mod summation;
 mod table;
 mod time;
 

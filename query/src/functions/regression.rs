@@ -2,26 +2,24 @@
 //!
 //! **Source**: Prometheus's regression, in which each of the sums of x, y, x·y and x·x is compensated; x is in
 //! seconds after the window's origin. What is summed over times alone is the same for all series of an axis, and
-//! is computed once, and where samples lie evenly once for most windows of the axis; windows that follow one another
-//! are summed several at once, for an addition waits for the one before it. Every value has the bits that [`deriv`] and [`predict_linear`] give for the window alone.
+//! is computed once; [`Summation`] takes the terms of a window several at once where it can. Every value has the bits
+//! that [`deriv`] and [`predict_linear`] give for the window alone.
 
-use std::{array::from_fn, cell::Cell};
+use std::array::from_fn;
 
 use super::{
     FunctionId,
     over_time::Window,
     sliding::{exact_sums, looked},
+    summation::{Summation, magnitudes},
 };
 use crate::{
     Grid,
-    eval::{ABSENT, RangeRow, add_exact, add_finite},
+    eval::{ABSENT, RangeRow, add_exact},
 };
 
-/// So many windows are summed at once.
-const AT_ONCE: usize = 4;
-
-/// Differences of milliseconds below this are exact as numbers.
-const EXACT_MS_MAX: i64 = 1 << 52;
+/// Samples and origins must lie nearer to the first sample than this; [`seconds`] is exact up to its double.
+const AFTER_MS_MAX: f64 = (1_u64 << 37) as f64;
 
 /// The slope by second of the line.
 pub(crate) fn deriv(window: Window<'_>) -> Option<f64> {
@@ -83,266 +81,99 @@ pub(crate) struct TimeSums {
     origins: Vec<f64>,
     /// The sums of x and x·x by step; of no meaning for windows of less than two samples.
     sums: Vec<(f64, f64)>,
-    /// The x of a window that most others are like.
-    pattern: Vec<f64>,
-    /// The steps whose windows have these x.
-    is_even: Vec<bool>,
+    /// How many samples the longest window has.
+    longest: usize,
+    /// The least and the greatest magnitude of all x that are not 0.
+    magnitudes: (f64, f64),
 }
 
 impl TimeSums {
-    /// For windows with these origins.
+    /// For windows with these origins; nothing where times lie too far apart.
     fn of(row: &RangeRow<'_>, origin: impl Fn(usize) -> i64) -> Option<Self> {
         let base = *row.times.first()?;
         let after = |time: i64| {
-            let after = time.checked_sub(base)?;
-            (after.abs() < EXACT_MS_MAX).then_some(after as f64)
+            let after = time.checked_sub(base)? as f64;
+            (after.abs() < AFTER_MS_MAX).then_some(after)
         };
         let times: Option<Vec<f64>> = row.times.iter().map(|time| after(*time)).collect();
         let origins = (0..row.bounds.len()).map(|step| after(origin(step)));
+        let lengths = row.bounds.iter().map(|(low, high)| high - low);
         let mut all = Self {
             times: times?,
             origins: origins.collect::<Option<_>>()?,
-            sums: vec![(0.0, 0.0); row.bounds.len()],
-            pattern: Vec::new(),
-            is_even: vec![false; row.bounds.len()],
+            sums: Vec::new(),
+            longest: lengths.max()? as usize,
+            magnitudes: (f64::INFINITY, 0.0),
         };
-        all.find_pattern(row);
-        let mut sums = std::mem::take(&mut all.sums);
-        let pattern_sums = all.pattern_sums();
-        for (sums, is_even) in sums.iter_mut().zip(&all.is_even) {
-            if *is_even {
-                *sums = pattern_sums;
-            }
+        for (step, bounds) in row.bounds.iter().enumerate() {
+            all.measure(step, *bounds);
         }
-        let keep = |step: usize, both| sums[step] = both;
-        let is_odd = |step: usize| !all.is_even[step];
-        all.each::<true>(row, &all.times, |x, _| x, is_odd, keep);
-        all.sums = sums;
+        let of_x = all.summation((1.0, 1.0));
+        let of_squares = all.summation(all.magnitudes);
+        let steps = row.bounds.iter().enumerate();
+        let sums = steps.map(|(step, bounds)| {
+            (
+                all.total(of_x, step, *bounds, &all.times, |x, _| x),
+                all.total(of_squares, step, *bounds, &all.times, |x, _| x * x),
+            )
+        });
+        all.sums = sums.collect();
         Some(all)
     }
 
-    /// The sums of x and x·x over the pattern.
-    fn pattern_sums(&self) -> (f64, f64) {
-        let mut sums = Sums::default();
-        for x in &self.pattern {
-            sums.terms = add_finite(*x, sums.terms.0, sums.terms.1);
-            sums.products = add_finite(x * x, sums.products.0, sums.products.1);
+    /// Widens the magnitudes by those of a window. Its samples ascend: the farthest from its origin are at its ends,
+    /// the nearest on both sides of it.
+    fn measure(&mut self, step: usize, (low, high): (u32, u32)) {
+        let (times, origin) = (&self.times[low as usize..high as usize], self.origins[step]);
+        let before = times.partition_point(|time| *time < origin);
+        let near = before.saturating_sub(1)..(before + 2).min(times.len());
+        for time in times[near].iter().chain(times.first()).chain(times.last()) {
+            let x = seconds(time - origin).abs();
+            let (least, most) = &mut self.magnitudes;
+            if x > 0.0 {
+                *least = x.min(*least);
+            }
+            *most = x.max(*most);
         }
-        sums.totals()
     }
 
-    /// Looks which windows are like the one in the middle.
-    fn find_pattern(&mut self, row: &RangeRow<'_>) {
-        let middle = row.bounds.len() / 2;
-        let window = |step: usize| {
-            let (low, high) = row.bounds[step];
-            (&self.times[low as usize..high as usize], self.origins[step])
-        };
-        let (model, model_origin) = window(middle);
-        if model.len() < 2 {
-            return;
-        }
-        for (step, is_even) in self.is_even.iter_mut().enumerate() {
-            let (times, origin) = window(step);
-            // All of these are whole numbers, and their differences exact.
-            let distance = origin - model_origin;
-            let mut pairs = times.iter().zip(model);
-            *is_even =
-                times.len() == model.len() && pairs.all(|(time, model)| time - model == distance);
-        }
-        self.pattern = model
-            .iter()
-            .map(|time| seconds(*time, model_origin))
-            .collect();
+    /// For sums over a window of x times what has these magnitudes.
+    fn summation(&self, (least, most): (f64, f64)) -> Summation {
+        let of_x = self.magnitudes;
+        Summation::of(self.longest, (of_x.0 * least, of_x.1 * most))
     }
 
-    /// Hands on, for each step with at least two samples that `is_wanted`, the sums of `term` (of x and a value)
-    /// and x·`term` over its window, the first only if `BOTH` are wanted; not finite where an infinity or NaN
-    /// came into them.
-    fn each<const BOTH: bool>(
+    /// The sum over a step's window of a term of x and value.
+    #[inline]
+    fn total(
         &self,
-        row: &RangeRow<'_>,
+        summation: Summation,
+        step: usize,
+        (low, high): (u32, u32),
         values: &[f64],
-        term: impl Fn(f64, f64) -> f64 + Copy,
-        is_wanted: impl Fn(usize) -> bool,
-        mut found: impl FnMut(usize, (f64, f64)),
-    ) {
-        let points = |step: usize| {
-            let (low, high) = row.bounds[step];
-            let window = low as usize..high as usize;
-            Points {
-                times: &self.times[window.clone()],
-                values: &values[window],
-                origin: self.origins[step],
-            }
-        };
-        let (mut even, mut odd) = (Pending::default(), Pending::default());
-        for (step, (low, high)) in row.bounds.iter().enumerate() {
-            if high - low < 2 || !is_wanted(step) {
-                continue;
-            }
-            if self.is_even[step] {
-                if let Some(steps) = even.add(step) {
-                    let windows = steps.map(|step| points(step).values);
-                    let sums = sum_even::<BOTH>(&self.pattern, windows, term);
-                    for (step, sums) in steps.into_iter().zip(sums) {
-                        found(step, sums.totals());
-                    }
-                }
-            } else if let Some(steps) = odd.add(step) {
-                let windows = steps.map(points);
-                let (done, sums) = sum_together::<BOTH>(windows, term);
-                for (lane, step) in steps.into_iter().enumerate() {
-                    let sums = sum_rest::<BOTH>(windows[lane], term, done, sums[lane]);
-                    found(step, sums.totals());
-                }
-            }
-        }
-        for step in even.rest().iter().chain(odd.rest()) {
-            let sums = sum_rest::<BOTH>(points(*step), term, 0, Sums::default());
-            found(*step, sums.totals());
-        }
+        term: impl Fn(f64, f64) -> f64,
+    ) -> f64 {
+        let window = low as usize..high as usize;
+        let (times, values) = (&self.times[window.clone()], &values[window]);
+        let origin = self.origins[step];
+        summation.total(times, values, |time, value| {
+            term(seconds(time - origin), value)
+        })
     }
 }
 
-/// Steps that wait until there are enough to be summed at once.
-#[derive(Default)]
-struct Pending {
-    steps: [usize; AT_ONCE],
-    count: usize,
-}
-
-impl Pending {
-    /// Adds a step, and gives all when they are enough.
-    fn add(&mut self, step: usize) -> Option<[usize; AT_ONCE]> {
-        self.steps[self.count] = step;
-        self.count = (self.count + 1) % AT_ONCE;
-        (self.count == 0).then_some(self.steps)
-    }
-
-    /// Those that still wait.
-    fn rest(&self) -> &[usize] {
-        &self.steps[..self.count]
-    }
-}
-
-/// Seconds between two times in milliseconds.
+/// A whole number of milliseconds in seconds, as dividing it by 1000 rounds it, without the division.
+///
+/// A thousandth is taken in two parts. The first has 15 bits, so that its product is exact below 2^38. What
+/// is rounded in the other's is below a 2^66th of the whole; and no whole number of milliseconds is nearer than a
+/// 2^61st of itself to the middle between two numbers of seconds that follow one another, unless it is one of them,
+/// so that the sum is rounded as the quotient is.
 #[inline]
-fn seconds(time: f64, origin: f64) -> f64 {
-    (time - origin) / 1e3
-}
-
-/// The points of a window.
-#[derive(Clone, Copy)]
-struct Points<'p> {
-    times: &'p [f64],
-    /// As many.
-    values: &'p [f64],
-    origin: f64,
-}
-
-/// Compensated sums of terms and their products with x.
-#[derive(Clone, Copy, Default)]
-struct Sums {
-    terms: (f64, f64),
-    products: (f64, f64),
-}
-
-impl Sums {
-    fn totals(self) -> (f64, f64) {
-        (
-            self.terms.0 + self.terms.1,
-            self.products.0 + self.products.1,
-        )
-    }
-}
-
-/// The cells of several columns side by side, as many as the shortest has. Iterators over slices, and arrays of
-/// one length, are what compilers turn into instructions of several lanes.
-fn together(columns: [&[f64]; AT_ONCE]) -> impl Iterator<Item = [f64; AT_ONCE]> {
-    let [a, b, c, d] = columns;
-    let cells = a.iter().zip(b).zip(c).zip(d);
-    cells.map(|(((a, b), c), d)| [*a, *b, *c, *d])
-}
-
-/// The sums over the values of several windows that have the same x.
-fn sum_even<const BOTH: bool>(
-    all_x: &[f64],
-    windows: [&[f64]; AT_ONCE],
-    term: impl Fn(f64, f64) -> f64,
-) -> [Sums; AT_ONCE] {
-    let (mut sums, mut rests) = ([0.0; AT_ONCE], [0.0; AT_ONCE]);
-    let (mut products, mut product_rests) = ([0.0; AT_ONCE], [0.0; AT_ONCE]);
-    for (x, values) in all_x.iter().zip(together(windows)) {
-        if BOTH {
-            for lane in 0..AT_ONCE {
-                (sums[lane], rests[lane]) =
-                    add_finite(term(*x, values[lane]), sums[lane], rests[lane]);
-            }
-        }
-        for lane in 0..AT_ONCE {
-            let product = *x * term(*x, values[lane]);
-            (products[lane], product_rests[lane]) =
-                add_finite(product, products[lane], product_rests[lane]);
-        }
-    }
-    from_fn(|lane| Sums {
-        terms: (sums[lane], rests[lane]),
-        products: (products[lane], product_rests[lane]),
-    })
-}
-
-/// The sums over the first points of several windows, as many as the shortest has, and how many those are.
-fn sum_together<const BOTH: bool>(
-    windows: [Points<'_>; AT_ONCE],
-    term: impl Fn(f64, f64) -> f64,
-) -> (usize, [Sums; AT_ONCE]) {
-    let origins = windows.map(|window| window.origin);
-    let times = together(windows.map(|window| window.times));
-    let values = together(windows.map(|window| window.values));
-    let (mut sums, mut rests) = ([0.0; AT_ONCE], [0.0; AT_ONCE]);
-    let (mut products, mut product_rests) = ([0.0; AT_ONCE], [0.0; AT_ONCE]);
-    for (times, values) in times.zip(values) {
-        let mut x = [0.0; AT_ONCE];
-        for lane in 0..AT_ONCE {
-            x[lane] = seconds(times[lane], origins[lane]);
-        }
-        if BOTH {
-            for lane in 0..AT_ONCE {
-                (sums[lane], rests[lane]) =
-                    add_finite(term(x[lane], values[lane]), sums[lane], rests[lane]);
-            }
-        }
-        for lane in 0..AT_ONCE {
-            let product = x[lane] * term(x[lane], values[lane]);
-            (products[lane], product_rests[lane]) =
-                add_finite(product, products[lane], product_rests[lane]);
-        }
-    }
-    let shortest = windows.iter().map(|window| window.values.len()).min();
-    let sums = from_fn(|lane| Sums {
-        terms: (sums[lane], rests[lane]),
-        products: (products[lane], product_rests[lane]),
-    });
-    (shortest.unwrap_or_default(), sums)
-}
-
-/// The sums over a window of which so many points are in `sums` already.
-fn sum_rest<const BOTH: bool>(
-    window: Points<'_>,
-    term: impl Fn(f64, f64) -> f64,
-    done: usize,
-    mut sums: Sums,
-) -> Sums {
-    for (time, value) in window.times.iter().zip(window.values).skip(done) {
-        let x = seconds(*time, window.origin);
-        let y = term(x, *value);
-        if BOTH {
-            sums.terms = add_finite(y, sums.terms.0, sums.terms.1);
-        }
-        sums.products = add_finite(x * y, sums.products.0, sums.products.1);
-    }
-    sums
+fn seconds(milliseconds: f64) -> f64 {
+    const TWO_TO_25: f64 = (1 << 25) as f64;
+    const HIGH: f64 = 33_554.0 / TWO_TO_25;
+    const LOW: f64 = 0.432 / TWO_TO_25;
+    milliseconds * HIGH + milliseconds * LOW
 }
 
 /// Fills `out` for `deriv`, or for `predict_linear` with its second argument.
@@ -361,59 +192,47 @@ pub(crate) fn column(
         FunctionId::PredictLinear => grid.time(step),
         _ => row.times[(row.bounds[step].0 as usize).min(row.times.len() - 1)],
     };
-    let window = |step: usize| {
-        let (low, high) = (row.bounds[step].0 as usize, row.bounds[step].1 as usize);
-        Window {
-            times: &row.times[low..high],
-            values: &row.values[low..high],
-            time: grid.time(step),
-            params: [0.0; 2],
-        }
-    };
-    out.fill(ABSENT);
-    let cells = Cell::from_mut(out).as_slice_of_cells();
-    let alone = |step: usize| {
-        let line = regression(window(step), origin(step));
-        cells[step].set(of_line(step, line));
-    };
-    let Some(of_times) = row
+    let of_times = row
         .of_times
         .time_sums
-        .get_or_init(|| TimeSums::of(row, origin))
-    else {
-        for (step, (low, high)) in row.bounds.iter().enumerate() {
-            if high - low > 1 {
-                alone(step);
-            }
-        }
-        return;
-    };
-    let slopes = |step: usize| {
-        let values = window(step).values;
-        if is_flat(values) {
-            cells[step].set(of_line(step, flat(values[0])));
-        }
-        !is_flat(values)
-    };
-    let found = |step: usize, (y, xy): (f64, f64)| {
-        if y.is_finite() && xy.is_finite() {
-            let count = window(step).values.len() as f64;
-            let line = line(count, of_times.sums[step], (y, xy));
-            cells[step].set(of_line(step, line));
-        } else {
-            alone(step);
-        }
-    };
+        .get_or_init(|| TimeSums::of(row, origin));
     // Sums of whole numbers need no compensation, nor to be added up again for each window.
     let whole = (looked(row) >= row.values.len()).then(|| exact_sums(row.values));
-    if let Some(sums) = whole.flatten() {
-        let found = |step: usize, (_, xy): (f64, f64)| {
-            let (low, high) = row.bounds[step];
-            found(step, (sums[high as usize] - sums[low as usize], xy));
-        };
-        of_times.each::<false>(row, row.values, |_, y| y, slopes, found);
-    } else {
-        of_times.each::<true>(row, row.values, |_, y| y, slopes, found);
+    let whole = whole.flatten();
+    let together = of_times.as_ref().map(|of_times| {
+        let of_values = magnitudes(row.values);
+        let of_sums = Summation::of(of_times.longest, of_values);
+        (of_times, of_sums, of_times.summation(of_values))
+    });
+    out.fill(ABSENT);
+    for (step, bounds) in row.bounds.iter().enumerate() {
+        let (low, high) = (bounds.0 as usize, bounds.1 as usize);
+        let values = &row.values[low..high];
+        if values.len() < 2 {
+            continue;
+        }
+        let fitted = together.and_then(|(of_times, of_sums, of_products)| {
+            if is_flat(values) {
+                return Some(flat(values[0]));
+            }
+            let y = match &whole {
+                Some(sums) => sums[high] - sums[low],
+                None => of_times.total(of_sums, step, *bounds, row.values, |_, y| y),
+            };
+            let xy = of_times.total(of_products, step, *bounds, row.values, |x, y| x * y);
+            let is_finite = y.is_finite() && xy.is_finite();
+            is_finite.then(|| line(values.len() as f64, of_times.sums[step], (y, xy)))
+        });
+        let fitted = fitted.unwrap_or_else(|| {
+            let window = Window {
+                times: &row.times[low..high],
+                values,
+                time: grid.time(step),
+                params: [0.0; 2],
+            };
+            regression(window, origin(step))
+        });
+        out[step] = of_line(step, fitted);
     }
 }
 
@@ -423,6 +242,24 @@ mod tests {
 
     use super::*;
     use crate::{eval::OfTimes, parser::Edges};
+
+    #[test]
+    fn seconds_are_rounded_as_a_division_rounds_them() {
+        let check = |milliseconds: u64| {
+            let milliseconds = milliseconds as f64;
+            assert_eq!(seconds(milliseconds), milliseconds / 1e3);
+            assert_eq!(seconds(-milliseconds), -milliseconds / 1e3);
+        };
+        (0..1_000_000).for_each(check);
+        let mut state = 1_u64;
+        for bits in 20..=38 {
+            for _ in 0..20_000 {
+                state = state.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
+                check(state >> (64 - bits));
+            }
+            check((1 << bits) - 1);
+        }
+    }
 
     #[test]
     fn every_window_has_the_line_that_it_has_alone() {
