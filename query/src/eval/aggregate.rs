@@ -366,23 +366,16 @@ impl Groups {
     /// The number of the series' group; a new one is the last of the list.
     pub(crate) fn find(&mut self, labels: &Labels, drop_name: bool) -> usize {
         let (names, without) = (&self.names, self.without);
-        let keeps = |name: &str| {
-            let listed = names.iter().any(|candidate| candidate == name);
+        let keeps = |name: &[u8]| {
+            let listed = names.iter().any(|candidate| candidate.as_bytes() == name);
             if without {
-                !listed && name != METRIC_NAME
+                !listed && name != METRIC_NAME.as_bytes()
             } else {
                 listed
             }
         };
         self.key.clear();
-        for (name, value) in labels.iter().filter(|(name, _)| keeps(name)) {
-            self.key
-                .extend_from_slice(&(name.len() as u32).to_le_bytes());
-            self.key.extend_from_slice(name.as_bytes());
-            self.key
-                .extend_from_slice(&(value.len() as u32).to_le_bytes());
-            self.key.extend_from_slice(value.as_bytes());
-        }
+        labels.push_filtered(keeps, &mut self.key);
         if let Some(group) = self.by_key.get(self.key.as_slice()) {
             self.list[*group].drop_name |= drop_name;
             return *group;

@@ -572,12 +572,12 @@ impl<'m> Signatures<'m> {
 
 /// The labels that must agree.
 fn signature(labels: &Labels, matching: &VectorMatching) -> Labels {
-    let listed = |name: &str| matching.labels.iter().any(|label| label == name);
+    let listed = |name: &[u8]| matching.labels.iter().any(|label| label.as_bytes() == name);
     labels.filtered(|name| {
         if matching.on {
             listed(name)
         } else {
-            name != METRIC_NAME && !listed(name)
+            name != METRIC_NAME.as_bytes() && !listed(name)
         }
     })
 }
@@ -595,7 +595,7 @@ fn result_labels(
         many.clone()
     };
     if matching.cardinality == Cardinality::OneToOne {
-        let listed = |name: &str| matching.labels.iter().any(|label| label == name);
+        let listed = |name: &[u8]| matching.labels.iter().any(|label| label.as_bytes() == name);
         return base.filtered(|name| listed(name) == matching.on);
     }
     if matching.include.is_empty() {

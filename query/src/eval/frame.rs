@@ -362,7 +362,7 @@ pub(crate) fn without_name(labels: &Labels) -> Labels {
     labels.filtered(|name| !is_metadata(name))
 }
 
-/// Whether the label names the metric or what it is.
-pub(super) fn is_metadata(name: &str) -> bool {
-    matches!(name, METRIC_NAME | "__type__" | "__unit__")
+/// Whether the label of this name, in bytes, names the metric or what it is.
+pub(super) fn is_metadata(name: &[u8]) -> bool {
+    name == METRIC_NAME.as_bytes() || matches!(name, b"__type__" | b"__unit__")
 }

@@ -222,7 +222,7 @@ impl Evaluation<'_> {
         // These go with the name, and the series may come out equal.
         let has_metadata = |labels: &Labels| {
             let mut names = labels.iter().map(|(name, _)| name);
-            names.any(|name| is_metadata(name) && name != METRIC_NAME)
+            names.any(|name| is_metadata(name.as_bytes()) && name != METRIC_NAME)
         };
         if self.is_kept
             && selection

@@ -643,8 +643,8 @@ pub(crate) fn range_function_rows(
 /// What is said about a series that might be no counter, by its type label or by its name.
 fn suspect(labels: &Labels, by_type: bool) -> Option<Said> {
     let name = labels.metric_name();
-    let declared = labels.get("__type__").unwrap_or_default();
     let remark = if by_type {
+        let declared = labels.get("__type__").unwrap_or_default();
         let is_counter = matches!(declared, "counter" | "histogram");
         (!is_counter).then_some(Remark::NotTypedCounter(declared, name))
     } else {

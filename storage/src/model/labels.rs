@@ -90,9 +90,13 @@ impl Labels {
 
     /// The value of `name`, if the set has it.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter()
-            .find(|(candidate, _)| *candidate == name)
-            .map(|(_, value)| value)
+        let mut texts = Texts { rest: &self.data };
+        while let (Some(candidate), Some(value)) = (texts.next(), texts.next()) {
+            if candidate == name.as_bytes() {
+                return Some(text(value));
+            }
+        }
+        None
     }
 
     /// The metric name, empty when there is none.
@@ -131,19 +135,25 @@ impl Labels {
         EncodedPairs { rest: &self.data }
     }
 
-    /// The labels with names that `keeps` answers true for.
+    /// The labels with names that `keeps` answers true for; it is given their bytes.
     #[must_use]
-    pub fn filtered(&self, mut keeps: impl FnMut(&str) -> bool) -> Self {
+    pub fn filtered(&self, keeps: impl FnMut(&[u8]) -> bool) -> Self {
         let mut data = Vec::with_capacity(self.data.len());
-        for pair in self.encoded_pairs() {
-            if keeps(decode_name(pair)) {
-                data.extend_from_slice(pair);
-            }
-        }
+        self.push_filtered(keeps, &mut data);
         if data.len() == self.data.len() {
             return self.clone();
         }
         Self { data: data.into() }
+    }
+
+    /// Appends the [bytes](Labels::as_bytes) of the labels with names that `keeps` answers true for.
+    pub fn push_filtered(&self, mut keeps: impl FnMut(&[u8]) -> bool, out: &mut Vec<u8>) {
+        for pair in self.encoded_pairs() {
+            let name = Texts { rest: pair }.next();
+            if name.is_some_and(&mut keeps) {
+                out.extend_from_slice(pair);
+            }
+        }
     }
 
     /// The labels with `name` set to `value`; an empty value removes the label.
@@ -268,6 +278,11 @@ pub(crate) fn decode_pair(pair: &[u8]) -> (&str, &str) {
     pairs.next().expect("a pair of a set")
 }
 
+/// A text of a set.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("only built from str")
+}
+
 #[derive(Clone)]
 struct Pairs<'a> {
     texts: Texts<'a>,
@@ -275,8 +290,7 @@ struct Pairs<'a> {
 
 impl<'a> Pairs<'a> {
     fn text(&mut self) -> Option<&'a str> {
-        let text = self.texts.next()?;
-        Some(std::str::from_utf8(text).expect("only built from str"))
+        self.texts.next().map(text)
     }
 }
 
@@ -426,7 +440,9 @@ mod tests {
     #[test]
     fn what_is_not_kept_is_gone() {
         let labels = Labels::from_pairs([("a", "1"), ("b", "2"), ("c", "3")]);
-        let without = |names: &[&str]| labels.filtered(|name| !names.contains(&name));
+        let without = |names: &[&str]| {
+            labels.filtered(|name| !names.iter().any(|other| other.as_bytes() == name))
+        };
         assert_eq!(
             without(&["b"]),
             Labels::from_pairs([("a", "1"), ("c", "3")])
