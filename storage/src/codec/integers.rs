@@ -476,10 +476,11 @@ impl Reader<'_> {
             block = after;
         }
         if !block.is_empty() {
-            if wanted || self.mode != Mode::Offset {
-                self.read_block(block, scale)?;
-            } else {
-                bitpack::skip(&mut self.blocks, block.len())?;
+            match self.mode {
+                _ if wanted => self.read_block(block, scale)?,
+                Mode::Offset => bitpack::skip(&mut self.blocks, block.len())?,
+                Mode::Step | Mode::ZigzagStep => self.pass_block(block)?,
+                Mode::ChangeOfStep => self.read_block(block, scale)?,
             }
         }
         if self.left == 0 {
@@ -512,6 +513,25 @@ impl Reader<'_> {
             None => self.integers(places, 0, T::unscaled),
         }
         T::scale(places, magnitude, scale);
+        Ok(())
+    }
+
+    /// Goes behind a block of as many steps as there are places: only their sum is needed.
+    fn pass_block<T: Decoded>(&mut self, places: &mut [T]) -> Result<(), CodecError> {
+        let block = Block::read(&mut self.blocks, places.len())?;
+        block.numbers(&mut self.blocks, places)?;
+        let numbers = places.iter().map(|place| place.bits());
+        let (base, sum) = if self.mode == Mode::ZigzagStep {
+            (
+                0,
+                numbers.fold(0, |sum, number| unzigzag(number).wrapping_add(sum)),
+            )
+        } else {
+            let sum = numbers.fold(0, |sum, number| (number as i64).wrapping_add(sum));
+            (self.base.wrapping_mul(places.len() as i64), sum)
+        };
+        let steps = base.wrapping_add(self.divisor.wrapping_mul(sum));
+        self.value = self.value.wrapping_add(steps);
         Ok(())
     }
 
