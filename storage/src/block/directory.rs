@@ -48,8 +48,6 @@ const GAPS: u8 = 0x08;
 const BEHIND: u8 = 0x10;
 /// A page of native histograms.
 const HISTOGRAMS: u8 = 0x20;
-/// Reserved: a second time column, of start timestamps.
-const START_TIMES: u8 = 0x40;
 const KNOWN_FLAGS: u8 = CONSTANT | MAY_BE_STALE | PART | GAPS | BEHIND | HISTOGRAMS;
 
 /// A page of a series: up to 1024 values, or histograms, at timestamps of one time column.
@@ -266,11 +264,6 @@ impl State {
         page: &mut PageRef,
     ) -> Result<(), CodecError> {
         let flags = cursor.u8("the flags of a page")?;
-        if flags & START_TIMES != 0 {
-            return Err(CodecError {
-                expected: "a page without start timestamps, which only a later version reads",
-            });
-        }
         let is_placed = flags & (BEHIND | HISTOGRAMS) != 0;
         if flags & !KNOWN_FLAGS != 0 || (flags & CONSTANT != 0 && is_placed) {
             return Err(CodecError {

@@ -73,9 +73,6 @@ impl SectionKind {
     }
 }
 
-/// Reserved among the header's features: pages may have start timestamps.
-const START_TIMES: u8 = 1;
-
 /// Appends a header: magic, version, level, features (none), zeros, first and last commit, generation, zeros, crc32c.
 pub(super) fn write_header(name: BlockName, level: u8, out: &mut Vec<u8>) {
     let start = out.len();
@@ -113,9 +110,9 @@ pub(super) fn read_header(bytes: &[u8]) -> Result<(BlockName, u8), CodecError> {
         });
     }
     let [level, features, zeros @ ..] = cursor.array::<4>(expected)?;
-    if features & START_TIMES != 0 {
+    if features != 0 {
         return Err(CodecError {
-            expected: "a block without start timestamps, which only a later version reads",
+            expected: "a block without features that only a later version reads",
         });
     }
     let name = BlockName {
@@ -125,7 +122,6 @@ pub(super) fn read_header(bytes: &[u8]) -> Result<(BlockName, u8), CodecError> {
     };
     let is_valid = level <= LEVEL_MAX
         && name.first <= name.last
-        && features == 0
         && zeros == [0; 2]
         && cursor.rest().iter().all(|byte| *byte == 0);
     is_valid.then_some((name, level)).ok_or(CodecError {

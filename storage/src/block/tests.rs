@@ -248,7 +248,7 @@ fn a_block_has_the_name_in_its_header() {
 }
 
 #[test]
-fn start_timestamps_are_refused_by_name() {
+fn features_and_flags_that_are_not_known_are_refused() {
     let fs = memory();
     let (written, _) = write_sample(&fs, 0);
     let mut bytes = fs.read(&written.path).unwrap();
@@ -262,15 +262,16 @@ fn start_timestamps_are_refused_by_name() {
     let OpenError::Corruption(refused) = error else {
         panic!("{error}");
     };
-    let expected = "a block without start timestamps, which only a later version reads";
+    let expected = "a block without features that only a later version reads";
     assert_eq!(refused.expected, expected);
-    // The directory of a series with a page that has the flag.
-    let section = [0, 0, 0, 0, 0, 0, 0, 0, 1, 0x41, 0, 0x20];
-    let mut pages = directory::Pages::new(&section, &[], 1);
-    pages.seek(0).unwrap();
-    let error = pages.next().unwrap().unwrap_err();
-    let refused = "a page without start timestamps, which only a later version reads";
-    assert_eq!(error.expected, refused);
+    // The directory of a series with a constant page that has one flag more.
+    for flag in [0x40, 0x80] {
+        let section = [0, 0, 0, 0, 0, 0, 0, 0, 1, flag | 1, 0, 0x20];
+        let mut pages = directory::Pages::new(&section, &[], 1);
+        pages.seek(0).unwrap();
+        let error = pages.next().unwrap().unwrap_err();
+        assert_eq!(error.expected, "a page with known flags");
+    }
 }
 
 /// A page to write: its clock, where it begins, whether values are kept, the values.

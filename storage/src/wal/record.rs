@@ -23,8 +23,6 @@ const KIND_END: u8 = 5;
 const KIND_METADATA: u8 = 6;
 /// As [`KIND_SOLO`], and with histograms.
 const KIND_HISTOGRAMS: u8 = 7;
-/// Reserved: as [`KIND_METADATA`], and with start timestamps.
-const KIND_START_TIMES: u8 = 8;
 /// As [`KIND_METADATA`], and with rows of groups.
 const KIND_PUSH: u8 = 9;
 
@@ -38,8 +36,6 @@ const ROW_SOLO: u8 = 8;
 const ROW_HISTOGRAMS: u8 = 16;
 const ROW_METADATA: u8 = 32;
 const ROW_FLAGS: u8 = 63;
-/// Reserved: start timestamps follow.
-const ROW_START_TIMES: u8 = 64;
 
 /// The type of a family is in the bits below.
 const METADATA_ORIGINS_SHIFT: u32 = 4;
@@ -386,18 +382,14 @@ pub(super) type Result<T> = std::result::Result<T, CodecError>;
 
 pub(super) const RECORD: &str = "a well-formed record";
 pub(super) const BAD: CodecError = CodecError { expected: RECORD };
-/// What nobody writes yet.
-const START_TIMES: CodecError = CodecError {
-    expected: "a record without start timestamps, which only a later version reads",
-};
 
 /// The commit number of a record, if it has one; nothing else of it is read.
 pub(super) fn commit_of(record: &[u8]) -> Option<u64> {
     let mut input = Cursor::new(record);
     match input.u8(RECORD) {
-        Ok(
-            KIND_ROW | KIND_SOLO | KIND_METADATA | KIND_HISTOGRAMS | KIND_START_TIMES | KIND_PUSH,
-        ) => input.varint(RECORD).ok(),
+        Ok(KIND_ROW | KIND_SOLO | KIND_METADATA | KIND_HISTOGRAMS | KIND_PUSH) => {
+            input.varint(RECORD).ok()
+        }
         _ => None,
     }
 }
@@ -448,7 +440,6 @@ pub(super) fn decode<'a>(record: &'a [u8], buffers: &'a mut Buffers) -> Result<R
             Record::Exemplars(&buffers.exemplars)
         }
         KIND_END => Record::End,
-        KIND_START_TIMES => return Err(START_TIMES),
         _ => return Err(BAD),
     };
     if !input.rest().is_empty() {
@@ -533,9 +524,6 @@ fn row<'a>(input: &mut Cursor<'a>, buffers: &'a mut Buffers) -> Result<RowRecord
     let flags = input.u8(RECORD)?;
     let has = |flag: u8| flags & flag != 0;
     let has_row = has(ROW_VALUES);
-    if has(ROW_START_TIMES) {
-        return Err(START_TIMES);
-    }
     if flags > ROW_FLAGS || (!has_row && (has(ROW_RESET) || has(ROW_PRESENCE))) {
         return Err(BAD);
     }
