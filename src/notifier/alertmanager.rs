@@ -2,7 +2,7 @@
 //!
 //! Source: Prometheus `notifier/alertmanager.go`; observed in 3.5.3.
 
-use narthex_storage::LabelsBuilder;
+use narthex_storage::{Labels, LabelsBuilder};
 use url::Url;
 
 use crate::{
@@ -41,16 +41,7 @@ pub(super) fn find(config: &AlertmanagerConfig, groups: &[TargetGroup]) -> Found
     let path = alerts_path(&config.path_prefix);
     for group in groups {
         for target in &group.targets {
-            let mut labels = group.labels.to_builder();
-            for (name, value) in target.iter() {
-                labels.set(name, value);
-            }
-            // These win over what discovery says; over a group's labels they do not, as upstream.
-            for (name, value) in [(SCHEME, config.scheme.as_str()), (ALERTS_PATH, &path)] {
-                if target.get(name).is_some() || group.labels.get(name).is_none() {
-                    labels.set(name, value);
-                }
-            }
+            let mut labels = discovered(config, &path, group, target);
             let before = shown(&labels);
             if !relabel::process(&config.relabel_configs, &mut labels) {
                 found.dropped.push(before);
@@ -64,6 +55,53 @@ pub(super) fn find(config: &AlertmanagerConfig, groups: &[TargetGroup]) -> Found
         }
     }
     found
+}
+
+/// Whether each Alertmanager of `group` that relabelling keeps has the address of a host.
+///
+/// # Errors
+/// The first that has none, in Prometheus's words.
+///
+/// Source: Prometheus `cmd/promtool/main.go`, `checkTargetGroupsForAlertmanager`; observed in 3.5.3.
+pub(crate) fn check_addresses(
+    config: &AlertmanagerConfig,
+    group: &TargetGroup,
+) -> Result<(), String> {
+    let path = alerts_path(&config.path_prefix);
+    for target in &group.targets {
+        let mut labels = discovered(config, &path, group, target);
+        if relabel::process(&config.relabel_configs, &mut labels) {
+            check_address(text(&labels, ADDRESS))?;
+        }
+    }
+    Ok(())
+}
+
+/// What is known of an Alertmanager before it is relabelled.
+fn discovered(
+    config: &AlertmanagerConfig,
+    path: &str,
+    group: &TargetGroup,
+    target: &Labels,
+) -> LabelsBuilder {
+    let mut labels = group.labels.to_builder();
+    for (name, value) in target.iter() {
+        labels.set(name, value);
+    }
+    // These win over what discovery says; over a group's labels they do not, as upstream.
+    for (name, value) in [(SCHEME, config.scheme.as_str()), (ALERTS_PATH, path)] {
+        if target.get(name).is_some() || group.labels.get(name).is_none() {
+            labels.set(name, value);
+        }
+    }
+    labels
+}
+
+fn check_address(address: &str) -> Result<(), String> {
+    if address.contains('/') {
+        return Err(format!("\"{address}\" is not a valid hostname"));
+    }
+    Ok(())
 }
 
 /// `/api/v2/alerts` behind the prefix, without empty, `.` and `..` segments.
@@ -101,9 +139,7 @@ fn endpoint(labels: &LabelsBuilder) -> Result<Endpoint, String> {
     if address.is_empty() {
         return Err("no address".to_owned());
     }
-    if address.contains('/') {
-        return Err(format!("\"{address}\" is not a valid hostname"));
-    }
+    check_address(address)?;
     let scheme = text(labels, SCHEME);
     if scheme != "http" && scheme != "https" {
         return Err(format!("unsupported protocol scheme \"{scheme}\""));
@@ -117,7 +153,6 @@ fn endpoint(labels: &LabelsBuilder) -> Result<Endpoint, String> {
 
 #[cfg(test)]
 mod tests {
-    use narthex_storage::Labels;
 
     use super::*;
     use crate::relabel::{Action, RelabelConfig};

@@ -20,6 +20,8 @@ pub(crate) mod test_support;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use alertmanager::check_addresses;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;

@@ -30,7 +30,7 @@ pub use body_appender::BodyAppender;
 pub(crate) use client::{FetchError, ScrapeClient};
 pub use manager::{ScrapeManager, ScrapeOptions};
 pub use report::{PoolReport, TargetHealth, TargetReport, TargetStatus};
-pub(crate) use target::ScrapeUrl;
+pub(crate) use target::{ScrapeUrl, first_problem};
 
 /// An error with its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {

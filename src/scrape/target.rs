@@ -73,16 +73,40 @@ pub(crate) enum Relabelled {
 /// Source: Prometheus `scrape/target.go`, `PopulateLabels`; observed in 3.5.3.
 pub(crate) fn relabel_group(job: &ScrapeConfig, group: &TargetGroup) -> Vec<Relabelled> {
     let relabelled = group.targets.iter().map(|target| {
-        let mut labels = group.labels.to_builder();
-        for (name, value) in target.iter() {
-            labels.set(name, value);
+        let mut labels = discovered(job, group, target);
+        let discovered = labels.build();
+        if !relabel::process(&job.relabel_configs, &mut labels) {
+            return Relabelled::Dropped(discovered);
         }
-        relabel_target(job, labels)
+        match spec(job, &labels, discovered) {
+            Ok(spec) => Relabelled::Active(Box::new(spec)),
+            Err(problem) => Relabelled::Invalid(problem),
+        }
     });
     relabelled.collect()
 }
 
-fn relabel_target(job: &ScrapeConfig, mut labels: LabelsBuilder) -> Relabelled {
+/// The first target of `group` whose labels say nothing that can be scraped: its place in the group, and why. What
+/// only its URL tells is not looked at.
+///
+/// Source: Prometheus `cmd/promtool/main.go`, `checkTargetGroupsForScrapeConfig`; observed in 3.5.3.
+pub(crate) fn first_problem(job: &ScrapeConfig, group: &TargetGroup) -> Option<(usize, String)> {
+    let targets = group.targets.iter().enumerate();
+    let mut problems = targets.filter_map(|(place, target)| {
+        let mut labels = discovered(job, group, target);
+        let is_kept = relabel::process(&job.relabel_configs, &mut labels);
+        let problem = when(&labels).err().filter(|_| is_kept)?;
+        Some((place, problem))
+    });
+    problems.next()
+}
+
+/// What is known of a target before it is relabelled.
+fn discovered(job: &ScrapeConfig, group: &TargetGroup, target: &Labels) -> LabelsBuilder {
+    let mut labels = group.labels.to_builder();
+    for (name, value) in target.iter() {
+        labels.set(name, value);
+    }
     let interval = narthex_query::format_duration(job.scrape_interval);
     let timeout = narthex_query::format_duration(job.scrape_timeout);
     for (name, value) in [
@@ -102,21 +126,11 @@ fn relabel_target(job: &ScrapeConfig, mut labels: LabelsBuilder) -> Relabelled {
             labels.set(&name, first);
         }
     }
-    let discovered = labels.build();
-    if !relabel::process(&job.relabel_configs, &mut labels) {
-        return Relabelled::Dropped(discovered);
-    }
-    match spec(job, &labels, discovered) {
-        Ok(spec) => Relabelled::Active(Box::new(spec)),
-        Err(problem) => Relabelled::Invalid(problem),
-    }
+    labels
 }
 
-fn spec(
-    job: &ScrapeConfig,
-    labels: &LabelsBuilder,
-    discovered: Labels,
-) -> Result<TargetSpec, String> {
+/// The interval and the timeout of a relabelled target that has an address.
+fn when(labels: &LabelsBuilder) -> Result<(Duration, Duration), String> {
     let text = |name| labels.get(name).unwrap_or_default();
     let address = text(ADDRESS);
     if address.is_empty() {
@@ -143,6 +157,16 @@ fn spec(
             text(SCRAPE_INTERVAL)
         ));
     }
+    Ok((interval, timeout))
+}
+
+fn spec(
+    job: &ScrapeConfig,
+    labels: &LabelsBuilder,
+    discovered: Labels,
+) -> Result<TargetSpec, String> {
+    let (interval, timeout) = when(labels)?;
+    let address = labels.get(ADDRESS).unwrap_or_default();
     let url = scrape_url(job, labels, address)?;
     let mut public = labels.clone();
     if public.get("instance").is_none() {

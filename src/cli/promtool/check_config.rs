@@ -13,8 +13,8 @@ use super::{
     duration::flag_duration,
 };
 use crate::{
-    config::{self, Config, DiscoveryConfigs, TlsConfig, support},
-    discovery,
+    config::{self, Config, DiscoveryConfigs, TargetGroup, TlsConfig, support},
+    discovery, notifier, scrape,
 };
 
 /// How long a sample is looked back for, unless a flag says otherwise: five minutes.
@@ -150,14 +150,21 @@ fn check(
         }
         if !options.syntax_only {
             check_tls(&job.http_client.tls_config)?;
-            let whose = format!("scrape job {:?}", job.job_name);
-            check_discovered_files(&job.discovery, &whose, output)?;
         }
+        let whose = format!("scrape job {:?}", job.job_name);
+        let check = |group: &TargetGroup| match scrape::first_problem(job, group) {
+            Some((place, problem)) => Err(format!(
+                "instance {place} in group {}: {problem}",
+                group.source
+            )),
+            None => Ok(()),
+        };
+        check_discovery(&job.discovery, &whose, options, output, check)?;
     }
-    if !options.syntax_only {
-        for alertmanager in &config.alerting.alertmanagers {
-            check_discovered_files(&alertmanager.discovery, "alertmanager config", output)?;
-        }
+    for alertmanager in &config.alerting.alertmanagers {
+        let check = |group: &TargetGroup| notifier::check_addresses(alertmanager, group);
+        let discovery = &alertmanager.discovery;
+        check_discovery(discovery, "alertmanager config", options, output, check)?;
     }
     let review = support::review(&config);
     for sentence in review.fatal {
@@ -202,12 +209,17 @@ fn check_tls(tls: &TlsConfig) -> Result<(), String> {
     Ok(())
 }
 
-fn check_discovered_files(
+/// Checks all groups that are in the configuration or in files that it names.
+fn check_discovery(
     configs: &DiscoveryConfigs,
     whose: &str,
+    options: &Options,
     output: &mut Output<'_>,
+    check: impl Fn(&TargetGroup) -> Result<(), String>,
 ) -> Result<(), String> {
-    for config in &configs.file_sd_configs {
+    configs.static_configs.iter().try_for_each(&check)?;
+    let files = configs.file_sd_configs.iter();
+    for config in files.filter(|_| !options.syntax_only) {
         for pattern in &config.files {
             let shown = pattern.to_string_lossy();
             let files = config::matching_files(&shown)?;
@@ -217,8 +229,13 @@ fn check_discovered_files(
                 ));
             }
             for file in files {
-                discovery::read_groups(&file)
+                let groups = discovery::read_groups(&file)
                     .map_err(|error| format!("checking SD file {shown:?}: {error}"))?;
+                for mut group in groups {
+                    // Until it is discovered it has no name.
+                    group.source.clear();
+                    check(&group)?;
+                }
             }
         }
     }

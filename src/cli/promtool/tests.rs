@@ -5,8 +5,8 @@ use std::{ffi::OsString, fs, path::Path};
 
 use expect_test::{Expect, expect};
 
-/// Runs a command line with `$D` for `folder` and compares everything it says.
-fn check(folder: &Path, line: &str, expected: &Expect) {
+/// Runs a command line with `$D` for `folder`; what it says on both streams, and its exit code.
+fn run(folder: &Path, line: &str) -> (String, String, u8) {
     let folder = folder.display().to_string();
     let arguments: Vec<OsString> = line
         .split_whitespace()
@@ -15,7 +15,12 @@ fn check(folder: &Path, line: &str, expected: &Expect) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let code = super::run(&arguments, &mut out, &mut err);
     let text = |bytes| String::from_utf8(bytes).unwrap().replace(&folder, "$D");
-    let (out, err) = (text(out), text(err));
+    (text(out), text(err), code)
+}
+
+/// Runs a command line with `$D` for `folder` and compares everything it says.
+fn check(folder: &Path, line: &str, expected: &Expect) {
+    let (out, err, code) = run(folder, line);
     expected.assert_eq(&format!("{out}--- stderr\n{err}--- exit {code}\n"));
 }
 
@@ -302,28 +307,12 @@ fn check_config_checks_its_rule_files() {
     let config = "rule_files: [bad.yml, twice.yml]\n";
     fs::write(folder.path().join("prometheus.yml"), config).unwrap();
     let checked = |line: &str| {
-        let words: Vec<OsString> = line
-            .split(' ')
-            .map(|word| match word {
-                "$C" => folder.path().join("prometheus.yml").into(),
-                word => word.into(),
-            })
-            .collect();
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = super::run(&words, &mut out, &mut err);
-        let text = |bytes| {
-            let text = String::from_utf8(bytes).unwrap();
-            text.replace(&folder.path().display().to_string(), "$D")
-        };
-        let shown = |text: String| {
-            let lines = text.split_inclusive('\n');
-            lines
-                .filter(|line| !line.contains("WARNING"))
-                .collect::<String>()
-        };
-        (shown(text(out)), text(err), code)
+        let (out, err, code) = run(folder.path(), line);
+        let lines = out.split_inclusive('\n');
+        let shown: String = lines.filter(|line| !line.contains("WARNING")).collect();
+        (shown, err, code)
     };
-    let (out, err, code) = checked("check config --lint-fatal $C");
+    let (out, err, code) = checked("check config --lint-fatal $D/prometheus.yml");
     expect![[r#"
         Checking $D/prometheus.yml
           SUCCESS: 2 rule files found
@@ -359,15 +348,88 @@ fn check_config_checks_its_rule_files() {
     let config = "rule_files: [unknown.yml, twice.yml]\n";
     fs::write(folder.path().join("prometheus.yml"), config).unwrap();
     let code = |line: &str| checked(line).2;
-    assert_eq!(code("check config $C"), 1);
-    assert_eq!(code("check config --ignore-unknown-fields $C"), 0);
+    assert_eq!(code("check config $D/prometheus.yml"), 1);
     assert_eq!(
-        code("check config --ignore-unknown-fields --lint-fatal $C"),
+        code("check config --ignore-unknown-fields $D/prometheus.yml"),
+        0
+    );
+    assert_eq!(
+        code("check config --ignore-unknown-fields --lint-fatal $D/prometheus.yml"),
         3
     );
     assert_eq!(
-        code("check config --ignore-unknown-fields --lint-fatal --lint=none $C"),
+        code("check config --ignore-unknown-fields --lint-fatal --lint=none $D/prometheus.yml"),
         0
+    );
+}
+
+#[test]
+fn check_config_looks_at_targets_as_they_are_relabelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("empty.json", r#"[{"targets": ["a:1", ""]}]"#);
+    let timeout = "{targets: ['a:1', 'b:1'], labels: {__scrape_timeout__: 2h}}";
+    for (name, job) in [
+        (
+            "static",
+            format!("static_configs: [{{targets: ['a:1']}}, {timeout}]"),
+        ),
+        ("files", "file_sd_configs: [{files: [empty.json]}]".to_owned()),
+        (
+            "relabelled",
+            "static_configs: [{targets: ['a:1', 'b:1']}]\n  relabel_configs: [{source_labels: [__address__], \
+             regex: b.*, target_label: __address__, replacement: http://b}]"
+                .to_owned(),
+        ),
+        (
+            "dropped",
+            "static_configs: [{targets: ['']}]\n  relabel_configs: [{action: drop}]".to_owned(),
+        ),
+    ] {
+        let text = format!("scrape_configs:\n- job_name: y\n  {job}\n");
+        write(&format!("{name}.yml"), &text);
+    }
+    write(
+        "alertmanager.yml",
+        "alerting:\n  alertmanagers:\n  - static_configs: [{targets: ['a:1']}]\n    relabel_configs: \
+         [{target_label: __address__, replacement: http://b}]\n",
+    );
+    check(
+        folder.path(),
+        "check config $D/static.yml $D/files.yml $D/relabelled.yml $D/alertmanager.yml $D/dropped.yml",
+        &expect![[r#"
+            Checking $D/static.yml
+
+            Checking $D/files.yml
+
+            Checking $D/relabelled.yml
+
+            Checking $D/alertmanager.yml
+
+            Checking $D/dropped.yml
+             SUCCESS: $D/dropped.yml is valid prometheus config file syntax
+
+            --- stderr
+              FAILED: instance 0 in group 1: scrape timeout cannot be greater than scrape interval ("2h" > "1m")
+              FAILED: instance 1 in group : no address
+              FAILED: instance 1 in group 0: "http://b" is not a valid hostname
+              FAILED: "http://b" is not a valid hostname
+            --- exit 1
+        "#]],
+    );
+    check(
+        folder.path(),
+        "check config --syntax-only $D/static.yml $D/files.yml",
+        &expect![[r#"
+            Checking $D/static.yml
+
+            Checking $D/files.yml
+             SUCCESS: $D/files.yml is valid prometheus config file syntax
+
+            --- stderr
+              FAILED: instance 0 in group 1: scrape timeout cannot be greater than scrape interval ("2h" > "1m")
+            --- exit 1
+        "#]],
     );
 }
 

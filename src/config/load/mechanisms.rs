@@ -903,6 +903,10 @@ fn kubernetes(values: &Values) -> Result<(), String> {
         !(server && own_namespace),
         "cannot use 'api_server' and 'namespaces.own_namespace' simultaneously",
     )?;
+    require(
+        !(values.is_set("kubeconfig_file") && own_namespace),
+        "cannot use 'kubeconfig_file' and 'namespaces.own_namespace' simultaneously",
+    )?;
     let selectable: &[&str] = match role {
         "endpoints" => &["pod", "service", "endpoints"],
         "endpointslice" => &["pod", "service", "endpointslice"],

@@ -200,14 +200,24 @@ fn headers(decoder: &mut Decoder, node: &Rc<Node>) -> Result<BTreeMap<String, St
 
 /// Source: `validateHeaders`.
 fn check_headers(headers: &BTreeMap<String, String>, at: Position) -> Result<(), Problem> {
-    for header in headers.keys() {
+    check_reserved(
+        headers.keys(),
+        "authorization header must be changed via the basic_auth, authorization, oauth2, \
+         sigv4, azuread or google_iam parameter",
+        at,
+    )
+}
+
+/// Refuses headers that are set otherwise; `of_authorization` is said of that one.
+pub(super) fn check_reserved<'h>(
+    headers: impl Iterator<Item = &'h String>,
+    of_authorization: &str,
+    at: Position,
+) -> Result<(), Problem> {
+    for header in headers {
         let lower = header.to_lowercase();
         if lower == "authorization" {
-            return Err(Problem::section(
-                at,
-                "authorization header must be changed via the basic_auth, authorization, oauth2, \
-                 sigv4, azuread or google_iam parameter",
-            ));
+            return Err(Problem::section(at, of_authorization));
         }
         if RESERVED_HEADERS.contains(&lower.as_str()) {
             return Err(Problem::section(

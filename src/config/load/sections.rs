@@ -464,6 +464,7 @@ fn tracing(decoder: &mut Decoder, node: &Rc<Node>) -> Result<Option<TracingConfi
     let mut client_type = "grpc".to_owned();
     let mut endpoint = String::new();
     let mut compression = (String::new(), node.position);
+    let mut headers = Vec::new();
     for field in decoder.fields(node, PLAIN)? {
         let value = &field.value;
         match field.name.as_str() {
@@ -482,7 +483,7 @@ fn tracing(decoder: &mut Decoder, node: &Rc<Node>) -> Result<Option<TracingConfi
             "sampling_fraction" => _ = decoder.float(value),
             "insecure" => _ = decoder.boolean(value),
             "tls_config" => _ = http_client::tls(decoder, value)?,
-            "headers" => _ = decoder.text_map(value)?,
+            "headers" => headers = decoder.text_map(value)?,
             "compression" => compression = (decoder.text(value), value.position),
             "timeout" => _ = decoder.duration(value)?,
             _ => decoder.unknown_field(&field, PLAIN),
@@ -491,6 +492,12 @@ fn tracing(decoder: &mut Decoder, node: &Rc<Node>) -> Result<Option<TracingConfi
     if decoder.issue_count() > before {
         return Ok(None);
     }
+    // Source: `validateHeadersForTracing`.
+    remote::check_reserved(
+        headers.iter().map(|(header, _)| header),
+        "custom authorization header configuration is not yet supported",
+        node.position,
+    )?;
     if endpoint.is_empty() {
         return Err(Problem::section(
             node.position,
