@@ -178,7 +178,7 @@ pub fn check_index(mut bytes: &[u8]) -> bool {
             }
         }
         let mut series = 0;
-        index.each_pair(&mut |_, _, count| series += count)?;
+        index.each_pair(&RoaringBitmap::new(), &mut |_, _, count| series += count)?;
         let mut each = |_: &str| ControlFlow::Continue(());
         index.label_names(&mut Among::of(None), &mut each)?;
         Ok::<_, CodecError>(is_whole)

@@ -7,7 +7,7 @@
 //! next to nothing of pages, and a series without them takes nothing.
 //!
 //! **What always holds.** Siblings are in no answer: whoever selects series or asks for labels is given those
-//! without the empty name alone. In the numbers of series, of a store and against its limit, they count.
+//! without the empty name alone. In the numbers of series, of a store and against its limit, they do not count.
 
 use crate::{Labels, Matcher, Sample, Timestamp};
 

@@ -317,7 +317,11 @@ impl Appender for HeadAppender {
         let labels = start_times::sibling_of(series);
         let id = match self.known.find(&labels) {
             Some(id) => id,
-            None => self.create(&labels)?,
+            None => {
+                // There are no more siblings than series.
+                self.find(series)?;
+                self.create(&labels)?
+            }
         };
         let starts = starts.iter();
         let starts = starts.filter_map(|(time, start)| start_times::to_sample(*time, *start));

@@ -350,11 +350,14 @@ impl Head {
         if labels.is_empty() || labels.as_bytes().len() > LABELS_BYTES_MAX {
             return refused(Refusal::InvalidLabels);
         }
-        let is_full = self.series_max.is_some_and(|max| known.len() >= max);
+        // A series has one sibling, so that its start timestamps are bounded as well.
+        let is_sibling = labels.has_empty_name();
+        let is_full = !is_sibling && self.series_max.is_some_and(|max| known.len() >= max);
         if is_full || *next_id == row::NO_SERIES {
             return refused(Refusal::SeriesLimit);
         }
-        self.counters.series_created.fetch_add(1, Ordering::Relaxed);
+        let created = u64::from(!is_sibling);
+        (self.counters.series_created).fetch_add(created, Ordering::Relaxed);
         let id = *next_id;
         *next_id += 1;
         known.insert(id, labels);

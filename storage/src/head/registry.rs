@@ -10,10 +10,13 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
+use roaring::RoaringBitmap;
+
 use crate::{
     CardinalityLists, Corruption, Labels,
-    block::{Block, IndexBuilder},
+    block::{Block, BlockIndex, IndexBuilder},
     index::Delta,
+    start_times::siblings,
 };
 
 /// See the module.
@@ -30,9 +33,19 @@ pub(crate) struct Known {
 pub(crate) struct Base {
     block: Arc<Block>,
     ordinals: Ordinals,
+    /// How many of its series have the start timestamps of others.
+    siblings: usize,
 }
 
 impl Base {
+    fn new(block: Arc<Block>) -> Self {
+        Self {
+            ordinals: Ordinals::of(&block),
+            siblings: siblings_of(block.index()).len() as usize,
+            block,
+        }
+    }
+
     /// The block that has the index.
     pub(crate) fn block(&self) -> &Arc<Block> {
         &self.block
@@ -48,10 +61,7 @@ impl Known {
     /// Knows the series of a block.
     pub(crate) fn new(base: Option<Arc<Block>>) -> Self {
         Self {
-            base: base.map(|block| {
-                let ordinals = Ordinals::of(&block);
-                Arc::new(Base { block, ordinals })
-            }),
+            base: base.map(|block| Arc::new(Base::new(block))),
             delta: Arc::default(),
             generation: 0,
         }
@@ -112,35 +122,37 @@ impl Known {
         self.is_in_base(id) || self.delta().contains(id)
     }
 
-    /// How many series there are.
+    /// How many series there are, without those that have the start timestamps of others.
     pub(crate) fn len(&self) -> usize {
-        let base = self.base.as_ref();
-        base.map_or(0, |base| base.block.index().len() as usize) + self.delta().len()
+        let in_base = |base: &Arc<Base>| base.block.index().len() as usize - base.siblings;
+        let delta = self.delta();
+        self.base.as_ref().map_or(0, in_base) + delta.len() - delta.siblings_len()
     }
 
     /// How many distinct label pairs the block has, and the created series have.
     pub(crate) fn pairs_len(&self) -> usize {
-        let base = self.base.as_ref();
-        base.map_or(0, |base| base.block.index().pairs_len()) + self.delta().pairs_len()
+        // Siblings have all labels of their series, and one that is the same for all of them.
+        let without = |pairs: usize, siblings| pairs - usize::from(siblings > 0);
+        let in_base = |base: &Arc<Base>| without(base.block.index().pairs_len(), base.siblings);
+        let delta = self.delta();
+        self.base.as_ref().map_or(0, in_base) + without(delta.pairs_len(), delta.siblings_len())
     }
 
-    /// The largest contributors, at most `limit` a list. Walks every label pair.
+    /// The largest contributors, at most `limit` a list, without what siblings add. Walks every label pair.
     pub(crate) fn cardinality(&self, limit: usize) -> CardinalityLists {
         let mut pairs: BTreeMap<(String, String), u64> = BTreeMap::new();
         let mut add = |name: &str, value: &str, series: u64| {
-            // What the store has marked as its own.
-            if name.is_empty() {
-                return;
-            }
             *pairs
                 .entry((name.to_owned(), value.to_owned()))
                 .or_default() += series;
         };
         if let Some(base) = &self.base {
+            let index = base.block.index();
             // What is damaged is not counted.
-            base.block.index().each_pair(&mut add).ok();
+            index.each_pair(&siblings_of(index), &mut add).ok();
         }
-        self.delta().each_pair(&mut add);
+        let delta = self.delta();
+        delta.each_pair(&delta.select(&siblings(&[])), &mut add);
         CardinalityLists::of(&pairs, limit)
     }
 
@@ -224,6 +236,11 @@ impl Known {
         }
         Ok(forgotten)
     }
+}
+
+/// The series of a block that have the start timestamps of others; of a damaged index none.
+fn siblings_of(index: &BlockIndex) -> RoaringBitmap {
+    index.select(&siblings(&[])).unwrap_or_default()
 }
 
 /// Ordinals by id.

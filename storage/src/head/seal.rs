@@ -104,7 +104,10 @@ impl Head {
             .partition(|id| self.is_held(&state, *id));
         self.change_catalog(|catalog| {
             catalog.sealed = cut.cut;
+            let before = catalog.known.len();
             catalog.known = catalog.known.advance(Arc::clone(&block), &in_use);
+            let removed = before.saturating_sub(catalog.known.len()) as u64;
+            (self.counters.series_removed).fetch_add(removed, Ordering::Relaxed);
             catalog.blocks.push(Sealed::new(block));
         });
         for id in &forgotten {
@@ -113,9 +116,6 @@ impl Head {
             }
         }
         self.states.forget(&forgotten);
-        self.counters
-            .series_removed
-            .fetch_add(forgotten.len() as u64, Ordering::Relaxed);
         Ok(())
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Delta {
     /// Of each pair, the ids of its series.
     postings: Vec<Postings>,
     ids: Vec<u32>,
+    /// How many of them have the start timestamps of others.
+    siblings: usize,
     /// Upper halves of the hashes of the label sets.
     hashes: Vec<u32>,
     /// The pairs of all series back to back, each set ascending by name.
@@ -83,6 +85,11 @@ impl Delta {
     /// How many series there are.
     pub(crate) fn len(&self) -> usize {
         self.ids.len()
+    }
+
+    /// How many of them have the start timestamps of others.
+    pub(crate) fn siblings_len(&self) -> usize {
+        self.siblings
     }
 
     /// How many distinct label pairs they have.
@@ -156,6 +163,7 @@ impl Delta {
         }
         self.ends.push(self.sets.len() as u32);
         self.ids.push(id);
+        self.siblings += usize::from(labels.has_empty_name());
         let hash = hash_of(labels);
         self.hashes.push(hash);
         let (ids, hashes) = (&self.ids, &self.hashes);
@@ -226,9 +234,9 @@ impl Delta {
         has
     }
 
-    /// Hands on every pair with the number of its series, by name, then value.
-    pub(crate) fn each_pair(&self, each: &mut dyn FnMut(&str, &str, u64)) {
-        let Ok(()) = select::each_pair(self, each);
+    /// Hands on every pair with the number of its series that are not `hidden`, by name, then value.
+    pub(crate) fn each_pair(&self, hidden: &RoaringBitmap, each: &mut dyn FnMut(&str, &str, u64)) {
+        let Ok(()) = select::each_pair(self, hidden, each);
     }
 }
 

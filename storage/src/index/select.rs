@@ -355,14 +355,19 @@ fn each_found<E>(
     result
 }
 
-/// Hands on every pair with the number of its series, by name, then value.
+/// Hands on every pair with the number of its series that are not `hidden`, by name, then value; a pair that no
+/// other series has is passed over.
 pub(crate) fn each_pair<T: Terms>(
     terms: &T,
+    hidden: &RoaringBitmap,
     each: &mut dyn FnMut(&str, &str, u64),
 ) -> Result<(), T::Error> {
     let mut result = Ok(());
     terms.each_name(&mut |name, name_text| {
-        let walked = terms.each_value_in_order(name, &mut |pair, value| match terms.count(pair) {
+        let walked = terms.each_value_in_order(name, &mut |pair, value| match count_without(
+            terms, pair, hidden,
+        ) {
+            Ok(0) => ControlFlow::Continue(()),
             Ok(count) => {
                 each(name_text, value, count);
                 ControlFlow::Continue(())
@@ -382,4 +387,15 @@ pub(crate) fn each_pair<T: Terms>(
         }
     })?;
     result
+}
+
+/// How many series that are not `hidden` have a pair.
+fn count_without<T: Terms>(terms: &T, pair: u32, hidden: &RoaringBitmap) -> Result<u64, T::Error> {
+    let all = terms.count(pair)?;
+    if hidden.is_empty() {
+        return Ok(all);
+    }
+    let mut found = Union::default();
+    terms.series(pair, Some(hidden), &mut found)?;
+    Ok(all.saturating_sub(found.finish().len()))
 }

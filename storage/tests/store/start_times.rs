@@ -9,8 +9,8 @@ use std::{
 };
 
 use narthex_storage::{
-    Appendable, Budget, Db, DbOptions, Fs, Labels, MatchOp, Matcher, Queryable, Refusal, Sample,
-    Select, TargetKey, TimeRange, Timestamp, WalFsync, Wants,
+    Appendable, Budget, Cardinality, Db, DbOptions, Fs, Labels, MatchOp, Matcher, Queryable,
+    Refusal, Sample, Select, TargetKey, TimeRange, Timestamp, WalFsync, Wants,
 };
 use proptest::prelude::*;
 
@@ -201,11 +201,22 @@ fn where_they_are_is_seen_nowhere() {
                 );
             }
         }
-        let pairs = db.cardinality(10).series_by_label_pair;
-        assert!(
-            pairs.iter().all(|pair| !pair.name.starts_with('=')),
-            "{pairs:?}"
-        );
+        let of = |name: &str, value| Cardinality {
+            name: name.to_owned(),
+            value,
+        };
+        let lists = db.cardinality(10);
+        assert_eq!(lists.series_by_metric_name, [of("m", 1)], "{place}");
+        let values = [of("__name__", 1), of("series", 1)];
+        assert_eq!(lists.values_by_label_name, values, "{place}");
+        // A name and a value, and a byte for the length of each.
+        let bytes = [of("__name__", 11), of("series", 9)];
+        assert_eq!(lists.bytes_by_label_name, bytes, "{place}");
+        let pairs = [of("__name__=m", 1), of("series=a", 1)];
+        assert_eq!(lists.series_by_label_pair, pairs, "{place}");
+        let stats = db.stats();
+        assert_eq!((stats.series, stats.label_pairs), (1, 2), "{place}");
+        assert_eq!((stats.series_created, stats.series_removed), (1, 0));
         drop(querier);
         db.snapshot(false).unwrap();
     }
@@ -214,6 +225,33 @@ fn where_they_are_is_seen_nowhere() {
     assert_eq!(db.appender().series(&own), Err(Refusal::InvalidLabels));
     let mut target = db.target(&TargetKey("t".to_owned())).unwrap();
     assert_eq!(target.column(&own), Err(Refusal::InvalidLabels));
+}
+
+#[test]
+fn the_limit_of_series_is_one_of_series_alone() {
+    let (fs, clock) = <(FaultyFs, Arc<SetClock>)>::default();
+    let options = DbOptions {
+        series_max: Some(2),
+        ..options(&fs, &clock, WalFsync::Commit)
+    };
+    let (db, _) = Db::open(&options).unwrap();
+    let hour = |hour: i64| 1_790_000_000_000 + hour * 3_600_000;
+    for series in ["a", "b"] {
+        assert_eq!(push(&db, series, &[(hour(0), 1.0, hour(-1))]), []);
+    }
+    let start = [(hour(0), hour(-1))];
+    let refused = db.appender().start_times(&labels("c"), &start);
+    assert_eq!(refused, Err(Refusal::SeriesLimit));
+    assert_eq!(db.stats().series, 2);
+    // A series of which nothing came for long enough goes with its sibling.
+    for hours in 3..6 {
+        push(&db, "a", &[(hour(hours), 1.0, hour(-1))]);
+        db.snapshot(false).unwrap();
+        db.maintain().unwrap();
+    }
+    let stats = db.stats();
+    let numbers = (stats.series, stats.series_created, stats.series_removed);
+    assert_eq!(numbers, (1, 2, 1));
 }
 
 #[derive(Debug, Clone)]

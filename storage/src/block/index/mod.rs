@@ -279,12 +279,13 @@ impl BlockIndex {
         index::has_other_values(self, name, texts)
     }
 
-    /// Hands on every pair with the number of its series, by name, then value.
+    /// Hands on every pair with the number of its series that are not `hidden`, by name, then value.
     pub(crate) fn each_pair(
         &self,
+        hidden: &RoaringBitmap,
         each: &mut dyn FnMut(&str, &str, u64),
     ) -> Result<(), CodecError> {
-        index::each_pair(self, each)
+        index::each_pair(self, hidden, each)
     }
 
     fn values(&self, pairs: Range<u32>) -> dictionary::Values<'_> {

@@ -236,8 +236,9 @@ proptest! {
                 prop_assert_eq!(&found, &values);
             }
         }
+        // Those that were selected are hidden.
         let mut expected: BTreeMap<(String, String), u64> = BTreeMap::new();
-        for labels in sets.keys() {
+        for (labels, _) in sets.iter().filter(|(_, id)| !ids.contains(**id)) {
             for (name, value) in labels.iter() {
                 *expected.entry((name.to_owned(), value.to_owned())).or_default() += 1;
             }
@@ -246,8 +247,8 @@ proptest! {
         let (mut of_index, mut of_delta) = (Vec::new(), Vec::new());
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let mut each = |name: &str, value: &str, count| of_index.push((pair(name, value), count));
-        index.each_pair(&mut each).unwrap();
-        delta.each_pair(&mut |name, value, count| of_delta.push((pair(name, value), count)));
+        index.each_pair(&ordinals, &mut each).unwrap();
+        delta.each_pair(&ids, &mut |name, value, count| of_delta.push((pair(name, value), count)));
         prop_assert_eq!(&of_index, &expected);
         prop_assert_eq!(&of_delta, &expected);
     }
@@ -299,7 +300,9 @@ fn walk(sections: &[(SectionKind, Vec<u8>)], sets: &Sets, matchers: &[Matcher]) 
             .label_values("a", &mut Among::of(among), &mut each)
             .ok();
     }
-    index.each_pair(&mut |_, _, _| {}).ok();
+    for hidden in [RoaringBitmap::new(), among.unwrap_or_default()] {
+        index.each_pair(&hidden, &mut |_, _, _| {}).ok();
+    }
 }
 
 /// Enough series that postings are bitmaps, and value lists longer than a group.
