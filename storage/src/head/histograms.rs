@@ -126,33 +126,6 @@ impl Histograms {
         self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A histogram with what is known of it; `staged` is the newest one of its own commit. `last` tells the
-    /// newest sample before it by time and fingerprint, `None`: it is late.
-    pub(super) fn hinted(
-        &self,
-        id: u32,
-        last: Option<(Timestamp, u64)>,
-        staged: Option<&PackedSample>,
-        packed: &PackedHistogram,
-    ) -> PackedHistogram {
-        let hint = packed.hint();
-        if hint == ResetHint::Gauge || packed.is_stale() {
-            return packed.clone();
-        }
-        let before = last.and_then(|last| {
-            let is_last = |staged: &&PackedSample| {
-                staged.time == last.0 && staged.histogram.fingerprint() == last.1
-            };
-            let staged = staged.filter(is_last).cloned();
-            staged.or_else(|| self.find(id, last))
-        });
-        packed.with_hint(match before {
-            Some(before) => (packed.histogram()).hint_after(&before.histogram.histogram()),
-            None if hint == ResetHint::Reset => hint,
-            None => ResetHint::Unknown,
-        })
-    }
-
     /// Drops what is in commits up to `sealed`.
     pub(super) fn prune(&self, sealed: u64) {
         if self.series_len() == 0 {
@@ -252,7 +225,7 @@ impl Head {
                     }
                     if matches!(verdict, Verdict::Keep | Verdict::Late) {
                         let last = matches!(verdict, Verdict::Keep).then_some(last);
-                        let hinted = self.histograms.hinted(id, last, None, histogram);
+                        let hinted = self.hinted(id, last, None, histogram);
                         keep(&mut staged, id, hinted);
                     }
                     match verdict {
@@ -293,6 +266,48 @@ impl Head {
             }
         }
         staged
+    }
+
+    /// A histogram with what is known of it; `staged` is the newest one of its own commit. `last` tells the
+    /// newest sample before it by time and fingerprint, `None`: it is late.
+    pub(super) fn hinted(
+        &self,
+        id: u32,
+        last: Option<(Timestamp, u64)>,
+        staged: Option<&PackedSample>,
+        packed: &PackedHistogram,
+    ) -> PackedHistogram {
+        let hint = packed.hint();
+        if hint == ResetHint::Gauge || packed.is_stale() {
+            return packed.clone();
+        }
+        let before = last.and_then(|last| {
+            let is_last = |staged: &&PackedSample| {
+                staged.time == last.0 && staged.histogram.fingerprint() == last.1
+            };
+            let staged = staged.filter(is_last);
+            let staged = staged.map(|sample| sample.histogram.clone());
+            staged.or_else(|| self.histogram_before(id, last))
+        });
+        packed.with_hint(match before {
+            Some(before) => (packed.histogram()).hint_after(&before.histogram()),
+            None if hint == ResetHint::Reset => hint,
+            None => ResetHint::Unknown,
+        })
+    }
+
+    /// The histogram that is the newest sample of a series, given by time and fingerprint. After an opening, and
+    /// where none came for longer than from seal to seal, it is read from its block once.
+    fn histogram_before(&self, id: u32, newest: (Timestamp, u64)) -> Option<PackedHistogram> {
+        if let Some(found) = self.histograms.find(id, newest) {
+            return Some(found.histogram);
+        }
+        if newest.0 == Timestamp::MIN {
+            return None;
+        }
+        // Of what is damaged nothing is known; queries tell of it.
+        let sealed = self.catalog().newest_histogram(id, newest.0).ok()?;
+        sealed.filter(|histogram| histogram.fingerprint() == newest.1)
     }
 
     /// Whether the newest committed sample of a series is a native histogram.

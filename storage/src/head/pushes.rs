@@ -265,9 +265,7 @@ impl Head {
         let mut newest: HashMap<u32, PackedSample> = HashMap::default();
         for ((id, sample), last) in histograms.iter_mut().zip(before) {
             let staged = newest.get(id);
-            sample.histogram = self
-                .histograms
-                .hinted(*id, *last, staged, &sample.histogram);
+            sample.histogram = self.hinted(*id, *last, staged, &sample.histogram);
             if last.is_some() {
                 newest.insert(*id, sample.clone());
             }

@@ -137,13 +137,22 @@ impl Sealed {
     /// The bits of a page's last value, or the fingerprint of its last histogram.
     fn last_bits(&self, page: &PageRef, buffer: &mut FrameBuffer) -> Result<u64, Corruption> {
         if page.kind == Kind::Histogram {
-            let last = self.histograms(page, buffer)?.get(page.len as usize - 1);
-            return Ok(PackedHistogram::of_valid(&last).fingerprint());
+            return Ok(self.last_histogram(page, buffer)?.fingerprint());
         }
         let mut last = 0.0;
         let body = self.body(page, page.len - 1, buffer)?;
         body.decode(std::slice::from_mut(&mut last))?;
         Ok(f64::to_bits(last))
+    }
+
+    /// A page's last histogram.
+    fn last_histogram(
+        &self,
+        page: &PageRef,
+        buffer: &mut FrameBuffer,
+    ) -> Result<PackedHistogram, Corruption> {
+        let last = self.histograms(page, buffer)?.get(page.len as usize - 1);
+        Ok(PackedHistogram::of_valid(&last))
     }
 
     /// The values of a page, after so many.
@@ -246,6 +255,21 @@ impl Catalog {
             return Ok(None);
         };
         Ok(Some((time, sealed.last_bits(&page, &mut buffer)?)))
+    }
+
+    /// A series' newest sample in a block, if it is this one and a histogram.
+    pub(crate) fn newest_histogram(
+        &self,
+        id: u32,
+        time: Timestamp,
+    ) -> Result<Option<PackedHistogram>, Corruption> {
+        let mut buffer = FrameBuffer::default();
+        match self.newest_page(id, &mut buffer)? {
+            Some((newest, sealed, page)) if newest == time && page.kind == Kind::Histogram => {
+                sealed.last_histogram(&page, &mut buffer).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Time and kind of a series' newest sample in a block.

@@ -147,11 +147,19 @@ fn what_is_known_of_pushed_histograms_is_kept_through_seals_merges_and_restarts(
     assert_eq!(hints(&db), expected, "sealed");
     drop(db);
     db = world.open();
-    // What an earlier process sealed is not looked for.
+    // Compared with what an earlier process sealed, also where a late one was sealed since.
     push(&db, &[(t + 14, Unknown, 12)]);
+    db.snapshot(false).unwrap();
+    db.maintain().unwrap();
+    drop(db);
+    db = world.open();
+    push(&db, &[(t - 8, Unknown, 3)]);
+    db.snapshot(false).unwrap();
+    push(&db, &[(t + 15, Unknown, 11), (t + 16, Unknown, 12)]);
     let mut expected = expected.to_vec();
-    expected.push((t + 14, Unknown));
-    let mut next = t + 15;
+    expected.insert(2, (t - 8, Unknown));
+    expected.extend([(t + 14, NoReset), (t + 15, Reset), (t + 16, NoReset)]);
+    let mut next = t + 17;
     while db.stats().compactions == 0 {
         db.snapshot(false).unwrap();
         while db.compact().unwrap() {}
