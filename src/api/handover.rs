@@ -47,15 +47,42 @@ pub(super) struct Taker<T>(oneshot::Receiver<T>);
 impl<T> Taker<T> {
     /// The value, or nothing if there will be none.
     pub(super) async fn take(self) -> Option<T> {
+        self.take_after(PATIENCE).await
+    }
+
+    /// [`Taker::take`] with so much patience.
+    async fn take_after(self, patience: Duration) -> Option<T> {
         // Whatever ends this, a wake-up meant for another wait too, the value is looked for behind it.
-        thread::park_timeout(PATIENCE);
+        thread::park_timeout(patience);
         self.0.await.ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use tokio::runtime::Builder;
+
     use super::*;
+
+    #[test]
+    fn a_worker_that_waits_is_woken_by_the_value() {
+        const FOREVER: Duration = Duration::from_secs(1 << 30);
+        const DEADLINE: Duration = Duration::from_mins(1);
+        let (to_giver, giver) = mpsc::channel();
+        let (to_test, taken) = mpsc::channel();
+        let worker = thread::spawn(move || {
+            let (giver, taker) = hand_over();
+            to_giver.send(giver).unwrap();
+            let runtime = Builder::new_current_thread().build().unwrap();
+            let value = runtime.block_on(taker.take_after(FOREVER));
+            to_test.send(value).unwrap();
+        });
+        assert_eq!(giver.recv().unwrap().give(1), Ok(()));
+        assert_eq!(taken.recv_timeout(DEADLINE), Ok(Some(1)));
+        worker.join().unwrap();
+    }
 
     #[tokio::test]
     async fn a_value_arrives_whether_it_is_given_early_late_or_never() {
