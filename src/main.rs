@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     narthex::cli::main(std::env::args_os().collect())
 }
 
-/// The allocator is the system's, told to give back what is free.
+/// The allocator is the system's, told to give back what is free and more than a query takes.
 ///
 /// A scrape's buffers are filled on one thread and freed on another, and large ones come and go every few
 /// seconds. By default the C library keeps up to eight arenas a core, and the larger a buffer it ever
@@ -19,8 +19,9 @@ mod allocator {
     const ARENAS_MAX: libc::c_int = 2;
     /// Larger buffers are mapped, and unmapped when they are freed, in bytes.
     const MAPPED_FROM_BYTES: libc::c_int = 256 << 10;
-    /// Free memory at the end of the heap beyond this goes back, in bytes.
-    const KEPT_BYTES: libc::c_int = 256 << 10;
+    /// Free memory at the end of a heap beyond this goes back, in bytes. What one query gives back the next one takes
+    /// again, page by page.
+    const KEPT_BYTES: libc::c_int = 2 << 20;
 
     #[expect(
         unsafe_code,

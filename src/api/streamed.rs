@@ -38,6 +38,9 @@ const CHUNK_BYTES: usize = 224 << 10;
 /// What may be printed between two looks at whether a buffer is full, without it growing.
 const SLACK_BYTES: usize = 16 << 10;
 
+/// From here on the first buffer has the room of all others.
+const SMALL_BYTES: usize = 16 << 10;
+
 /// Filled buffers that wait for the connection.
 const CHUNKS_WAITING: usize = 2;
 
@@ -125,13 +128,18 @@ impl AnswerWriter {
     /// The client is gone.
     #[inline]
     pub(crate) fn pass(&mut self) -> Result<(), ClientGone> {
-        if self.out.len() < CHUNK_BYTES {
+        if self.out.len() < SMALL_BYTES {
             return Ok(());
         }
         self.leave()
     }
 
     fn leave(&mut self) -> Result<(), ClientGone> {
+        if self.out.len() < CHUNK_BYTES {
+            let room = CHUNK_BYTES + SLACK_BYTES;
+            self.out.reserve_exact(room - self.out.len());
+            return Ok(());
+        }
         self.begin()?;
         let chunk = std::mem::take(&mut self.out);
         self.send(chunk)?;
