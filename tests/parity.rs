@@ -355,6 +355,8 @@ fn difference(request: &Request, ours: &Response, theirs: &Response) -> Option<S
             })
             .unwrap_or_default();
         texts.sort();
+        // With the name and without it.
+        texts.dedup();
         texts
     };
     let mut found = Vec::new();
