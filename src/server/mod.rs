@@ -10,11 +10,14 @@
 //! Everything that a test wants to set is an argument of [`Server::start`]: the clock, the
 //! listeners, the file system. Signals, flags and exit codes belong to `cli`.
 
+mod configuration;
 mod external_url;
 mod listen;
+mod options;
 mod reload;
 mod request_line;
 mod rules;
+mod store;
 mod store_admin;
 mod store_metrics;
 mod targets;
@@ -23,43 +26,40 @@ mod tests;
 mod upkeep;
 
 use std::{
-    collections::BTreeMap,
     hash::BuildHasher as _,
     io,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, OnceLock, RwLock},
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use narthex_query::{Engine, EngineOptions, Features, format_duration};
-use narthex_rules::{ManagerOptions, UpdateSettings};
-use narthex_storage::{Db, DbOptions, Fs, OpenReport, Regex, SharedBytes, Timestamp, WalFsync};
+use narthex_rules::ManagerOptions;
+use narthex_storage::{Db, Fs, SharedBytes};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 pub use listen::bind;
+pub use options::ServerOptions;
 pub use reload::ConfigSource;
 pub use rules::RuleOptions;
 
-use store_admin::StoreOperations;
 use store_metrics::RetentionLimits;
 use upkeep::Upkeep;
 
 use crate::{
-    api::{
-        Configuration, Control, Gate, HttpMetrics, Readiness, Settings, State, Store, result_cache,
-    },
+    api::{Configuration, Control, Gate, HttpMetrics, Readiness, Settings, State, result_cache},
     clock::AsyncClock,
-    config::Config,
     discovery::discovered_targets,
-    notifier::{Notifier, NotifierOptions},
-    remote_read::{RemoteRead, RemoteReadLimits},
+    notifier::Notifier,
+    remote_read::RemoteRead,
     scrape::{ScrapeManager, ScrapeOptions},
     self_metrics::{Family, Gauge, Registry, register_process},
     web,
 };
+use configuration::ReloadMetrics;
 use listen::{Accepting, Limits};
 use reload::Loaded;
 use rules::Rules;
@@ -73,89 +73,11 @@ const FIRST_SELF_SCRAPE: Duration = Duration::from_secs(1);
 /// An interval of zero would spin.
 const SHORTEST_AUTO_RELOAD: Duration = Duration::from_secs(1);
 
-/// How many exemplars are kept when the configuration does not say, as in Prometheus.
-const DEFAULT_EXEMPLARS_MAX: i64 = 100_000;
-
 /// Reload and quit requests that wait; more than that wait at the sender.
 const CONTROL_QUEUE: usize = 16;
 
 /// Decoded columns that one query may hold, in bytes.
 const QUERY_BYTES_MAX: u64 = 2 << 30;
-
-/// What the command line says about a server.
-#[derive(Debug, Clone)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each stands for a switch of the command line"
-)]
-pub struct ServerOptions {
-    /// Where the configuration comes from.
-    pub config: ConfigSource,
-    /// How often to look for changes of the configuration, if at all.
-    pub auto_reload: Option<Duration>,
-    /// The data path; ours is `narthex/` in it.
-    pub data_path: PathBuf,
-    /// How long samples are kept, counted back from the newest one; `None` is forever. The
-    /// configuration wins.
-    pub retention_time: Option<Duration>,
-    /// How many bytes the store may take; `None` is any. The configuration wins.
-    pub retention_size_bytes: Option<u64>,
-    /// When the write-ahead log is made durable.
-    pub wal_fsync: WalFsync,
-    /// The most series there may be; `None` is any.
-    pub series_max: Option<usize>,
-    /// Whether to take the lock file of the data path.
-    pub lock: bool,
-    /// `--web.external-url` as it was given.
-    pub external_url: String,
-    /// `--web.route-prefix` as it was given.
-    pub route_prefix: String,
-    /// Origins that may read answers in a browser.
-    pub cors_origin: Regex,
-    /// The title of the pages.
-    pub page_title: String,
-    /// Whether `/-/reload` and `/-/quit` are allowed.
-    pub enable_lifecycle: bool,
-    /// Whether the admin endpoints are allowed.
-    pub enable_admin_api: bool,
-    /// Whether remote write is accepted.
-    pub enable_remote_write_receiver: bool,
-    /// Connections open at the same time.
-    pub connections_max: usize,
-    /// Time to read a request, and to keep an idle connection.
-    pub read_timeout: Duration,
-    /// How far back an instant selector looks.
-    pub query_lookback: Duration,
-    /// The longest a query may take.
-    pub query_timeout: Duration,
-    /// Queries that run at the same time, at least 1.
-    pub query_concurrency: usize,
-    /// Bytes of decoded columns that all reads of the HTTP API may hold together; the queries of rules may hold
-    /// half as many.
-    pub query_bytes_all: u64,
-    /// Bytes of answers of range queries that are kept for later ones.
-    pub query_cache_bytes: u64,
-    /// Samples that one query may hold at once.
-    pub query_samples_max: u64,
-    /// What remote reads may take.
-    pub remote_read: RemoteReadLimits,
-    /// Whether the times of scrapes are snapped to their schedule.
-    pub adjust_timestamps: bool,
-    /// How far a scrape may be from its schedule to be snapped.
-    pub timestamp_tolerance: Duration,
-    /// What of PromQL is on beyond its stable part.
-    pub features: Features,
-    /// Whether exemplars are kept, as many as the configuration says.
-    pub exemplar_storage: bool,
-    /// How rules are evaluated.
-    pub rules: RuleOptions,
-    /// How alerts are delivered.
-    pub notifier: NotifierOptions,
-    /// Every flag with its value as text.
-    pub flags: BTreeMap<String, String>,
-    /// When the process started.
-    pub started: Timestamp,
-}
 
 /// A server that listens. [`Server::run`] makes it ready.
 pub struct Server {
@@ -181,14 +103,6 @@ impl std::fmt::Debug for Server {
             .field("addresses", &self.addresses)
             .finish_non_exhaustive()
     }
-}
-
-/// `prometheus_config_*` and `prometheus_ready`.
-#[derive(Debug)]
-struct ReloadMetrics {
-    successful: Gauge,
-    success_seconds: Gauge,
-    ready: Gauge,
 }
 
 /// Why a configuration cannot be started with.
@@ -410,59 +324,6 @@ impl Server {
         outcome.and(upkeep)
     }
 
-    /// Opens the store on the blocking pool, for replaying a log takes a while.
-    async fn open_store(&self, config: &Config) -> Result<Arc<Db>> {
-        info!("Starting TSDB ...");
-        let options = self.store_options(config);
-        let began = self.clock.monotonic();
-        let (store, report) = tokio::task::spawn_blocking(move || Db::open(&options))
-            .await?
-            .context("opening storage failed")?;
-        let store = Arc::new(store);
-        self.say_what_was_found(&report);
-        let took = self.clock.monotonic().saturating_sub(began);
-        info!(
-            segments = report.wal_segments,
-            series = store.stats().series,
-            total_replay_duration = format!("{took:?}"),
-            "WAL replay completed"
-        );
-        info!("TSDB started");
-        store_metrics::register(&self.state.registry, &store, took);
-        let head = {
-            let store = Arc::clone(&store);
-            Arc::new(move || store_metrics::head(&store))
-        };
-        let exemplars = {
-            let store = Arc::clone(&store);
-            Arc::new(move |selectors: &[_], range| store.exemplars(selectors, range))
-        };
-        let opened = Store {
-            queryable: Arc::clone(&store) as _,
-            appendable: Arc::clone(&store) as _,
-            exemplars,
-            metadata: {
-                let store = Arc::clone(&store);
-                Arc::new(move |family| store.metadata(family))
-            },
-            head,
-            cardinality: {
-                let store = Arc::clone(&store);
-                Arc::new(move |limit| store.cardinality(limit))
-            },
-            admin: Arc::new(StoreOperations::new(
-                Arc::clone(&store),
-                Arc::clone(&self.clock),
-                &self.state.registry,
-            )),
-        };
-        assert!(
-            self.state.store.set(opened).is_ok(),
-            "the store is opened once"
-        );
-        Ok(store)
-    }
-
     /// Applies the configuration, says that the server is ready, and answers requests to reload and
     /// to quit until one of the latter. `checksum` is that of what the configuration was read from.
     async fn serve(&mut self, store: &Arc<Db>, loaded: Loaded, mut checksum: u64) -> Result<()> {
@@ -538,122 +399,6 @@ impl Server {
         }
     }
 
-    async fn checksum(&self) -> Result<u64> {
-        let source = self.options.config.clone();
-        Ok(tokio::task::spawn_blocking(move || source.checksum()).await?)
-    }
-
-    /// Loads the configuration and puts it in force, or leaves everything as it is.
-    async fn reload(&self, store: &Db) -> Result<()> {
-        let outcome = async {
-            let loaded = self.load().await?;
-            let (time_ms, size_bytes) = self.retention(&loaded.config);
-            let window_ms = out_of_order_window_ms(&loaded.config);
-            let exemplars_max = self.exemplars_max(&loaded.config);
-            self.apply(loaded).await?;
-            store.set_retention(time_ms, size_bytes);
-            store.set_out_of_order_window(window_ms);
-            store.set_exemplars_max(exemplars_max);
-            Ok(())
-        };
-        let outcome = outcome.await;
-        self.note_outcome(&outcome);
-        outcome
-    }
-
-    fn note_outcome(&self, outcome: &Result<()>) {
-        match outcome {
-            Ok(()) => {
-                self.reloads.successful.set(1.0);
-                self.reloads
-                    .success_seconds
-                    .set((self.clock.now() / 1000) as f64);
-            }
-            Err(_) => {
-                self.reloads.successful.set(0.0);
-                let old = Configuration::clone(&self.state.configuration());
-                self.state.set_configuration(Configuration {
-                    last_reload_successful: false,
-                    ..old
-                });
-            }
-        }
-    }
-
-    /// The configuration and its rule files as they stand now, reviewed.
-    async fn load(&self) -> Result<Loaded> {
-        let name = self.config_name();
-        info!(filename = name, "Loading configuration file");
-        let source = self.options.config.clone();
-        let own_address = listen::reachable(self.addresses[0]);
-        let prefix = self.state.settings.route_prefix.clone();
-        let parser = self.options.features.parser();
-        let mut loaded =
-            tokio::task::spawn_blocking(move || source.load(&own_address, &prefix, parser))
-                .await?
-                .map_err(|problem| {
-                    anyhow!("couldn't load configuration (--config.file={name:?}): {problem}")
-                })?;
-        if self.options.exemplar_storage {
-            let max_exemplars = &mut loaded.config.storage.max_exemplars;
-            max_exemplars.get_or_insert(DEFAULT_EXEMPLARS_MAX);
-        }
-        Ok(loaded)
-    }
-
-    /// Puts a configuration in force, or changes nothing.
-    async fn apply(&self, Loaded { config, rule_files }: Loaded) -> Result<()> {
-        let scraping = self.scraping.get().context("scraping has not started")?;
-        let rules = self.rules.get().context("rules have not started")?;
-        let began = self.clock.monotonic();
-        let notifier = Notifier::prepare(&config)?;
-        scraping.apply(config.jobs())?;
-        // Nothing fails from here on.
-        self.notifier.apply(notifier);
-        let settings = UpdateSettings {
-            interval: config.global.evaluation_interval,
-            query_offset: config.global.rule_query_offset,
-            external_labels: config.global.external_labels.clone(),
-        };
-        rules.apply(rule_files, settings).await;
-        self.state.set_configuration(Configuration {
-            yaml: config.to_yaml(),
-            external_labels: config.global.external_labels.clone(),
-            storage_retention: self.retention_limits.show(self.retention(&config)),
-            out_of_order_window_ms: out_of_order_window_ms(&config),
-            loaded: self.clock.now(),
-            last_reload_successful: true,
-        });
-        let took = self.clock.monotonic().saturating_sub(began);
-        info!(
-            filename = self.config_name(),
-            totalDuration = format!("{took:?}"),
-            "Completed loading of configuration file"
-        );
-        Ok(())
-    }
-
-    fn config_name(&self) -> String {
-        match &self.options.config {
-            ConfigSource::File(path) => path.display().to_string(),
-            ConfigSource::BuiltIn => "(built in)".to_owned(),
-        }
-    }
-
-    /// Retention in force, in milliseconds and bytes: the configuration's section, where it has one,
-    /// else the flags'.
-    fn retention(&self, config: &Config) -> (Option<i64>, Option<u64>) {
-        let (time, size_bytes) = match &config.storage.retention {
-            Some(section) => (section.time, section.size_bytes),
-            None => (
-                self.options.retention_time,
-                self.options.retention_size_bytes,
-            ),
-        };
-        let time_ms = time.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
-        (time_ms, size_bytes)
-    }
-
     fn rule_manager_options(&self, store: &Arc<Db>) -> ManagerOptions {
         let RuleOptions {
             outage_tolerance,
@@ -679,76 +424,6 @@ impl Server {
         }
     }
 
-    fn store_options(&self, config: &Config) -> DbOptions {
-        let (retention_time_ms, retention_size_bytes) = self.retention(config);
-        DbOptions {
-            retention_time_ms,
-            retention_size_bytes,
-            out_of_order_window_ms: out_of_order_window_ms(config),
-            wal_fsync: self.options.wal_fsync,
-            series_max: self.options.series_max,
-            exemplars_max: self.exemplars_max(config),
-            lock: self.options.lock,
-            ..DbOptions::new(
-                self.options.data_path.clone(),
-                Arc::clone(&self.fs),
-                Arc::clone(&self.clock) as _,
-            )
-        }
-    }
-
-    /// How many exemplars are kept; a number below zero is none.
-    fn exemplars_max(&self, config: &Config) -> usize {
-        match config.storage.max_exemplars {
-            Some(max) if self.options.exemplar_storage => usize::try_from(max).unwrap_or(0),
-            _ => 0,
-        }
-    }
-
-    /// What a person should know about the data directory.
-    fn say_what_was_found(&self, report: &OpenReport) {
-        for damage in &report.wal_damage {
-            if damage.torn_tail {
-                warn!(
-                    at = %damage.at,
-                    bytes = damage.bytes,
-                    "The write-ahead log ended in a torn record, as a crash leaves it; it was cut off"
-                );
-            } else {
-                error!(
-                    at = %damage.at,
-                    bytes = damage.bytes,
-                    "A part of the write-ahead log is damaged and was not applied"
-                );
-            }
-        }
-        for damage in &report.block_damage {
-            error!(
-                at = %damage.at,
-                bytes = damage.bytes,
-                "A block is damaged: it is left out, and its file stays; the others are served"
-            );
-        }
-        for damage in &report.blocks_restored {
-            warn!(
-                at = %damage.at,
-                "A block is damaged, and its file stays; the log or other blocks still have all of it, which is served from there"
-            );
-        }
-        if let Some(foreign) = &report.foreign {
-            let range = foreign
-                .blocks_range
-                .map(|range| format!("{} to {}", format_time(range.min), format_time(range.max)));
-            warn!(
-                path = %self.options.data_path.display(),
-                blocks = foreign.blocks,
-                range = range.unwrap_or_default(),
-                head = foreign.has_head,
-                "This directory holds Prometheus's data, which is not read yet and stays untouched: starting with our own store beside it"
-            );
-        }
-    }
-
     /// One line for a person who has just started it.
     fn say_where(&self) {
         let own = listen::reachable(self.addresses[0]);
@@ -763,17 +438,6 @@ impl Server {
             );
         }
     }
-}
-
-/// How much older than the newest sample one may be that comes out of order, in milliseconds.
-fn out_of_order_window_ms(config: &Config) -> i64 {
-    let window = config.storage.out_of_order_time_window.as_millis();
-    i64::try_from(window).unwrap_or(i64::MAX)
-}
-
-fn format_time(time: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(time)
-        .map_or_else(|_| time.to_string(), |time| time.to_string())
 }
 
 fn host_name() -> String {

@@ -1,8 +1,8 @@
 //! The whole server in this process, on set time.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use narthex_storage::{RealFs, Regex};
+use narthex_storage::{RealFs, Regex, Timestamp, WalFsync};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -11,7 +11,11 @@ use tokio::{
 use super::*;
 use crate::{
     clock::SetClock,
-    notifier::test_support::{Behaviour, Recorder},
+    notifier::{
+        NotifierOptions,
+        test_support::{Behaviour, Recorder},
+    },
+    remote_read::RemoteReadLimits,
 };
 
 fn options(folder: &Path, config: ConfigSource) -> ServerOptions {
