@@ -18,7 +18,7 @@ fn labels(text: &str) -> Labels {
 /// `requests_total` of three instances at 15 s over ten minutes: rises of 1, 2 and 3 a second.
 fn store() -> MemoryStore {
     let mut store = MemoryStore::default();
-    for (instance, job, slope) in [("a", "x", 1.0), ("b", "x", 2.0), ("c", "y", 3.0)] {
+    for (instance, job, slope) in [("c", "y", 3.0), ("a", "x", 1.0), ("b", "x", 2.0)] {
         let labels = labels(&format!(
             "__name__=requests_total,instance={instance},job={job}"
         ));
@@ -217,6 +217,15 @@ fn of_equal_values_topk_takes_the_first_in_label_order() {
         "topk(2, requests_total)",
         "{__name__=\"requests_total\", instance=\"a\", job=\"x\"} 1000\n\
          {__name__=\"requests_total\", instance=\"b\", job=\"x\"} 1000",
+    );
+}
+
+#[test]
+fn limitk_takes_the_first_in_label_order() {
+    at(
+        0,
+        "limitk(1, requests_total)",
+        "{__name__=\"requests_total\", instance=\"a\", job=\"x\"} 1000",
     );
 }
 
