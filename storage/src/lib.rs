@@ -51,10 +51,10 @@ pub use layout::ForeignData;
 pub use metadata::{KeptMetadata, Metadata, MetadataRefusal, MetadataStats, MetricType};
 pub use mmap::Mapped;
 pub use model::{
-    CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, HistogramColumns, HistogramCounts, HistogramLayout,
-    InvalidHistogram, InvalidLabels, Kind, Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher,
-    Regex, RegexError, ResetHint, STALE_MARKER_BITS, Sample, SearchRegex, Span, TimeRange,
-    Timestamp, is_stale_marker, stale_marker,
+    CUSTOM_BUCKETS_SCHEMA, Counts, Date, Histogram, HistogramColumns, HistogramCounts,
+    HistogramLayout, InvalidHistogram, InvalidLabels, Kind, Labels, LabelsBuilder, METRIC_NAME,
+    MatchOp, Matcher, Regex, RegexError, ResetHint, STALE_MARKER_BITS, Sample, SearchRegex, Span,
+    TimeRange, Timestamp, is_stale_marker, stale_marker,
 };
 pub use querier::{
     AxisId, Budget, Estimate, Querier, Queryable, Run, RunTotals, Scan, Select, SelectedSeries,

@@ -1,5 +1,7 @@
 //! Calendar functions: fields of a time in UTC.
 
+use narthex_storage::Date;
+
 use super::FunctionId;
 
 /// The fields that a function can ask for.
@@ -8,18 +10,18 @@ pub(crate) fn field(id: FunctionId) -> Option<fn(f64) -> f64> {
         FunctionId::Minute => |seconds| ((whole(seconds).rem_euclid(3600)) / 60) as f64,
         FunctionId::Hour => |seconds| ((whole(seconds).rem_euclid(86_400)) / 3600) as f64,
         FunctionId::DayOfWeek => |seconds| (days(seconds) + 4).rem_euclid(7) as f64,
-        FunctionId::DayOfMonth => |seconds| date(days(seconds)).2 as f64,
+        FunctionId::DayOfMonth => |seconds| date(seconds).day as f64,
         FunctionId::DayOfYear => |seconds| {
-            let day = days(seconds);
-            let (year, _, _) = date(day);
-            (day - days_before_year(year) + 1) as f64
+            let january = first_day(date(seconds).year, 1);
+            (days(seconds) - january + 1) as f64
         },
         FunctionId::DaysInMonth => |seconds| {
-            let (year, month, _) = date(days(seconds));
-            days_in_month(year, month) as f64
+            let Date { year, month, .. } = date(seconds);
+            let next = first_day(year + month / 12, month % 12 + 1);
+            (next - first_day(year, month)) as f64
         },
-        FunctionId::Month => |seconds| date(days(seconds)).1 as f64,
-        FunctionId::Year => |seconds| date(days(seconds)).0 as f64,
+        FunctionId::Month => |seconds| date(seconds).month as f64,
+        FunctionId::Year => |seconds| date(seconds).year as f64,
         _ => return None,
     })
 }
@@ -38,35 +40,17 @@ fn whole(seconds: f64) -> i128 {
 }
 
 /// Whole days since the epoch.
-fn days(seconds: f64) -> i128 {
-    whole(seconds).div_euclid(86_400)
+fn days(seconds: f64) -> i64 {
+    whole(seconds).div_euclid(86_400) as i64
 }
 
-/// Year, month (1 to 12) and day (1 to 31) of the Gregorian calendar.
-///
-/// Eras of 400 years have 146,097 days; years are counted from March, so that the leap day is the
-/// last.
-fn date(days: i128) -> (i128, i128, i128) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 {
-        march_month + 3
-    } else {
-        march_month - 9
-    };
-    let year = year_of_era + era * 400 + i128::from(month <= 2);
-    (year, month, day)
+fn date(seconds: f64) -> Date {
+    Date::from_days(days(seconds))
 }
 
 /// Whole seconds since the epoch as `2026-11-21T08:30:00Z`.
 pub(crate) fn rfc3339(seconds: i64) -> String {
-    let (year, month, day) = date(i128::from(seconds.div_euclid(86_400)));
+    let Date { year, month, day } = Date::from_days(seconds.div_euclid(86_400));
     let clock = seconds.rem_euclid(86_400);
     format!(
         "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
@@ -76,19 +60,10 @@ pub(crate) fn rfc3339(seconds: i64) -> String {
     )
 }
 
-/// Days from the epoch to the first day of a year.
-fn days_before_year(year: i128) -> i128 {
-    let past = year - 1;
-    past * 365 + past.div_euclid(4) - past.div_euclid(100) + past.div_euclid(400) - 719_162
-}
-
-fn days_in_month(year: i128, month: i128) -> i128 {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    match month {
-        2 => 28 + i128::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
+/// The first day of a month, in days since the epoch.
+const fn first_day(year: i64, month: i64) -> i64 {
+    let day = 1;
+    Date { year, month, day }.to_days()
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 
 use std::fmt::{self, Write as _};
 
+use narthex_storage::Date;
+
 const SECOND: i64 = 1_000_000_000;
 const DAY_SECONDS: i64 = 86_400;
 /// Seconds from the start of the year 1, where Go's times begin, to 1970.
@@ -43,16 +45,6 @@ pub(super) struct Time {
     seconds: i64,
     /// Nanoseconds behind them, below a second.
     nanoseconds: i64,
-}
-
-/// A day of the calendar.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Date {
-    pub(super) year: i64,
-    /// From 1.
-    pub(super) month: i64,
-    /// From 1.
-    pub(super) day: i64,
 }
 
 impl Time {
@@ -120,8 +112,12 @@ impl Time {
         let year = i128::from(date.year) + i128::from(years) + months.div_euclid(12);
         // Years that do not fit in Go's times are not worth wrapping around as Go does.
         let year = year.clamp(-290_000_000_000, 290_000_000_000) as i64;
-        let first = days_before(year, months.rem_euclid(12) as i64 + 1);
-        let day = i128::from(first) + i128::from(date.day) - 1 + i128::from(days);
+        let first = Date {
+            year,
+            month: months.rem_euclid(12) as i64 + 1,
+            day: 1,
+        };
+        let day = i128::from(first.to_days()) + i128::from(date.day) - 1 + i128::from(days);
         let seconds = day * i128::from(DAY_SECONDS) + i128::from(self.second_of_day());
         Self {
             seconds: seconds.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64,
@@ -166,7 +162,7 @@ impl Time {
     }
 
     pub(super) fn date(self) -> Date {
-        date_of(self.seconds.div_euclid(DAY_SECONDS))
+        Date::from_days(self.seconds.div_euclid(DAY_SECONDS))
     }
 
     /// 0 is Sunday.
@@ -176,7 +172,12 @@ impl Time {
 
     /// From 1.
     pub(super) fn year_day(self) -> i64 {
-        self.seconds.div_euclid(DAY_SECONDS) - days_before(self.date().year, 1) + 1
+        let first = Date {
+            month: 1,
+            day: 1,
+            ..self.date()
+        };
+        self.seconds.div_euclid(DAY_SECONDS) - first.to_days() + 1
     }
 
     /// As Go source text.
@@ -475,31 +476,4 @@ pub(super) fn round_duration(nanoseconds: i64, unit: i64, truncates: bool) -> i6
         cut + unit * rest.signum()
     };
     rounded.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
-}
-
-/// The day of the calendar so many days after 1 January 1970, in the Gregorian calendar at all
-/// times. Counted in eras of 400 years that begin in March, so that leap days come last.
-fn date_of(days: i64) -> Date {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = (month_from_march + 2) % 12 + 1;
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    Date { year, month, day }
-}
-
-/// The days from 1 January 1970 to the first of a month.
-fn days_before(year: i64, month: i64) -> i64 {
-    let year = year - i64::from(month <= 2);
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let month_from_march = (month + 9) % 12;
-    let day_of_year = (153 * month_from_march + 2) / 5;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
 }

@@ -11,7 +11,9 @@ use std::{
 };
 
 use super::{Db, tombstones};
-use crate::{Fs, OperationError, Timestamp, error::IoError, exemplars, layout::Layout, metadata};
+use crate::{
+    Date, Fs, OperationError, Timestamp, error::IoError, exemplars, layout::Layout, metadata,
+};
 
 /// Ends the name of a snapshot that is being made.
 const UNFINISHED: &str = ".tmp";
@@ -89,33 +91,12 @@ fn remove_tree(fs: &dyn Fs, folder: &Path) -> Result<(), IoError> {
 /// Such as `20060102T150405Z-00112233aabbccdd`.
 fn name(now: Timestamp, random: u64) -> String {
     let seconds = now.div_euclid(1000);
-    let (year, month, day) = date(seconds.div_euclid(86_400));
+    let Date { year, month, day } = Date::from_days(seconds.div_euclid(86_400));
     let of_day = seconds.rem_euclid(86_400);
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
     let mut name = format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z");
     write!(name, "-{random:016x}").expect("writing to a string cannot fail");
     name
-}
-
-/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
-///
-/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
-const fn date(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + (month <= 2) as i64;
-    (year, month, day)
 }
 
 #[cfg(test)]

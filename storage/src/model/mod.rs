@@ -1,6 +1,7 @@
 //! The words everything else speaks: labels, matchers, samples, histograms, timestamps.
 
 mod affix;
+mod date;
 mod histogram;
 mod labels;
 mod matcher;
@@ -8,6 +9,7 @@ mod regex;
 mod sample;
 
 pub(crate) use affix::has_prefix;
+pub use date::Date;
 pub(crate) use histogram::BUCKETS_MAX;
 pub use histogram::{
     CUSTOM_BUCKETS_SCHEMA, Counts, Histogram, HistogramColumns, HistogramCounts, HistogramLayout,
