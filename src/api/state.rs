@@ -159,7 +159,7 @@ impl Debug for Store {
 pub struct HeadStatistics {
     /// Series in the head.
     pub series: u64,
-    /// Sealed pages and open rows that hold its samples.
+    /// What is in no block yet: for each series one for up to 120 scrapes.
     pub chunks: u64,
     /// The oldest and the newest sample, when there is one.
     pub range: Option<(Timestamp, Timestamp)>,
