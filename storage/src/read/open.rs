@@ -86,7 +86,7 @@ impl Found {
                 Err(other) => return Err(other),
             }
         }
-        // The newest was written last, perhaps just before a power cut.
+        // A block is durable before it has its name, but of the newest the log may still have what is damaged since.
         let newest = good
             .iter()
             .map(|(name, _)| *name)
