@@ -17,6 +17,8 @@ use crate::QueryError;
 pub(crate) struct Ledger {
     held: u64,
     peak: u64,
+    /// The most samples that were asked for, at once.
+    asked: u64,
     total: u64,
     /// What was looked at for each step of the outermost grid, if somebody asked and what runs is of that grid.
     steps: Option<Vec<u64>>,
@@ -73,7 +75,8 @@ impl Evaluation<'_> {
         self.ledger.rise(self.ledger.held);
     }
 
-    fn allow(&self, samples: u64) -> Result<(), QueryError> {
+    fn allow(&mut self, samples: u64) -> Result<(), QueryError> {
+        self.ledger.asked = self.ledger.asked.max(samples);
         if samples > self.options.samples_max {
             return Err(too_many_samples());
         }
@@ -141,6 +144,53 @@ impl Evaluation<'_> {
         Ok((value, looked_at))
     }
 
+    /// Evaluates something and tells what it counted.
+    pub(super) fn counting<T>(
+        &mut self,
+        evaluate: impl FnOnce(&mut Self) -> Result<T, QueryError>,
+    ) -> Result<(T, Counted), QueryError> {
+        let before = std::mem::take(&mut self.ledger);
+        self.ledger = Ledger {
+            held: before.held,
+            peak: before.held,
+            asked: before.held,
+            steps: before.steps.as_ref().map(|steps| vec![0; steps.len()]),
+            ..Ledger::default()
+        };
+        let value = evaluate(self)?;
+        let after = std::mem::replace(&mut self.ledger, before);
+        let held = self.held();
+        let counted = Counted {
+            held: after.held.saturating_sub(held),
+            peak: after.peak - held,
+            asked: after.asked - held,
+            total: after.total,
+            steps: after.steps,
+        };
+        self.count_again(&counted);
+        Ok((value, counted))
+    }
+
+    /// Whether what was counted may be counted again: of as many steps, and without going beyond the limit.
+    pub(super) fn can_count(&self, counted: &Counted) -> bool {
+        let asked = self.held().saturating_add(counted.asked);
+        asked <= self.options.samples_max && self.ledger.steps.is_some() == counted.steps.is_some()
+    }
+
+    /// Counts what an evaluation counted.
+    pub(super) fn count_again(&mut self, counted: &Counted) {
+        let ledger = &mut self.ledger;
+        let held = ledger.held;
+        ledger.rise(held.saturating_add(counted.peak));
+        ledger.asked = ledger.asked.max(held.saturating_add(counted.asked));
+        ledger.held = held.saturating_add(counted.held);
+        ledger.total += counted.total;
+        let steps = ledger.steps.iter_mut().flatten();
+        for (count, more) in steps.zip(counted.steps.iter().flatten()) {
+            *count += more;
+        }
+    }
+
     /// So many samples were looked at for every one of so many steps.
     pub(super) fn look_always(&mut self, samples: u64, steps: usize) {
         self.ledger.total += samples * steps as u64;
@@ -197,6 +247,16 @@ impl Evaluation<'_> {
         self.ledger.rise(held);
         self.allow(held)
     }
+}
+
+/// What an evaluation counted, see [`Ledger`]: what is held, beyond what was held before it.
+#[derive(Debug)]
+pub(super) struct Counted {
+    held: u64,
+    peak: u64,
+    asked: u64,
+    total: u64,
+    steps: Option<Vec<u64>>,
 }
 
 /// How many samples are in the windows of a series.

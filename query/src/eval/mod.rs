@@ -18,6 +18,7 @@ mod operation;
 mod range;
 mod reuse;
 mod selector;
+mod shared;
 mod smoothed;
 mod steady;
 mod summaries;
@@ -39,6 +40,7 @@ use ledger::Ledger;
 pub(crate) use range::OfTimes;
 pub(crate) use range::{Kept, RangeRow};
 pub(crate) use selector::{Columns, Reference};
+use shared::Shared;
 pub(crate) use summaries::{Core, Need, is_change};
 pub(crate) use window::{Mean, add_exact, add_finite};
 
@@ -89,6 +91,15 @@ impl Node {
         }
     }
 
+    /// What it takes of a query's budget.
+    fn cost_cells(&self) -> u64 {
+        match self {
+            Self::Scalar(values) => values.len() as u64,
+            Self::Text(_) => 0,
+            Self::Vector(frame) => frame.iter().map(|(_, row)| row.cost_cells()).sum(),
+        }
+    }
+
     /// Adds those of each step.
     fn add_samples(&self, counts: &mut [u64]) {
         match self {
@@ -119,6 +130,7 @@ pub(crate) struct Evaluation<'a> {
     /// [`steady`] leaves that to the evaluation.
     pub(crate) depends_on_grid: Cell<bool>,
     ledger: Ledger,
+    shared: Shared,
 }
 
 impl<'a> Evaluation<'a> {
@@ -145,6 +157,7 @@ impl<'a> Evaluation<'a> {
             is_kept: false,
             depends_on_grid: Cell::new(false),
             ledger: Ledger::new(tells_steps.then(|| grid.steps())),
+            shared: Shared::default(),
         }
     }
 
@@ -155,7 +168,8 @@ impl<'a> Evaluation<'a> {
         expr: &Expr,
         text: &str,
     ) -> Result<Answer, QueryError> {
-        self.open(store, expr)?;
+        self.open(store, expr, text)?;
+        self.shared.forget();
         let time = self.grid.start;
         let expr = expr.without_parens();
         let value = if expr.value_type() == ValueType::Matrix {
@@ -198,7 +212,7 @@ impl<'a> Evaluation<'a> {
         if grid.steps() == 0 {
             return Ok(self.answer(Matrix::new(Frame::new(0), grid), text));
         }
-        self.open(store, expr)?;
+        self.open(store, expr, text)?;
         let matrix = self.matrix_of(expr)?;
         Ok(self.answer(matrix, text))
     }
@@ -206,6 +220,7 @@ impl<'a> Evaluation<'a> {
     /// The values at every step, of which there is one at least.
     fn matrix_of(&mut self, expr: &Expr) -> Result<Matrix, QueryError> {
         let grid = self.grid;
+        self.shared.forget();
         let frame = match self.eval(expr, grid)? {
             Node::Scalar(values) => {
                 let mut frame = Frame::new(values.len());
@@ -238,8 +253,9 @@ impl<'a> Evaluation<'a> {
     }
 
     /// Takes the one snapshot that the whole query reads.
-    fn open(&mut self, store: &dyn Queryable, expr: &Expr) -> Result<(), QueryError> {
+    fn open(&mut self, store: &dyn Queryable, expr: &Expr, text: &str) -> Result<(), QueryError> {
         self.check()?;
+        self.shared = Shared::of(expr, text);
         let (start, end) = (self.grid.start, self.grid.time(self.grid.steps() - 1));
         if let Some(range) = self.extent(expr, start, end)? {
             let querier = store.querier(range).map_err(|error| self.read(error))?;
@@ -362,15 +378,19 @@ impl<'a> Evaluation<'a> {
     /// The value of a node that is not a range vector, at every step of `grid`.
     pub(crate) fn eval(&mut self, expr: &Expr, grid: Grid) -> Result<Node, QueryError> {
         let expr = expr.without_parens();
-        let steps = grid.steps();
-        let node = self.not_as_input(|evaluation| {
-            if steps > 1 && is_step_invariant(expr) {
-                return evaluation.eval_once(expr, grid);
-            }
-            evaluation.eval_node(expr, grid)
+        let node = self.not_as_input(|evaluation| match evaluation.shared.place(expr) {
+            Some(number) => evaluation.eval_shared(number, expr, grid),
+            None => evaluation.eval_fresh(expr, grid),
         })?;
         self.offer(&node);
         Ok(node)
+    }
+
+    fn eval_fresh(&mut self, expr: &Expr, grid: Grid) -> Result<Node, QueryError> {
+        if grid.steps() > 1 && is_step_invariant(expr) {
+            return self.eval_once(expr, grid);
+        }
+        self.eval_node(expr, grid)
     }
 
     /// The value of a node that has the same at every step.

@@ -32,7 +32,7 @@ impl Evaluation<'_> {
             return Ok(self.range(store, expr, text)?.map(Arc::new));
         }
         self.is_kept = true;
-        self.open(store, expr)?;
+        self.open(store, expr, text)?;
         let version = self.querier.as_ref().and_then(|querier| querier.version());
         let Some(version) = version else {
             let matrix = Arc::new(self.matrix_of(expr)?);
