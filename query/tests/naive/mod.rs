@@ -747,12 +747,13 @@ fn sum_and_rest(values: &[f64]) -> (f64, f64) {
     (sum, rest)
 }
 
-/// The mean of values whose sum is a number.
+/// The mean of values whose sums from the first on are no infinities.
 fn mean(values: &[f64]) -> Result<f64, Failure> {
-    let (sum, rest) = sum_and_rest(values);
-    if sum.is_infinite() {
+    let overflows = |end| sum_and_rest(&values[..end]).0.is_infinite();
+    if (1..=values.len()).any(overflows) {
         return Err(Failure::NotCovered);
     }
+    let (sum, rest) = sum_and_rest(values);
     let count = values.len() as f64;
     Ok(sum / count + rest / count)
 }
