@@ -110,6 +110,7 @@ impl Naive<'_> {
                 (value, false) => value,
                 (Value::Scalar(value), true) => Value::Scalar(-value),
                 (Value::Vector(vector), true) => {
+                    one_name(vector.iter().map(|(labels, _)| labels))?;
                     Value::Vector(distinct(each(vector, |value| -value))?)
                 }
             }),
@@ -235,7 +236,9 @@ impl Naive<'_> {
                     samples.retain(|(_, value)| !is_stale_marker(*value));
                     (labels.clone(), Window::new(samples, end, range))
                 });
-                one_name(windows.collect())
+                let windows: Vec<(Labels, Window)> = windows.collect();
+                one_name(windows.iter().map(|(labels, _)| labels))?;
+                Ok(windows)
             }
             ExprKind::Subquery(subquery) => {
                 let end = self.reference(&subquery.modifiers, time)?;
@@ -245,8 +248,19 @@ impl Naive<'_> {
                     None => 0,
                 };
                 let step = if step == 0 { SUBQUERY_STEP_MS } else { step };
+                let first_behind = |time: i64| time.div_euclid(step) * step + step;
+                // Once, all steps from the first window to the last are evaluated, those between windows, too: one that
+                // is wrong makes the query wrong.
+                if time == self.grid.start && subquery.modifiers.at.is_none() {
+                    let last = end + (self.grid.end - self.grid.start);
+                    let mut at = first_behind(end - range);
+                    while at <= last {
+                        self.value(&subquery.expr, at)?;
+                        at += step;
+                    }
+                }
                 let mut series: BTreeMap<Labels, Samples> = BTreeMap::new();
-                let mut at = (end - range).div_euclid(step) * step + step;
+                let mut at = first_behind(end - range);
                 while at <= end {
                     match self.value(&subquery.expr, at)? {
                         Value::Scalar(value) => {
@@ -260,12 +274,11 @@ impl Naive<'_> {
                     }
                     at += step;
                 }
+                one_name(series.keys())?;
                 let windows = series.into_iter();
-                one_name(
-                    windows
-                        .map(|(labels, samples)| (labels, Window::new(samples, end, range)))
-                        .collect(),
-                )
+                Ok(windows
+                    .map(|(labels, samples)| (labels, Window::new(samples, end, range)))
+                    .collect())
             }
             _ => Err(Failure::NotCovered),
         }
@@ -522,16 +535,13 @@ impl Window {
     }
 }
 
-/// Nothing when the series have several names: which results clash depends on the other steps.
-fn one_name(windows: Vec<(Labels, Window)>) -> Result<Vec<(Labels, Window)>, Failure> {
-    let names: BTreeSet<&str> = windows
-        .iter()
-        .map(|(labels, _)| labels.metric_name())
-        .collect();
+/// Not covered are series of several names: which results clash depends on the other steps.
+fn one_name<'l>(all: impl Iterator<Item = &'l Labels>) -> Result<(), Failure> {
+    let names: BTreeSet<&str> = all.map(Labels::metric_name).collect();
     if names.len() > 1 {
         return Err(Failure::NotCovered);
     }
-    Ok(windows)
+    Ok(())
 }
 
 fn without_name(labels: &Labels) -> Labels {
