@@ -173,19 +173,12 @@ mod tests {
 
     /// The extent of the window `(10, 20]` among samples at these times, or nothing.
     fn extent(edges: Edges, times: &[Timestamp]) -> Option<(usize, usize, std::ops::Range<usize>)> {
+        let (labels, of_times) = (Labels::empty(), OfTimes::default());
         let row = RangeRow {
-            labels: &Labels::empty(),
-            drop_name: false,
             times,
-            values: &[],
-            histograms: &[],
-            starts: &[],
-            core: None,
-            bounds: &[],
-            ends: &[],
             range_ms: 10,
             edges,
-            of_times: &OfTimes::default(),
+            ..RangeRow::without_samples(&labels, &of_times)
         };
         let extent = Extent::find(&row, (0, times.len()), 20)?;
         Some((extent.first, extent.last, extent.inside()))

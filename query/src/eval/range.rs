@@ -59,6 +59,25 @@ pub(crate) struct OfTimes {
 }
 
 impl<'r> RangeRow<'r> {
+    /// A row of no samples and no steps, for tests to put theirs in.
+    #[cfg(test)]
+    pub(crate) const fn without_samples(labels: &'r Labels, of_times: &'r OfTimes) -> Self {
+        Self {
+            labels,
+            drop_name: false,
+            times: &[],
+            values: &[],
+            histograms: &[],
+            starts: &[],
+            core: None,
+            bounds: &[],
+            ends: &[],
+            range_ms: 0,
+            edges: Edges::Plain,
+            of_times,
+        }
+    }
+
     /// The histogram at an index, if that is what the sample is.
     #[inline]
     pub(crate) fn histogram(&self, index: usize) -> Option<&'r Arc<FloatHistogram>> {

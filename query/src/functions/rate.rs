@@ -269,7 +269,7 @@ mod tests {
     use narthex_storage::Labels;
 
     use super::*;
-    use crate::{eval::OfTimes, parser::Edges};
+    use crate::eval::OfTimes;
 
     /// What is computed once for all series, and the short cut around the division, against the definition:
     /// every window by itself, every counter's zero looked for.
@@ -311,19 +311,14 @@ mod tests {
                 .map(|end| (before(end - range_ms), before(*end)));
             let bounds: Vec<(u32, u32)> = windows.collect();
             for change in [Change::Rate, Change::Increase, Change::Delta] {
+                let of_times = OfTimes::default();
                 let row = RangeRow {
-                    labels: &labels,
-                    drop_name: false,
                     times: &times,
                     values: &values,
-                    histograms: &[],
-                    starts: &[],
-                    core: None,
                     bounds: &bounds,
                     ends: &ends,
                     range_ms,
-                    edges: Edges::Plain,
-                    of_times: &OfTimes::default(),
+                    ..RangeRow::without_samples(&labels, &of_times)
                 };
                 let mut out = vec![1e300; ends.len()];
                 column(change, &row, &mut out);

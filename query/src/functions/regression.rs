@@ -241,7 +241,7 @@ mod tests {
     use narthex_storage::Labels;
 
     use super::*;
-    use crate::{eval::OfTimes, parser::Edges};
+    use crate::eval::OfTimes;
 
     #[test]
     fn seconds_are_rounded_as_a_division_rounds_them() {
@@ -309,19 +309,14 @@ mod tests {
                 (FunctionId::Deriv, deriv as fn(Window<'_>) -> Option<f64>),
                 (FunctionId::PredictLinear, predict_linear),
             ] {
+                let of_times = OfTimes::default();
                 let row = RangeRow {
-                    labels: &labels,
-                    drop_name: false,
                     times: &times,
                     values: &values,
-                    histograms: &[],
-                    starts: &[],
-                    core: None,
                     bounds: &bounds,
                     ends: &ends,
                     range_ms,
-                    edges: Edges::Plain,
-                    of_times: &OfTimes::default(),
+                    ..RangeRow::without_samples(&labels, &of_times)
                 };
                 let mut out = vec![1e300; ends.len()];
                 column(id, &row, grid, Some(&ahead_s), &mut out);

@@ -251,7 +251,6 @@ mod tests {
     use crate::{
         eval::OfTimes,
         functions::{Kernel, range_kernel},
-        parser::Edges,
     };
 
     /// Numbers that are the same in every run.
@@ -302,19 +301,14 @@ mod tests {
             let before = |time: i64| times.partition_point(|other| *other <= time) as u32;
             let windows = ends.iter().map(|end| (before(end - length), before(*end)));
             let bounds: Vec<(u32, u32)> = windows.collect();
+            let of_times = OfTimes::default();
             let row = RangeRow {
-                labels: &labels,
-                drop_name: false,
                 times: &times,
                 values: &values,
-                histograms: &[],
-                starts: &[],
-                core: None,
                 bounds: &bounds,
                 ends: &ends,
                 range_ms: length,
-                edges: Edges::Plain,
-                of_times: &OfTimes::default(),
+                ..RangeRow::without_samples(&labels, &of_times)
             };
             let grid = Grid {
                 start: ends[0],

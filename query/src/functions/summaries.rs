@@ -220,7 +220,7 @@ mod tests {
     use narthex_storage::Labels;
 
     use super::*;
-    use crate::{eval::OfTimes, parser::Edges};
+    use crate::eval::OfTimes;
 
     /// Of equal values the first one stays, before the core, in it and behind it.
     #[test]
@@ -232,19 +232,15 @@ mod tests {
             ..Core::default()
         };
         let check = |core: &Core, values: &[f64; 4], expected: [f64; 3]| {
+            let (labels, of_times) = (Labels::empty(), OfTimes::default());
             let row = RangeRow {
-                labels: &Labels::empty(),
-                drop_name: false,
                 times: &[1, 2, 6, 7],
                 values,
-                histograms: &[],
-                starts: &[],
                 core: Some(core),
                 bounds: &[(0, 4), (1, 4), (2, 4)],
                 ends: &[7, 8, 9],
                 range_ms: 7,
-                edges: Edges::Plain,
-                of_times: &OfTimes::default(),
+                ..RangeRow::without_samples(&labels, &of_times)
             };
             let mut out = [1e300; 3];
             fill(FunctionId::MaxOverTime, &row, core, &mut out);
