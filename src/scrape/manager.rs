@@ -36,7 +36,8 @@ pub struct ScrapeOptions {
     /// How far a timestamp may be from the schedule to be snapped; never more than a hundredth of
     /// the interval (`--scrape.timestamp-tolerance`).
     pub timestamp_tolerance: Duration,
-    /// Whether samples get the labels `__type__` and `__unit__` (`--enable-feature=type-and-unit-labels`).
+    /// Whether samples get the labels `__type__` and `__unit__` (`--enable-feature=type-and-unit-labels`). A metric
+    /// whose type changes begins another series; Prometheus 3.5 keeps the old labels as long as it knows the line.
     pub type_and_unit_labels: bool,
 }
 

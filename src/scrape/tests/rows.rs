@@ -385,6 +385,20 @@ fn naive(bodies: &[String], metadata_labels: bool) -> Series {
     series
 }
 
+/// The lines at these places, those of samples with these values.
+fn text_of(lines: &[&str], picked: &[(usize, u8)]) -> String {
+    let mut text = String::new();
+    for (line, value) in picked {
+        let line = lines[*line];
+        text.push_str(line);
+        if !line.starts_with('#') {
+            text.push_str([" 0", " 1", " 2"][usize::from(*value)]);
+        }
+        text.push('\n');
+    }
+    text
+}
+
 fn bits(series: Series) -> BTreeMap<String, Vec<(i64, u64)>> {
     let samples = |samples: Vec<(i64, f64)>| {
         let samples = samples.into_iter();
@@ -438,15 +452,7 @@ proptest! {
             "# HELP a b", "{\"a\"}", "a{x=\"\"}", "# TYPE e gauge", "ab", "# x",
         ];
         let bodies: Vec<String> = bodies.iter().map(|body| {
-            let mut text = String::new();
-            for (line, value) in body {
-                let line = lines[*line];
-                text.push_str(line);
-                if !line.starts_with('#') {
-                    text.push_str([" 0", " 1", " 2"][usize::from(*value)]);
-                }
-                text.push('\n');
-            }
+            let text = text_of(&lines, body);
             // Now and then the last line has no line break, or the body is malformed.
             match body.len() {
                 5 => text.trim_end().to_owned(),
@@ -490,15 +496,7 @@ proptest! {
             "# UNIT e_s ", "# HELP a b", "# TYPE a unknown",
         ];
         let bodies: Vec<String> = bodies.iter().map(|body| {
-            let mut text = String::new();
-            for (line, value) in body {
-                let line = lines[*line];
-                text.push_str(line);
-                if !line.starts_with('#') {
-                    text.push_str([" 0", " 1"][usize::from(*value)]);
-                }
-                text.push('\n');
-            }
+            let mut text = text_of(&lines, body);
             let is_malformed = body.len() == 7;
             text.push_str(if is_malformed { "a x\n" } else { "# EOF\n" });
             text
