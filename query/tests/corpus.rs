@@ -22,12 +22,12 @@ fn check(store: StoreKind) {
     };
     let mut failures = Vec::new();
     for (name, text, total) in [
-        ("extended", include_str!("corpus/extended.test"), 26),
+        ("extended", include_str!("corpus/extended.test"), 27),
         ("fill", include_str!("corpus/fill.test"), 10),
         ("functions", include_str!("corpus/functions.test"), 43),
         ("info", include_str!("corpus/info.test"), 21),
         ("language", include_str!("corpus/language.test"), 27),
-        ("parity", include_str!("corpus/parity.test"), 25),
+        ("parity", include_str!("corpus/parity.test"), 33),
         ("resets", include_str!("corpus/resets.test"), 18),
         (
             "start_timestamps",
@@ -81,5 +81,24 @@ fn types_tell_what_is_no_counter_where_enabled() {
         ..RunOptions::default()
     };
     let report = run(&script, "types", &options);
+    assert_eq!((report.passed, &report.failures[..]), (4, &[][..]));
+}
+
+/// The answers are those of Prometheus 3.5.3.
+#[test]
+fn what_is_told_of_a_histogram_keeps_its_type_and_unit() {
+    let script = "load 1m\n  h{__type__=\"histogram\",__unit__=\"s\"} {{sum:7 count:7 buckets:[1 6]}}\n\n\
+                  eval instant at 1m histogram_count(h)\n  {__type__=\"histogram\", __unit__=\"s\"} 7\n\n\
+                  eval instant at 1m histogram_avg(h)\n  {__type__=\"histogram\", __unit__=\"s\"} 1\n\n\
+                  eval instant at 1m histogram_quantile(1, h)\n  {} 2\n\n\
+                  eval instant at 1m h / 1\n  {} {{sum:7 count:7 buckets:[1 6]}}";
+    let options = RunOptions {
+        features: Features {
+            delayed_name_removal: false,
+            ..Features::ALL
+        },
+        ..RunOptions::default()
+    };
+    let report = run(script, "kept", &options);
     assert_eq!((report.passed, &report.failures[..]), (4, &[][..]));
 }

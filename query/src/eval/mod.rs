@@ -595,13 +595,18 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-/// The only window of a range vector with `anchored` or `smoothed`, if there is something in it.
+/// The only window of a range vector with `anchored` or `smoothed`, if there is something in it. Without a function
+/// around it Prometheus (3.13) knows no such windows of histograms either.
 fn extended(row: &RangeRow<'_>) -> Result<Option<Series>, QueryError> {
     let (low, high) = (row.bounds[0].0 as usize, row.bounds[0].1 as usize);
     if (low..high).any(|index| row.histogram(index).is_some()) {
-        return Err(QueryError::Execution(
-            "smoothed and anchored modifiers do not work with native histograms".to_owned(),
-        ));
+        let modifier = match row.edges {
+            Edges::Smoothed => "smoothed",
+            Edges::Anchored | Edges::Plain => "anchored",
+        };
+        return Err(QueryError::Execution(format!(
+            "{modifier} modifier is not supported with histograms"
+        )));
     }
     Ok(
         Extent::find(row, (low, high), row.ends[0]).map(|extent| Series {

@@ -23,7 +23,7 @@ use std::{collections::HashSet, sync::Arc};
 
 pub use table::{FUNCTIONS, Function, FunctionId};
 
-use narthex_storage::{Labels, Timestamp};
+use narthex_storage::{Labels, METRIC_NAME, Timestamp};
 
 use crate::{
     FloatHistogram, FloatStyle, Grid, QueryError,
@@ -267,7 +267,8 @@ fn mapped(
     finish(evaluation, frame.drop_empty_rows()).map(Node::Vector)
 }
 
-/// Tells a number of every native histogram, passes over numbers, drops the names.
+/// Tells a number of every native histogram, passes over numbers, drops the names alone: what tells of type and unit
+/// stays, as in Prometheus, unless names go at the end of the query.
 fn of_histograms(
     evaluation: &mut Evaluation<'_>,
     arg: &Expr,
@@ -285,7 +286,14 @@ fn of_histograms(
         }
         out.push(head.labels.clone(), head.drop_name, Row::floats(&floats));
     }
-    finish(evaluation, out.drop_empty_rows()).map(Node::Vector)
+    let mut out = out.drop_empty_rows();
+    if evaluation.options.features.delayed_name_removal {
+        return Ok(Node::Vector(evaluation.drop_names(out)));
+    }
+    for head in &mut out.heads {
+        head.labels = head.labels.filtered(|name| name != METRIC_NAME.as_bytes());
+    }
+    out.merge_same_labels().map(Node::Vector)
 }
 
 /// Drops the names; what then has the same labels is merged, or refused at a common step.

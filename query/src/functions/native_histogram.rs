@@ -61,19 +61,15 @@ pub(crate) fn quantile<'n>(
     } else {
         Box::new(all.iter().rev())
     };
-    let mut found: Option<Bucket> = None;
+    let mut bucket = Bucket::default();
     let mut count = 0.0;
-    for bucket in buckets.by_ref().filter(|bucket| bucket.count != 0.0) {
+    for next in buckets.by_ref() {
+        bucket = *next;
         count += bucket.count;
-        found = Some(*bucket);
-        if count >= rank {
+        if bucket.count != 0.0 && count >= rank {
             break;
         }
     }
-    let Some(mut bucket) = found else {
-        let remark = may_have_nan.then_some(Remark::QuantileIsNan(name));
-        return (if may_have_nan { f64::NAN } else { 0.0 }, remark);
-    };
     if histogram.has_custom_bounds() {
         if bucket.lower == f64::NEG_INFINITY {
             if bucket.upper <= 0.0 {
@@ -102,8 +98,12 @@ pub(crate) fn quantile<'n>(
     }
     let mut remark = None;
     if may_have_nan {
-        let in_buckets = buckets.fold(count, |count, bucket| count + bucket.count);
-        if in_buckets < histogram.count {
+        // Prometheus 3.5 and 3.13 go on from the bucket in which they end up when they count the rest.
+        for rest in buckets {
+            bucket = *rest;
+            count += bucket.count;
+        }
+        if count < histogram.count {
             remark = Some(Remark::QuantileIsSkewed(name));
         }
     }

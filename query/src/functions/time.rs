@@ -17,8 +17,9 @@ pub(crate) fn field(id: FunctionId) -> Option<fn(f64) -> f64> {
         },
         FunctionId::DaysInMonth => |seconds| {
             let Date { year, month, .. } = date(seconds);
-            let next = first_day(year + month / 12, month % 12 + 1);
-            (next - first_day(year, month)) as f64
+            let day_32 = i128::from(first_day(year, month) + 31);
+            let next = in_calendar(day_32 * 86_400).div_euclid(86_400);
+            (32 - Date::from_days(next as i64).day) as f64
         },
         FunctionId::Month => |seconds| date(seconds).month as f64,
         FunctionId::Year => |seconds| date(seconds).year as f64,
@@ -26,17 +27,23 @@ pub(crate) fn field(id: FunctionId) -> Option<fn(f64) -> f64> {
     })
 }
 
-/// Whole seconds, the fraction cut off. What is no number of 64 bits counts as 2^63, in the year
-/// 292277026596.
-///
-/// **Source**: Prometheus 3.5.3, where the conversion overflows.
+/// Whole seconds, the fraction cut off; what is no number of 64 bits counts as the least of them.
 fn whole(seconds: f64) -> i128 {
-    const END: i128 = 1 << 63;
-    if seconds.is_nan() || seconds.abs() >= END as f64 {
-        END
+    const END: f64 = (1_u64 << 63) as f64;
+    in_calendar(if seconds.is_nan() || seconds.abs() >= END {
+        i128::from(i64::MIN)
     } else {
         seconds as i128
-    }
+    })
+}
+
+/// What lies before the calendar's first second is counted from its end, and what lies behind it from its first.
+///
+/// **Source**: the answers of Prometheus 3.5.3, whose calendar has 2^64 seconds.
+fn in_calendar(seconds: i128) -> i128 {
+    /// 1 March of the year -292277022400.
+    const FIRST: i128 = -9_223_372_028_741_760_000;
+    (seconds - FIRST).rem_euclid(1 << 64) + FIRST
 }
 
 /// Whole days since the epoch.
@@ -99,6 +106,15 @@ mod tests {
                 [292277026596.0, 12.0, 4.0, 15.0, 30.0, 0.0, 339.0, 31.0]
             );
         }
+        // Where the calendar begins, and the number before, from the same.
+        assert_eq!(
+            all(-9_223_372_028_741_760_000.0),
+            [-292277022400.0, 3.0, 1.0, 0.0, 0.0, 3.0, 61.0, 31.0]
+        );
+        assert_eq!(
+            all(-9_223_372_028_741_761_024.0),
+            [292277026854.0, 1.0, 7.0, 6.0, 43.0, 3.0, 7.0, 7.0]
+        );
         // 1969-12-31T23:59:59Z, a Wednesday.
         assert_eq!(
             all(-1.0),

@@ -3,7 +3,7 @@
 use super::{Buckets, FloatHistogram, bounds::exponential};
 
 /// A bucket with its bounds.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Bucket {
     /// Where it begins; -Inf is possible with custom bounds.
     pub lower: f64,

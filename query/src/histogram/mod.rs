@@ -160,6 +160,10 @@ impl FloatHistogram {
         if divisor == 0.0 {
             self.positive.clear();
             self.negative.clear();
+            if self.has_custom_bounds() {
+                // There is no zero bucket that could count something that is no number.
+                self.zero_count = 0.0;
+            }
         }
         self
     }

@@ -66,14 +66,21 @@ impl FloatHistogram {
     }
 }
 
-/// Whether some bucket counts less than before, or one that counted is gone.
+/// Whether some bucket counts less than before, or one that counted is gone. Behind the last bucket that there is
+/// now only the first that was there before is looked at, as in Prometheus 3.5 and 3.13: a bucket that is named with
+/// a count of zero hides those behind it.
 fn fell(current: &Buckets, previous: &Buckets) -> bool {
     let mut current = current.iter().peekable();
-    previous.iter().any(|(index, before)| {
+    for (index, before) in previous.iter() {
         while current.next_if(|(own, _)| *own < index).is_some() {}
-        match current.peek() {
+        let fell = match current.peek() {
+            None => return before != 0.0,
             Some((own, count)) if *own == index => *count < before,
-            _ => before != 0.0,
+            Some(_) => before != 0.0,
+        };
+        if fell {
+            return true;
         }
-    })
+    }
+    false
 }

@@ -190,9 +190,11 @@ fn a_counter_began_anew_where_something_fell() {
     assert!(reset(&|next| next.zero_count = 4.0));
     assert!(reset(&|next| next.positive = buckets(1, &[2.0, 9.0, 9.0])));
     assert!(
-        reset(&|next| next.positive = buckets(1, &[3.0])),
+        reset(&|next| next.positive = buckets(1, &[3.0, 0.0])),
         "a bucket is gone"
     );
+    // As Prometheus 3.5.3 does: behind the last bucket only the next one of before counts, which is empty.
+    assert!(!reset(&|next| next.positive = buckets(1, &[3.0])));
     assert!(reset(&|next| next.negative = Buckets::default()));
     assert!(reset(&|next| next.schema = 2));
     assert!(reset(&|next| next.zero_threshold = 0.0005));
