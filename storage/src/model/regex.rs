@@ -323,6 +323,9 @@ mod tests {
             (r"\d", "٣", false),
             (r"\w", "é", false),
             (r"\pL", "é", true),
+            // Nobody has assigned it.
+            (r"\pC\p{Cn}", "\u{378}\u{378}", true),
+            (r"\p{LC}", "ǅ", true),
             (r"\s", "\u{b}", false),
             (r"[[:space:]]", "\u{b}", true),
             ("(?i)straße", "STRAßE", true),

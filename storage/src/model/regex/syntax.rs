@@ -686,9 +686,9 @@ fn unicode_table(name: &str) -> Option<ClassUnicode> {
         }
         // Surrogates are a category without a character.
         "Cs" => return Some(ClassUnicode::empty()),
-        "C" | "Cc" | "Cf" | "Co" | "L" | "Ll" | "Lm" | "Lo" | "Lt" | "Lu" | "M" | "Mc" | "Me"
-        | "Mn" | "N" | "Nd" | "Nl" | "No" | "P" | "Pc" | "Pd" | "Pe" | "Pf" | "Pi" | "Po"
-        | "Ps" | "S" | "Sc" | "Sk" | "Sm" | "So" | "Z" | "Zl" | "Zp" | "Zs" => "gc",
+        "C" | "Cc" | "Cf" | "Cn" | "Co" | "L" | "LC" | "Ll" | "Lm" | "Lo" | "Lt" | "Lu" | "M"
+        | "Mc" | "Me" | "Mn" | "N" | "Nd" | "Nl" | "No" | "P" | "Pc" | "Pd" | "Pe" | "Pf"
+        | "Pi" | "Po" | "Ps" | "S" | "Sc" | "Sk" | "Sm" | "So" | "Z" | "Zl" | "Zp" | "Zs" => "gc",
         _ => "sc",
     };
     let plain = |byte: u8| byte == b'_' || byte.is_ascii_alphabetic();
@@ -696,23 +696,10 @@ fn unicode_table(name: &str) -> Option<ClassUnicode> {
         return None;
     }
     let parsed = regex_syntax::parse(&format!("\\p{{{property}={name}}}")).ok()?;
-    let HirKind::Class(Class::Unicode(mut class)) = parsed.into_kind() else {
-        return None;
-    };
-    if name == "C" {
-        // Go's C does not hold the unassigned characters.
-        class.intersect(
-            &["Cc", "Cf", "Co"]
-                .iter()
-                .fold(ClassUnicode::empty(), |mut all, part| {
-                    if let Some(part) = unicode_table(part) {
-                        all.union(&part);
-                    }
-                    all
-                }),
-        );
+    match parsed.into_kind() {
+        HirKind::Class(Class::Unicode(class)) => Some(class),
+        _ => None,
     }
-    Some(class)
 }
 
 #[cfg(test)]

@@ -118,6 +118,7 @@ const VERDICTS: &[(&str, &str)] = &[
     (r"\p{lu}", r"invalid character class range: `\p{lu}`"),
     (r"\pl", r"invalid character class range: `\pl`"),
     (r"\p{Any}", r"ok"),
+    (r"\p{LC}\p{Cn}", r"ok"),
     (r"\p{ASCII}", r"invalid character class range: `\p{ASCII}`"),
     (r"\p{Old_Italic}", r"ok"),
     (r"\p{gc=Lu}", r"invalid character class range: `\p{gc=Lu}`"),
