@@ -448,7 +448,7 @@ impl<'a> Parser<'a> {
             match token.kind {
                 TokenKind::Comma => {
                     self.take()?;
-                    if matches!(self.peek()?.kind, TokenKind::RightParen | TokenKind::Comma) {
+                    if !starts_expression(self.peek()?.kind) {
                         let message = "trailing commas not allowed in function call args";
                         return Err(self.error(token.span, message));
                     }
