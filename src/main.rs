@@ -17,8 +17,9 @@ fn main() -> ExitCode {
 mod allocator {
     /// Most threads wait: two heaps are enough for those that do not, as each has a cache of its own.
     const ARENAS_MAX: libc::c_int = 2;
-    /// Larger buffers are mapped, and unmapped when they are freed, in bytes.
-    const MAPPED_FROM_BYTES: libc::c_int = 256 << 10;
+    /// Larger buffers are mapped, and unmapped when they are freed, in bytes. What compiles a regular expression takes
+    /// 320,000, which would be mapped page by page for each query with one.
+    const MAPPED_FROM_BYTES: libc::c_int = 512 << 10;
     /// Free memory at the end of a heap beyond this goes back, in bytes. What one query gives back the next one takes
     /// again, page by page.
     const KEPT_BYTES: libc::c_int = 2 << 20;

@@ -3,7 +3,7 @@
 //! **What it is not.** Another definition: every value has the bits that its kernel in [`super::over_time`]
 //! gives for the window alone.
 
-use std::cmp::Ordering;
+use std::{array, cmp::Ordering};
 
 use super::{
     FunctionId,
@@ -17,9 +17,6 @@ use crate::{
 
 /// Integers whose magnitudes add up to less than this are summed exactly in any order.
 const EXACT_MAX: f64 = (1_u64 << 53) as f64;
-
-/// So many windows are computed at once where each addition waits for the one before it.
-const AT_ONCE: usize = 4;
 
 /// Fills `out` if there is a quicker way than window by window. `params` is the first scalar argument at each
 /// step, if there is one.
@@ -54,6 +51,10 @@ pub(crate) fn fill(
             } else {
                 compensated_sums(row, is_mean, out);
             }
+            true
+        }
+        FunctionId::StddevOverTime | FunctionId::StdvarOverTime => {
+            variances(row, id == FunctionId::StddevOverTime, out);
             true
         }
         FunctionId::MaxOverTime if overlaps(row, 3) => {
@@ -114,7 +115,7 @@ pub(super) fn exact_sums(values: &[f64]) -> Option<Vec<f64>> {
     (magnitudes < EXACT_MAX).then_some(sums)
 }
 
-/// Sums or means of four windows at a time: an addition waits for the one before it, those of other windows
+/// Sums or means of several windows at a time: an addition waits for the one before it, those of other windows
 /// do not.
 fn compensated_sums(row: &RangeRow<'_>, is_mean: bool, out: &mut [f64]) {
     let kernel = if is_mean {
@@ -122,7 +123,100 @@ fn compensated_sums(row: &RangeRow<'_>, is_mean: bool, out: &mut [f64]) {
     } else {
         over_time::sum
     };
-    let steps = out.len();
+    several::<4>(row, kernel, out, |windows, heads| {
+        let (mut sums, mut rests) = ([0.0; 4], [0.0; 4]);
+        for index in 0..heads[0].len() {
+            let values = heads.map(|window| window[index]);
+            for lane in 0..4 {
+                (sums[lane], rests[lane]) = add_finite(values[lane], sums[lane], rests[lane]);
+            }
+        }
+        array::from_fn(|lane| {
+            let (mut sum, mut rest) = (sums[lane], rests[lane]);
+            for value in &windows[lane][heads[0].len()..] {
+                (sum, rest) = add_finite(*value, sum, rest);
+            }
+            let count = windows[lane].len() as f64;
+            if is_mean {
+                sum / count + rest / count
+            } else {
+                sum + rest
+            }
+        })
+    });
+}
+
+/// Variances, or their roots, of several windows at a time, as [`compensated_sums`] does it.
+fn variances(row: &RangeRow<'_>, is_root: bool, out: &mut [f64]) {
+    let kernel = if is_root {
+        over_time::stddev
+    } else {
+        over_time::stdvar
+    };
+    several::<8>(row, kernel, out, |windows, heads| {
+        let mut moments = Moments::<8>::default();
+        for index in 0..heads[0].len() {
+            let values = heads.map(|window| window[index]);
+            let count = (index + 1) as f64;
+            for (lane, value) in values.into_iter().enumerate() {
+                moments.add(lane, value, count);
+            }
+        }
+        array::from_fn(|lane| {
+            let mut count = heads[0].len() as f64;
+            for value in &windows[lane][heads[0].len()..] {
+                count += 1.0;
+                moments.add(lane, *value, count);
+            }
+            let variance = (moments.squares[lane] + moments.squares_rests[lane]) / count;
+            if is_root { variance.sqrt() } else { variance }
+        })
+    });
+}
+
+/// Welford's means and sums of squares with what they lose, as [`over_time::stdvar`] has them, of several windows.
+struct Moments<const LANES: usize> {
+    means: [f64; LANES],
+    means_rests: [f64; LANES],
+    squares: [f64; LANES],
+    squares_rests: [f64; LANES],
+}
+
+impl<const LANES: usize> Default for Moments<LANES> {
+    fn default() -> Self {
+        Self {
+            means: [0.0; LANES],
+            means_rests: [0.0; LANES],
+            squares: [0.0; LANES],
+            squares_rests: [0.0; LANES],
+        }
+    }
+}
+
+impl<const LANES: usize> Moments<LANES> {
+    /// Adds to a window the value that makes it so many.
+    #[inline]
+    fn add(&mut self, lane: usize, value: f64, count: f64) {
+        let (mean, rest) = (self.means[lane], self.means_rests[lane]);
+        let delta = value - (mean + rest);
+        let (mean, rest) = add_finite(delta / count, mean, rest);
+        (self.means[lane], self.means_rests[lane]) = (mean, rest);
+        let new_delta = value - (mean + rest);
+        let (squares, rest) = (self.squares[lane], self.squares_rests[lane]);
+        (self.squares[lane], self.squares_rests[lane]) =
+            add_finite(delta * new_delta, squares, rest);
+    }
+}
+
+/// Fills the steps by so many at a time: `values` is given their windows, and these cut to the length of the shortest.
+/// Where what it answers is not finite, by overflow or of what is no number, the kernel is asked.
+#[inline]
+fn several<const LANES: usize>(
+    row: &RangeRow<'_>,
+    kernel: fn(Window<'_>) -> Option<f64>,
+    out: &mut [f64],
+    values: impl Fn([&[f64]; LANES], [&[f64]; LANES]) -> [f64; LANES],
+) {
     let one = |step: usize| {
         let (low, high) = (row.bounds[step].0 as usize, row.bounds[step].1 as usize);
         if low == high {
@@ -137,8 +231,8 @@ fn compensated_sums(row: &RangeRow<'_>, is_mean: bool, out: &mut [f64]) {
         kernel(window).unwrap_or(ABSENT)
     };
     let mut step = 0;
-    while step < steps {
-        let Some(bounds) = row.bounds[step..].first_chunk::<AT_ONCE>() else {
+    while step < out.len() {
+        let Some(bounds) = row.bounds[step..].first_chunk::<LANES>() else {
             out[step] = one(step);
             step += 1;
             continue;
@@ -146,31 +240,11 @@ fn compensated_sums(row: &RangeRow<'_>, is_mean: bool, out: &mut [f64]) {
         let windows = bounds.map(|(low, high)| &row.values[low as usize..high as usize]);
         let shortest = windows.iter().map(|window| window.len()).min();
         let heads = windows.map(|window| &window[..shortest.unwrap_or_default()]);
-        let (mut sums, mut rests) = ([0.0; AT_ONCE], [0.0; AT_ONCE]);
-        for index in 0..heads[0].len() {
-            let values = heads.map(|window| window[index]);
-            for lane in 0..AT_ONCE {
-                (sums[lane], rests[lane]) = add_finite(values[lane], sums[lane], rests[lane]);
-            }
+        for (lane, value) in values(windows, heads).into_iter().enumerate() {
+            let is_there = !windows[lane].is_empty() && value.is_finite();
+            out[step + lane] = if is_there { value } else { one(step + lane) };
         }
-        for lane in 0..AT_ONCE {
-            let (mut sum, mut rest) = (sums[lane], rests[lane]);
-            for value in &windows[lane][heads[0].len()..] {
-                (sum, rest) = add_finite(*value, sum, rest);
-            }
-            let count = windows[lane].len() as f64;
-            // What overflows or is no number takes the long way.
-            out[step + lane] = if count > 0.0 && (sum + rest).is_finite() {
-                if is_mean {
-                    sum / count + rest / count
-                } else {
-                    sum + rest
-                }
-            } else {
-                one(step + lane)
-            };
-        }
-        step += AT_ONCE;
+        step += LANES;
     }
 }
 
@@ -326,6 +400,8 @@ mod tests {
                 FunctionId::MinOverTime,
                 FunctionId::MaxOverTime,
                 FunctionId::QuantileOverTime,
+                FunctionId::StddevOverTime,
+                FunctionId::StdvarOverTime,
             ] {
                 let mut out = vec![1e300; ends.len()];
                 if !fill(id, &row, grid, Some(&ratios), &mut out) {
@@ -358,7 +434,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(done.len(), 6, "{done:?}");
+        assert_eq!(done.len(), 8, "{done:?}");
         assert!(done.values().all(|count| *count > 100), "{done:?}");
     }
 }

@@ -158,16 +158,17 @@ impl Regex {
 }
 
 fn compile(hir: Hir, which: WhichCaptures) -> Result<meta::Regex, Box<meta::BuildError>> {
-    let limit = match which {
-        WhichCaptures::All => None,
-        _ => Some(AUTOMATON_BYTES_MAX),
-    };
+    let finds_groups = matches!(which, WhichCaptures::All);
+    let limit = (!finds_groups).then_some(AUTOMATON_BYTES_MAX);
     let anchored = Hir::concat(vec![Hir::look(Look::Start), hir, Hir::look(Look::End)]);
     meta::Builder::new()
         .configure(
             meta::Config::new()
                 .which_captures(which)
-                .nfa_size_limit(limit),
+                .nfa_size_limit(limit)
+                // These tell whether a text matches, which is known before groups are looked for.
+                .dfa(!finds_groups)
+                .hybrid(!finds_groups),
         )
         .build_from_hir(&anchored)
         .map_err(Box::new)
