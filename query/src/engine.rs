@@ -1,7 +1,7 @@
 //! The engine: options, what a caller passes with a query, and the answer.
 //!
-//! An [`Engine`] holds no state between queries and starts no threads; it may be shared by as many
-//! callers as there are. A query reads one snapshot of the store. Limits: samples held at once
+//! An [`Engine`] holds no state between queries and starts no threads unless [`EngineOptions::slicing`] has
+//! workers; it may be shared by as many callers as there are. A query reads one snapshot of the store. Limits: samples held at once
 //! ([`EngineOptions::samples_max`]), a deadline, a cancel flag and bytes ([`QueryContext`]).
 
 use std::{sync::Arc, time::Duration};
@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use narthex_storage::{Budget, Clock, Queryable, Timestamp};
 
 use crate::{
-    Matrix, QueryError, ResultCache, Value,
+    Matrix, QueryError, ResultCache, Slicing, Value,
     eval::Evaluation,
     parser::{self, Expr, ParserOptions, ValueType},
 };
@@ -25,6 +25,8 @@ pub struct EngineOptions {
     pub default_subquery_step: Duration,
     /// What is enabled beyond the stable language.
     pub features: Features,
+    /// When several threads evaluate a range query.
+    pub slicing: Slicing,
 }
 
 impl Default for EngineOptions {
@@ -34,6 +36,7 @@ impl Default for EngineOptions {
             samples_max: 50_000_000,
             default_subquery_step: Duration::from_mins(1),
             features: Features::default(),
+            slicing: Slicing::default(),
         }
     }
 }
@@ -155,6 +158,8 @@ pub struct QueryContext<'a> {
     pub lookback: Option<Duration>,
     /// Whether [`Answer::samples_by_step`] is wanted.
     pub tells_steps: bool,
+    /// Whether [`Answer::samples_peak`] is wanted as it is, which several threads cannot tell.
+    pub tells_peak: bool,
 }
 
 impl<'a> QueryContext<'a> {
@@ -166,6 +171,7 @@ impl<'a> QueryContext<'a> {
             clock,
             lookback: None,
             tells_steps: false,
+            tells_peak: false,
         }
     }
 }
@@ -181,7 +187,8 @@ pub struct Answer<V = Value> {
     pub infos: Vec<String>,
     /// Samples read, a sample once for each step that uses it.
     pub samples_total: u64,
-    /// The most samples held at once.
+    /// The most samples held at once; unless [`QueryContext::tells_peak`] perhaps more, what several threads held
+    /// at most added up.
     pub samples_peak: u64,
     /// What `samples_total` is made of, by the steps' times; nothing unless wanted, and with
     /// [`Features::per_step_statistics`].

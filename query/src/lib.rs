@@ -1,7 +1,7 @@
 //! PromQL: parser and engine over `narthex-storage`'s read contract.
 //!
-//! **What it is not.** It never sees a page, a file or a lock, starts no threads of its own, reads
-//! no clock and no environment. Any [`narthex_storage::Queryable`] will do.
+//! **What it is not.** It never sees a page, a file or a lock, starts no threads but for those that its caller grants
+//! ([`Slicing`]), reads no clock and no environment. Any [`narthex_storage::Queryable`] will do.
 
 mod annotations;
 mod cache;
@@ -16,6 +16,7 @@ mod histogram;
 pub mod parser;
 #[cfg(feature = "random")]
 pub mod random;
+mod slicing;
 #[cfg(feature = "testscript")]
 pub mod testscript;
 mod value;
@@ -26,4 +27,5 @@ pub use engine::{Answer, Engine, EngineOptions, Features, Grid, QueryContext};
 pub use error::QueryError;
 pub use format::{FloatStyle, format_float, push_float};
 pub use histogram::{Bucket, FloatHistogram};
+pub use slicing::{Slicing, Workers};
 pub use value::{HistogramSample, Matrix, MatrixRow, SampleValue, Series, Value, VectorSample};

@@ -1,6 +1,6 @@
 //! What a query answers.
 
-use std::{cmp::Ordering, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use narthex_storage::{Labels, Sample, Timestamp};
 
@@ -142,43 +142,44 @@ impl Matrix {
         labels.sum::<u64>() + 8 * self.cells()
     }
 
-    /// So many steps of this, after those that are skipped, and then those of `rest`, together the steps of `grid`;
-    /// of numbers alone.
-    pub(crate) fn continued(
-        &self,
-        skipped: usize,
-        taken: usize,
-        rest: Option<&Self>,
+    /// Some steps of each of several matrices, together the steps of `grid` in their order; of numbers alone. The
+    /// cells of each row are charged before they are taken.
+    ///
+    /// # Errors
+    /// Those of `charge`.
+    pub(crate) fn joined<E>(
+        parts: &[(&Self, Range<usize>)],
         grid: Grid,
-    ) -> Self {
-        let mut frame = Frame::new(grid.steps());
-        let mut cells = vec![ABSENT; grid.steps()];
-        let mut old = self.rows().peekable();
-        let mut new = rest.into_iter().flat_map(Self::rows).peekable();
+        charge: impl Fn(u64) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let steps = grid.steps();
+        let mut frame = Frame::new(steps);
+        let mut cells = vec![ABSENT; steps];
+        let mut rows: Vec<_> = parts
+            .iter()
+            .map(|(part, steps)| (part.rows().peekable(), steps.clone()))
+            .collect();
         loop {
-            let order = match (old.peek(), new.peek()) {
-                (Some(old), Some(new)) => old.labels.cmp(new.labels),
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (None, None) => break,
+            let next = rows.iter_mut().filter_map(|(rows, _)| rows.peek());
+            let Some(labels) = next.map(|row| row.labels).min() else {
+                break;
             };
-            let old = old.next_if(|_| order.is_le());
-            let new = new.next_if(|_| order.is_ge());
-            cells.fill(ABSENT);
-            if let Some(old) = old {
-                cells[..taken].copy_from_slice(&old.floats[skipped..skipped + taken]);
-            }
-            if let Some(new) = new {
-                cells[taken..].copy_from_slice(new.floats);
+            let mut rest = cells.as_mut_slice();
+            for (rows, steps) in &mut rows {
+                let (own, behind) = rest.split_at_mut(steps.len());
+                match rows.next_if(|row| row.labels == labels) {
+                    Some(row) => own.copy_from_slice(&row.floats[steps.clone()]),
+                    None => own.fill(ABSENT),
+                }
+                rest = behind;
             }
             let row = Row::floats(&cells);
-            if let Some(labels) = old.or(new).map(|row| row.labels)
-                && !row.is_empty()
-            {
+            if !row.is_empty() {
+                charge(row.cost_cells())?;
                 frame.push(labels.clone(), false, row);
             }
         }
-        Self::new(frame, grid)
+        Ok(Self::new(frame, grid))
     }
 
     /// The series in label order.

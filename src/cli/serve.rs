@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    thread::available_parallelism,
     time::Duration,
 };
 
@@ -307,6 +308,7 @@ fn options(
         query_bytes_all: super::memory::query_bytes(),
         query_cache_bytes: super::memory::query_cache_bytes(),
         query_concurrency: usize::try_from(values.count("query.max-concurrency"))?.max(1),
+        query_workers: available_parallelism().map_or(0, |processors| processors.get() - 1),
         query_samples_max: values.count("query.max-samples"),
         remote_read: RemoteReadLimits {
             samples_max: values.count("storage.remote.read-sample-limit"),

@@ -35,7 +35,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use narthex_query::{Engine, EngineOptions, Features, format_duration};
+use narthex_query::{Engine, EngineOptions, Features, Slicing, Workers, format_duration};
 use narthex_rules::ManagerOptions;
 use narthex_storage::{Db, Fs, SharedBytes};
 use tokio::sync::{mpsc, oneshot};
@@ -207,6 +207,10 @@ impl Server {
                 lookback: options.query_lookback,
                 samples_max: options.query_samples_max,
                 features: options.features,
+                slicing: Slicing {
+                    workers: Workers::new(options.query_workers),
+                    ..Slicing::default()
+                },
                 ..EngineOptions::default()
             })),
             results: result_cache(options.query_cache_bytes, &registry),

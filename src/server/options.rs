@@ -56,6 +56,8 @@ pub struct ServerOptions {
     pub query_timeout: Duration,
     /// Queries that run at the same time, at least 1.
     pub query_concurrency: usize,
+    /// Threads that range queries may start beside their own, all together.
+    pub query_workers: usize,
     /// Bytes of decoded columns that all reads of the HTTP API may hold together; the queries of rules may hold
     /// half as many.
     pub query_bytes_all: u64,

@@ -528,6 +528,11 @@ impl Budget {
         Ok(())
     }
 
+    /// How many bytes are taken.
+    pub fn taken_bytes(&self) -> u64 {
+        self.limit_bytes - self.bytes_left.load(Ordering::Relaxed)
+    }
+
     /// Gives `bytes` back.
     pub fn release(&self, bytes: u64) {
         self.bytes_left.fetch_add(bytes, Ordering::Relaxed);
@@ -539,7 +544,7 @@ impl Budget {
 
 impl Drop for Budget {
     fn drop(&mut self) {
-        let taken = self.limit_bytes - *self.bytes_left.get_mut();
+        let taken = self.taken_bytes();
         if let Some(shared) = &self.shared {
             shared.left.fetch_add(taken, Ordering::Relaxed);
         }
@@ -574,6 +579,7 @@ mod tests {
         other.foresee(30).unwrap();
         assert_eq!(charge(&other, 30), None);
         one.release(20);
+        assert_eq!((one.taken_bytes(), other.taken_bytes()), (50, 30));
         assert_eq!(charge(&other, 20), None);
         assert_eq!(charge(&other, 1), Some(100));
         drop(one);

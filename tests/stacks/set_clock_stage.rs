@@ -269,6 +269,7 @@ fn options(folder: &Path, started: Timestamp) -> ServerOptions {
         query_lookback: Duration::from_mins(5),
         query_timeout: Duration::from_mins(2),
         query_concurrency: 4,
+        query_workers: 1,
         query_bytes_all: u64::MAX,
         query_cache_bytes: 1 << 20,
         query_samples_max: 50_000_000,

@@ -51,6 +51,17 @@ impl Ledger {
         self.steps.unwrap_or_default()
     }
 
+    /// What an evaluation that began with nothing counted.
+    pub(super) fn counted(self) -> Counted {
+        Counted {
+            held: self.held,
+            peak: self.peak,
+            asked: self.asked,
+            total: self.total,
+            steps: self.steps,
+        }
+    }
+
     fn rise(&mut self, held: u64) {
         self.peak = self.peak.max(held);
     }
@@ -250,13 +261,27 @@ impl Evaluation<'_> {
 }
 
 /// What an evaluation counted, see [`Ledger`]: what is held, beyond what was held before it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Counted {
     held: u64,
     peak: u64,
     asked: u64,
     total: u64,
     steps: Option<Vec<u64>>,
+}
+
+impl Counted {
+    /// What two slices of the steps counted: no less than both as one would have held and asked for, and of what
+    /// was looked at the same. Without counts of each step.
+    pub(super) fn and(self, other: &Self) -> Self {
+        Self {
+            held: self.held.saturating_add(other.held),
+            peak: self.peak.saturating_add(other.peak),
+            asked: self.asked.saturating_add(other.asked),
+            total: self.total + other.total,
+            steps: None,
+        }
+    }
 }
 
 /// How many samples are in the windows of a series.

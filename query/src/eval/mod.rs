@@ -17,8 +17,10 @@ mod ledger;
 mod operation;
 mod range;
 mod reuse;
+mod selections;
 mod selector;
 mod shared;
+mod slices;
 mod smoothed;
 mod steady;
 mod summaries;
@@ -39,8 +41,10 @@ use ledger::Ledger;
 #[cfg(test)]
 pub(crate) use range::OfTimes;
 pub(crate) use range::{Kept, RangeRow};
+use selections::Selections;
 pub(crate) use selector::{Columns, Reference};
 use shared::Shared;
+use slices::Halt;
 pub(crate) use summaries::{Core, Need, is_change};
 pub(crate) use window::{Mean, add_exact, add_finite};
 
@@ -49,7 +53,7 @@ use crate::{
     Series, Value, VectorSample,
     annotations::Annotations,
     functions::{self, FunctionId},
-    parser::{Edges, Expr, ExprKind, ValueType},
+    parser::{Edges, Expr, ExprKind, ValueType, VectorSelector},
 };
 
 /// Where cancellation and deadlines strike, in Prometheus's words.
@@ -119,18 +123,21 @@ pub(crate) struct Evaluation<'a> {
     /// The query's step; 0 for an instant query.
     pub(crate) step_ms: i64,
     lookback_ms: i64,
-    querier: Option<Box<dyn Querier>>,
+    querier: Option<Arc<dyn Querier>>,
+    selections: Selections,
     pub(crate) notes: Annotations,
     /// Whether only counts and sums of histograms are asked for: then selectors look for resets themselves and
     /// say so of the histograms behind them.
     finds_resets: bool,
-    /// Whether the answer may serve later queries.
+    /// Whether the answer may serve queries over other steps.
     is_kept: bool,
     /// Whether something was decided by what there is at other steps of the grid, or may have been, as far as
     /// [`steady`] leaves that to the evaluation.
     pub(crate) depends_on_grid: Cell<bool>,
     ledger: Ledger,
     shared: Shared,
+    /// What ends it when it is a slice of a query.
+    halt: Option<&'a Halt>,
 }
 
 impl<'a> Evaluation<'a> {
@@ -152,12 +159,14 @@ impl<'a> Evaluation<'a> {
             step_ms,
             lookback_ms: lookback.as_millis() as i64,
             querier: None,
+            selections: Selections::default(),
             notes: Annotations::default(),
             finds_resets: false,
             is_kept: false,
             depends_on_grid: Cell::new(false),
             ledger: Ledger::new(tells_steps.then(|| grid.steps())),
             shared: Shared::default(),
+            halt: None,
         }
     }
 
@@ -219,6 +228,14 @@ impl<'a> Evaluation<'a> {
 
     /// The values at every step, of which there is one at least.
     fn matrix_of(&mut self, expr: &Expr) -> Result<Matrix, QueryError> {
+        match self.matrix_in_slices(expr) {
+            Some(matrix) => Ok(matrix),
+            None => self.matrix_whole(expr),
+        }
+    }
+
+    /// [`Evaluation::matrix_of`] by this thread alone.
+    fn matrix_whole(&mut self, expr: &Expr) -> Result<Matrix, QueryError> {
         let grid = self.grid;
         self.shared.forget();
         let frame = match self.eval(expr, grid)? {
@@ -259,7 +276,7 @@ impl<'a> Evaluation<'a> {
         let (start, end) = (self.grid.start, self.grid.time(self.grid.steps() - 1));
         if let Some(range) = self.extent(expr, start, end)? {
             let querier = store.querier(range).map_err(|error| self.read(error))?;
-            self.querier = Some(querier);
+            self.querier = Some(Arc::from(querier));
         }
         Ok(())
     }
@@ -271,26 +288,40 @@ impl<'a> Evaluation<'a> {
         start: Timestamp,
         end: Timestamp,
     ) -> Result<Option<TimeRange>, QueryError> {
-        let union = |a: Option<TimeRange>, b: Option<TimeRange>| match (a, b) {
-            (Some(a), Some(b)) => Some(TimeRange::new(a.min.min(b.min), a.max.max(b.max))),
-            (a, b) => a.or(b),
-        };
-        Ok(match &expr.kind {
-            ExprKind::Number { .. } | ExprKind::String(_) => None,
+        let mut extent: Option<TimeRange> = None;
+        self.visit_reads(expr, (start, end), &mut |_, read| {
+            extent = Some(extent.map_or(read, |known| {
+                TimeRange::new(known.min.min(read.min), known.max.max(read.max))
+            }));
+        })?;
+        Ok(extent)
+    }
+
+    /// Tells `visit` of everything that `expr` reads when it is evaluated from `start` to `end`: the selector, unless
+    /// it is one that `info` makes, and the times.
+    fn visit_reads<'e>(
+        &self,
+        expr: &'e Expr,
+        (start, end): (Timestamp, Timestamp),
+        visit: &mut dyn FnMut(Option<&'e VectorSelector>, TimeRange),
+    ) -> Result<(), QueryError> {
+        match &expr.kind {
+            ExprKind::Number { .. } | ExprKind::String(_) => {}
             ExprKind::VectorSelector(selector) => {
                 let reference = self.reference(&selector.modifiers)?;
-                Some(reference.extent(start, end, self.instant_reach(selector)))
+                let range = reference.extent(start, end, self.instant_reach(selector));
+                visit(Some(selector), range);
             }
             ExprKind::MatrixSelector { selector, range } => {
                 let reference = self.reference(&selector.modifiers)?;
                 let reach = self.reach(selector.edges, self.range_ms(range)?);
-                Some(reference.extent(start, end, reach))
+                visit(Some(selector), reference.extent(start, end, reach));
             }
             ExprKind::Subquery(subquery) => {
                 let reference = self.reference(&subquery.modifiers)?;
                 let reach = self.reach(Edges::Plain, self.range_ms(&subquery.range)?);
                 let range = reference.extent(start, end, reach);
-                self.extent(&subquery.expr, range.min, range.max)?
+                self.visit_reads(&subquery.expr, (range.min, range.max), visit)?;
             }
             ExprKind::Call { function, args } if function.id == FunctionId::Info => {
                 let sight = functions::Sight::of(self, &args[0])?;
@@ -299,30 +330,29 @@ impl<'a> Evaluation<'a> {
                     sight.time(end),
                     self.reach(Edges::Plain, self.lookback_ms),
                 );
-                union(Some(range), self.extent(&args[0], start, end)?)
+                visit(None, range);
+                self.visit_reads(&args[0], (start, end), visit)?;
             }
             ExprKind::Call { args, .. } => {
-                let mut range = None;
                 for arg in args {
-                    range = union(range, self.extent(arg, start, end)?);
+                    self.visit_reads(arg, (start, end), visit)?;
                 }
-                range
             }
             ExprKind::Aggregate(aggregate) => {
-                let inner = self.extent(&aggregate.expr, start, end)?;
-                match &aggregate.param {
-                    Some(param) => union(inner, self.extent(param, start, end)?),
-                    None => inner,
+                self.visit_reads(&aggregate.expr, (start, end), visit)?;
+                if let Some(param) = &aggregate.param {
+                    self.visit_reads(param, (start, end), visit)?;
                 }
             }
             ExprKind::Unary { expr, .. } | ExprKind::Paren(expr) => {
-                self.extent(expr, start, end)?
+                self.visit_reads(expr, (start, end), visit)?;
             }
-            ExprKind::Binary(binary) => union(
-                self.extent(&binary.lhs, start, end)?,
-                self.extent(&binary.rhs, start, end)?,
-            ),
-        })
+            ExprKind::Binary(binary) => {
+                self.visit_reads(&binary.lhs, (start, end), visit)?;
+                self.visit_reads(&binary.rhs, (start, end), visit)?;
+            }
+        }
+        Ok(())
     }
 
     /// The value of a range vector asked for directly: the samples themselves.
@@ -567,9 +597,14 @@ impl<'a> Evaluation<'a> {
         frame.drop_empty_rows().merge_same_labels()
     }
 
-    /// Fails when the caller went away or the deadline has passed.
+    /// Fails when the caller went away or the deadline has passed; in a slice also when that is of no use any more.
     pub(crate) fn check(&self) -> Result<(), QueryError> {
-        self.deadline().check()
+        self.deadline().check()?;
+        let is_useless = |halt: &Halt| halt.is_set() || self.depends_on_grid.get();
+        if self.halt.is_some_and(is_useless) {
+            return Err(QueryError::Canceled(STAGE));
+        }
+        Ok(())
     }
 
     /// What [`Evaluation::check`] looks at, apart from the rest.

@@ -102,11 +102,10 @@ impl Evaluation<'_> {
             // What the whole query says of it may be something else.
             Ok(_) | Err(_) => return Ok(None),
         };
-        let rows = known.matrix.len() + evaluated.as_ref().map_or(0, Matrix::len);
-        self.charge((rows as u64).saturating_mul(steps as u64))?;
-        let matrix = known
-            .matrix
-            .continued(skipped, holding, evaluated.as_ref(), grid);
+        let taken = skipped..skipped + holding;
+        let mut parts = vec![(&*known.matrix, taken)];
+        parts.extend(evaluated.iter().map(|rest| (rest, 0..steps - holding)));
+        let matrix = Matrix::joined(&parts, grid, self.charger())?;
         Ok(Some(Arc::new(matrix)))
     }
 

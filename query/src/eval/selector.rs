@@ -196,12 +196,33 @@ impl Evaluation<'_> {
         }
     }
 
-    /// The series that a selector names, with samples in `range`.
+    /// The series that a selector names, with samples in `range`; when they were selected ahead, perhaps some
+    /// without.
     pub(crate) fn select(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
-    ) -> Result<Box<dyn Selection>, QueryError> {
+    ) -> Result<Arc<dyn Selection>, QueryError> {
+        if let Some(made) = self.selections.find(matchers, range) {
+            self.check()?;
+            if made.has_metadata {
+                self.depends_on_grid.set(true);
+            }
+            return Ok(Arc::clone(&made.selection));
+        }
+        let selection = self.select_now(matchers, range)?;
+        if self.is_kept && has_metadata(&*selection) {
+            self.depends_on_grid.set(true);
+        }
+        Ok(selection)
+    }
+
+    /// The series that a selector names, with samples in `range`.
+    pub(super) fn select_now(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Arc<dyn Selection>, QueryError> {
         self.check()?;
         let Some(querier) = &self.querier else {
             return Err(super::internal("no snapshot was taken"));
@@ -216,23 +237,8 @@ impl Evaluation<'_> {
                 Wants::Samples
             },
         };
-        let selection = querier
-            .select(&request, self.context.budget)
-            .map_err(|error| self.read(error))?;
-        // These go with the name, and the series may come out equal.
-        let has_metadata = |labels: &Labels| {
-            let mut names = labels.iter().map(|(name, _)| name);
-            names.any(|name| is_metadata(name.as_bytes()) && name != METRIC_NAME)
-        };
-        if self.is_kept
-            && selection
-                .series()
-                .iter()
-                .any(|series| has_metadata(&series.labels))
-        {
-            self.depends_on_grid.set(true);
-        }
-        Ok(selection)
+        let selection = querier.select(&request, self.context.budget);
+        Ok(Arc::from(selection.map_err(|error| self.read(error))?))
     }
 
     /// Decodes one series of a scan; `false` when it has no sample.
@@ -458,6 +464,15 @@ fn newest(
             .filter(|index| times[*index] > end.saturating_sub(lookback_ms));
         out.push(index.map(|index| index as u32));
     }
+}
+
+/// Whether a series has a label beside its name that goes with it: then series may come out equal.
+pub(super) fn has_metadata(selection: &dyn Selection) -> bool {
+    let mut series = selection.series().iter();
+    series.any(|series| {
+        let mut names = series.labels.iter().map(|(name, _)| name);
+        names.any(|name| is_metadata(name.as_bytes()) && name != METRIC_NAME)
+    })
 }
 
 /// Whether every series of the selector has the same metric name.

@@ -19,7 +19,7 @@ const TEXT_MAX: usize = 4 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     /// Which one stands at a place of the tree, by its address.
-    places: HashMap<*const Expr, usize, foldhash::fast::RandomState>,
+    places: HashMap<usize, usize, foldhash::fast::RandomState>,
     /// By number.
     known: Vec<Known>,
 }
@@ -67,7 +67,7 @@ impl Shared {
                 self.known.push(Known::default());
             }
             self.known[number].count += 1;
-            self.places.insert(ptr::from_ref(expr), number);
+            self.places.insert(ptr::from_ref(expr).addr(), number);
             if number < new {
                 return;
             }
@@ -85,7 +85,20 @@ impl Shared {
     /// Which one stands here.
     #[inline]
     pub(super) fn place(&self, expr: &Expr) -> Option<usize> {
-        self.places.get(&ptr::from_ref(expr)).copied()
+        self.places.get(&ptr::from_ref(expr).addr()).copied()
+    }
+
+    /// The same sub-expressions, for another evaluation of the query.
+    pub(super) fn without_values(&self) -> Self {
+        let known = self.known.iter().map(|known| Known {
+            count: known.count,
+            left: known.count,
+            value: None,
+        });
+        Self {
+            places: self.places.clone(),
+            known: known.collect(),
+        }
     }
 
     /// Forgets all values: the query is evaluated anew.

@@ -156,6 +156,7 @@ async fn evaluate<V: Print + 'static>(
             clock: inner.clock.as_ref(),
             lookback: asked.lookback,
             tells_steps: asked.statistics == "all",
+            tells_peak: !asked.statistics.is_empty(),
         };
         let mut answer = run(
             &inner.engine,
