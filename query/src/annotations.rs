@@ -25,24 +25,35 @@ const SHOWN_MAX: usize = 10;
 const KEPT_MAX: usize = 10_000;
 
 /// Collects what is to be said about an answer.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Annotations {
     warnings: Notes,
     infos: Notes,
 }
 
 /// Distinct texts with their places, in the order of their first coming.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Notes {
     list: Vec<Note>,
     by_text: HashMap<String, usize>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Note {
     text: String,
     span: Span,
+    /// Whether it was said at another place before.
+    was_elsewhere: bool,
     repairs: Option<Repairs>,
+}
+
+impl Note {
+    fn add_repairs(&mut self, new: Option<Repairs>) {
+        self.repairs = match (self.repairs, new) {
+            (Some(known), Some(new)) => Some(known.and(new)),
+            (known, new) => known.or(new),
+        };
+    }
 }
 
 /// What was repaired in classic histograms whose counts fall from one bucket to the next.
@@ -119,6 +130,18 @@ impl Annotations {
         self.warnings.list.is_empty() && self.infos.list.is_empty()
     }
 
+    /// What is said of a query of which these two are said of parts of the steps; `None` when that cannot be told.
+    ///
+    /// Whatever is said is said because of a step, or because of a series at some step: so the whole says what its
+    /// parts say. In which order is known when the places where things are said tell it, and one part has all of
+    /// them.
+    pub(crate) fn joined(&self, other: &Self) -> Option<Self> {
+        Some(Self {
+            warnings: self.warnings.joined(&other.warnings)?,
+            infos: self.infos.joined(&other.infos)?,
+        })
+    }
+
     /// The warnings and the infos as they are printed.
     pub(crate) fn print(&self, query: &str) -> (Vec<String>, Vec<String>) {
         (
@@ -132,19 +155,54 @@ impl Notes {
     fn add(&mut self, text: String, span: Span, repairs: Option<Repairs>) {
         if let Some(index) = self.by_text.get(&text) {
             let note = &mut self.list[*index];
+            note.was_elsewhere |= note.span != span;
             note.span = span;
-            note.repairs = match (note.repairs, repairs) {
-                (Some(known), Some(new)) => Some(known.and(new)),
-                (known, new) => known.or(new),
-            };
+            note.add_repairs(repairs);
         } else if self.list.len() < KEPT_MAX {
             self.by_text.insert(text.clone(), self.list.len());
             self.list.push(Note {
                 text,
                 span,
+                was_elsewhere: false,
                 repairs,
             });
         }
+    }
+
+    /// Whether each place says one thing and each thing is said at one place: then the order of coming is that in
+    /// which the places are evaluated.
+    fn has_fixed_order(&self) -> bool {
+        let mut places: Vec<(u32, u32)> = Vec::with_capacity(self.list.len());
+        places.extend(
+            self.list
+                .iter()
+                .map(|note| (note.span.start, note.span.end)),
+        );
+        places.sort_unstable();
+        let is_told_apart = places.windows(2).all(|pair| pair[0] != pair[1]);
+        is_told_apart && !self.list.iter().any(|note| note.was_elsewhere)
+    }
+
+    /// See [`Annotations::joined`].
+    fn joined(&self, other: &Self) -> Option<Self> {
+        let (all, some) = if self.list.len() >= other.list.len() {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        let mut joined = all.clone();
+        if some.list.is_empty() {
+            return Some(joined);
+        }
+        for note in &some.list {
+            let known = &mut joined.list[*all.by_text.get(&note.text)?];
+            if known.span != note.span {
+                return None;
+            }
+            known.was_elsewhere |= note.was_elsewhere;
+            known.add_repairs(note.repairs);
+        }
+        joined.has_fixed_order().then_some(joined)
     }
 }
 
@@ -169,4 +227,96 @@ fn print(list: &[Note], kind: &str, query: &str) -> Vec<String> {
         ));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Infos, each said at the place of this number.
+    fn infos(said: &[(&str, u32)]) -> Annotations {
+        let mut notes = Annotations::default();
+        for (text, start) in said {
+            let end = start + 1;
+            notes.inform((*text).to_owned(), Span { start: *start, end });
+        }
+        notes
+    }
+
+    #[test]
+    fn parts_tell_what_the_whole_says_when_its_order_is_known() {
+        let joined = |one: &[(&str, u32)], other: &[(&str, u32)]| {
+            let both = [
+                infos(one).joined(&infos(other)),
+                infos(other).joined(&infos(one)),
+            ];
+            let [this, that] = both.map(|notes| Some(notes?.print("0123456789")));
+            assert_eq!(this, that);
+            this.map(|(warnings, infos)| {
+                assert!(warnings.is_empty());
+                infos
+            })
+        };
+        let (a, b) = (
+            "PromQL info: a (1:2)".to_owned(),
+            "PromQL info: b (1:3)".to_owned(),
+        );
+        assert_eq!(joined(&[], &[]), Some(vec![]));
+        assert_eq!(
+            joined(&[("a", 1), ("b", 2)], &[("b", 2)]),
+            Some(vec![a.clone(), b.clone()])
+        );
+        assert_eq!(
+            joined(&[("a", 1), ("b", 2)], &[("a", 1), ("b", 2)]),
+            Some(vec![a.clone(), b])
+        );
+        // None of the two has both.
+        assert_eq!(joined(&[("a", 1)], &[("b", 2)]), None);
+        // Of several things that are said at a place the first is the one that comes first there.
+        assert_eq!(joined(&[("a", 1), ("b", 1)], &[("b", 1), ("a", 1)]), None);
+        assert_eq!(
+            joined(&[("b", 1), ("a", 1)], &[]).map(|infos| infos.len()),
+            Some(2)
+        );
+        // What is said at several places comes where it was said first.
+        assert_eq!(joined(&[("a", 2), ("b", 3)], &[("b", 1), ("b", 3)]), None);
+        assert_eq!(joined(&[("a", 1)], &[("a", 3)]), None);
+        let warnings = |text: &str| {
+            let mut notes = Annotations::default();
+            notes.warn(text.to_owned(), Span::default());
+            notes
+        };
+        assert!(warnings("a").joined(&warnings("b")).is_none());
+        let both = warnings("a").joined(&infos(&[("a", 1)])).unwrap();
+        assert_eq!(
+            both.print("01"),
+            (vec!["PromQL warning: a (1:1)".to_owned()], vec![a])
+        );
+    }
+
+    #[test]
+    fn repairs_of_parts_are_told_together() {
+        let repaired = |bound: f64, greatest_rise: f64, second: i64| {
+            let mut notes = Annotations::default();
+            let repairs = Repairs {
+                bounds: (bound, bound),
+                greatest_rise,
+                times: (second * 1_000, second * 1_000),
+                histograms: 1,
+            };
+            notes.inform_of_repairs("fixed".to_owned(), Span::default(), repairs);
+            notes
+        };
+        let joined = repaired(2.0, 3.0, 0)
+            .joined(&repaired(1.0, 4.0, 60))
+            .unwrap();
+        let joined = joined.joined(&Annotations::default()).unwrap();
+        assert_eq!(
+            joined.print("").1,
+            [
+                "PromQL info: fixed, from buckets 1 to 2, with a max diff of 4, over 2 samples from \
+              1970-01-01T00:00:00Z to 1970-01-01T00:01:00Z (1:1)"
+            ]
+        );
+    }
 }

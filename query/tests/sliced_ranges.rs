@@ -384,6 +384,35 @@ fn what_may_depend_on_other_steps_is_evaluated_whole() {
 }
 
 #[test]
+fn what_is_said_about_slices_is_said_once() {
+    let clock = HandClock::default();
+    let budget = Budget::unlimited();
+    let context = QueryContext::new(&budget, &clock);
+    let is_counter = "PromQL info: metric might not be a counter, name does not end in \
+                      _total/_sum/_count/_bucket: \\\"m\\\"";
+    let is_quantile = "PromQL warning: quantile value should be between 0 and 1, got 2";
+    for (query, said, of_own) in [
+        ("rate(m[5m])", format!("[] [\"{is_counter} (1:6)\"]"), 1),
+        (
+            "rate(m[5m]) + quantile_over_time(2, m[5m])",
+            format!("[\"{is_quantile} (1:34)\"] [\"{is_counter} (1:6)\"]"),
+            2,
+        ),
+        // Which of several places would be the last one is not looked into.
+        (
+            "rate(m[5m]) + increase(m[7m])",
+            format!("[] [\"{is_counter} (1:24)\"]"),
+            4,
+        ),
+    ] {
+        let (answer, [own, _], _) = ask_with(query, &context, || {});
+        assert_eq!(own, of_own, "{query}");
+        let answer = answer.unwrap();
+        assert!(answer.contains(&said), "{query}: {answer}");
+    }
+}
+
+#[test]
 fn slices_are_as_many_as_are_worth_it() {
     let db = minutes();
     let (budget, clock) = (Budget::unlimited(), HandClock::default());

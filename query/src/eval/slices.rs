@@ -4,7 +4,8 @@
 //! Of a [steady](super::steady) expression the value at a step does not depend on the other steps, so a slice has
 //! the bits of the whole: nothing is added in another order. All slices read one snapshot and one selection of
 //! series. When something turns up in one of them that may depend on other steps, errors included, all end and the
-//! whole is evaluated as if there were no slices, and says what it says of itself.
+//! whole is evaluated as if there were no slices, and says what it says of itself. So it is when what is to be said
+//! about the slices does not tell what is to be said about the whole.
 //!
 //! **Limits.** A slice reads [`Slicing::samples_min`](crate::Slicing) samples or more, and all together hardly more
 //! than the whole, as far as can be told before anything is read. The samples that the slices ask for, added up, are
@@ -140,15 +141,19 @@ impl Evaluation<'_> {
         let counted = parts.iter().fold(Counted::default(), |counted, part| {
             counted.and(&part.counted)
         });
-        if !self.can_count(&counted) || parts.iter().any(|part| !part.notes.is_empty()) {
+        if !self.can_count(&counted) {
             return None;
         }
+        let notes = parts
+            .iter()
+            .try_fold(self.notes.clone(), |notes, part| notes.joined(&part.notes))?;
         let matrices = parts.iter().map(|part| &part.matrix);
         let matrices: Vec<_> = matrices
             .map(|matrix| (matrix, 0..matrix.grid().steps()))
             .collect();
         let matrix = Matrix::joined(&matrices, grid, self.charger()).ok()?;
         self.count_again(&counted);
+        self.notes = notes;
         Some(matrix)
     }
 
