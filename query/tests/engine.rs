@@ -467,6 +467,41 @@ fn a_range_vector_that_is_too_large_is_refused() {
     }
 }
 
+/// Each of the three series takes 61 numbers; of a sum one row is held.
+#[test]
+fn rows_that_are_held_are_refused_before_they_are_read() {
+    const ROWS_BYTES: u64 = 3 * 61 * 8;
+    let grid = Grid {
+        start: 0,
+        end: 600_000,
+        step_ms: 10_000,
+    };
+    let refused = |query: &str, bytes: u64| {
+        let budget = Budget::new(bytes);
+        let clock = SystemClock::new();
+        let context = QueryContext::new(&budget, &clock);
+        let answer = Engine::default().range(&store(), query, grid, &context);
+        // What is refused ahead has taken nothing.
+        answer.is_err() && budget.charge(bytes).is_ok()
+    };
+    for query in [
+        "requests_total",
+        "last_over_time(requests_total[1m])",
+        "abs(requests_total)",
+        "requests_total + 1",
+        "sum(requests_total * 2)",
+    ] {
+        assert!(refused(query, ROWS_BYTES - 1), "{query}");
+        assert!(!refused(query, ROWS_BYTES), "{query}");
+    }
+    // A sample may lie between the windows of the steps.
+    assert!(!refused(
+        "last_over_time(requests_total[5s])",
+        ROWS_BYTES - 1
+    ));
+    assert!(!refused("sum(requests_total)", ROWS_BYTES - 1));
+}
+
 #[test]
 fn the_highest_tree_is_evaluated_on_a_small_stack() {
     let chain = |joint: &str| vec!["requests_total"; HEIGHT_MAX - 1].join(joint);

@@ -17,6 +17,7 @@ mod ledger;
 mod operation;
 mod range;
 mod reuse;
+mod room;
 mod selections;
 mod selector;
 mod shared;
@@ -134,6 +135,8 @@ pub(crate) struct Evaluation<'a> {
     /// Whether something was decided by what there is at other steps of the grid, or may have been, as far as
     /// [`steady`] leaves that to the evaluation.
     pub(crate) depends_on_grid: Cell<bool>,
+    /// Whether the rows of what is evaluated are held, see [`room`].
+    keeps_rows: bool,
     ledger: Ledger,
     shared: Shared,
     /// What ends it when it is a slice of a query.
@@ -164,6 +167,7 @@ impl<'a> Evaluation<'a> {
             finds_resets: false,
             is_kept: false,
             depends_on_grid: Cell::new(false),
+            keeps_rows: false,
             ledger: Ledger::new(tells_steps.then(|| grid.steps())),
             shared: Shared::default(),
             halt: None,
@@ -408,9 +412,11 @@ impl<'a> Evaluation<'a> {
     /// The value of a node that is not a range vector, at every step of `grid`.
     pub(crate) fn eval(&mut self, expr: &Expr, grid: Grid) -> Result<Node, QueryError> {
         let expr = expr.without_parens();
-        let node = self.not_as_input(|evaluation| match evaluation.shared.place(expr) {
-            Some(number) => evaluation.eval_shared(number, expr, grid),
-            None => evaluation.eval_fresh(expr, grid),
+        let node = self.not_as_input(|evaluation| {
+            evaluation.with_rows_kept(false, |evaluation| match evaluation.shared.place(expr) {
+                Some(number) => evaluation.eval_shared(number, expr, grid),
+                None => evaluation.eval_fresh(expr, grid),
+            })
         })?;
         self.offer(&node);
         Ok(node)
@@ -513,10 +519,12 @@ impl<'a> Evaluation<'a> {
     pub(crate) fn collect(&mut self, expr: &Expr, grid: Grid) -> Result<Node, QueryError> {
         let mut frame = Frame::new(grid.steps());
         let charge = self.charger();
-        self.rows(expr, grid, &mut |labels, drop_name, row| {
-            charge(row.cost_cells())?;
-            frame.push(labels.clone(), drop_name, row);
-            Ok(())
+        self.keeping_rows(|evaluation| {
+            evaluation.rows(expr, grid, &mut |labels, drop_name, row| {
+                charge(row.cost_cells())?;
+                frame.push(labels.clone(), drop_name, row);
+                Ok(())
+            })
         })?;
         Ok(Node::Vector(frame))
     }

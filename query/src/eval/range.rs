@@ -146,12 +146,12 @@ impl Evaluation<'_> {
         let selection = self.select(&selector.matchers, range)?;
         let budget = self.context.budget;
         if kept_cells > 0 {
-            let cells = selection.estimate(range).samples.saturating_mul(kept_cells);
-            let foreseen = budget.foresee(cells.saturating_mul(8));
-            foreseen.map_err(|error| self.read(error))?;
+            self.foresee_samples(&*selection, range, kept_cells)?;
         }
-        let mut scan = selection.scan(range, budget);
+        let window_ms = reach.back_ms.saturating_add(reach.ahead_ms);
         let ends: Vec<Timestamp> = reference.times(grid).collect();
+        self.foresee_rows(&*selection, range, window_ms, &ends)?;
+        let mut scan = selection.scan(range, budget);
         let mut columns = Columns::default();
         let mut known = axis_map();
         let mut own = Windows::default();

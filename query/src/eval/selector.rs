@@ -413,6 +413,7 @@ impl Evaluation<'_> {
             times[times.len() - 1],
         );
         let selection = self.select(matchers, range)?;
+        self.foresee_rows(&*selection, range, self.lookback_ms, times)?;
         let budget = self.context.budget;
         let mut scan = selection.scan(range, budget);
         let mut columns = Columns::default();

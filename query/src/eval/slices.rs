@@ -171,6 +171,7 @@ impl Evaluation<'_> {
             finds_resets: false,
             is_kept: true,
             depends_on_grid: false.into(),
+            keeps_rows: false,
             ledger: Ledger::default(),
             shared: self.shared.without_values(),
             halt: Some(halt),

@@ -146,17 +146,19 @@ fn dispatch(
     if range_kernel(function.id).is_some() {
         let mut frame = Frame::new(grid.steps());
         let charge = evaluation.charger();
-        range_function_rows(
-            evaluation,
-            function,
-            args,
-            grid,
-            &mut |labels, drop, row| {
-                charge(row.cost_cells())?;
-                frame.push(labels.clone(), drop, row);
-                Ok(())
-            },
-        )?;
+        evaluation.keeping_rows(|evaluation| {
+            range_function_rows(
+                evaluation,
+                function,
+                args,
+                grid,
+                &mut |labels, drop, row| {
+                    charge(row.cost_cells())?;
+                    frame.push(labels.clone(), drop, row);
+                    Ok(())
+                },
+            )
+        })?;
         return Ok(Node::Vector(frame));
     }
     match function.id {
