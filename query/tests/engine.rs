@@ -230,6 +230,15 @@ fn limitk_takes_the_first_in_label_order() {
 }
 
 #[test]
+fn series_without_the_label_that_is_sorted_by_come_first() {
+    at(
+        0,
+        "sort_by_label(sum by (job) (requests_total) or sum(gauge), \"job\")",
+        "{} 1\n{job=\"x\"} 2000\n{job=\"y\"} 1000",
+    );
+}
+
+#[test]
 fn absent_goes_by_the_order_of_matchers() {
     at(0, "absent(nothing{a!=\"b\", a=\"c\"})", "{a=\"c\"} 1");
     at(0, "absent(nothing{a=\"c\", a!=\"b\"})", "{} 1");

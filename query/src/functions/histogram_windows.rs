@@ -305,6 +305,7 @@ impl<'r> Mixed<'_, 'r> {
         let name = self.name();
         let (first, last) = (histograms[0], histograms[histograms.len() - 1]);
         let is_gauge = |histogram: &FloatHistogram| histogram.reset_hint == ResetHint::Gauge;
+        let said_before = remarks.len();
         if is_counter && histograms.iter().any(|histogram| is_gauge(histogram)) {
             remarks.push(Remark::NotCounter(name));
         }
@@ -324,16 +325,21 @@ impl<'r> Mixed<'_, 'r> {
         };
         let within = &histograms[1..histograms.len() - 1];
         let mut schema = first.schema.min(last.schema);
-        let mut all_same_kind = last.has_custom_bounds() == first.has_custom_bounds();
-        if is_counter {
-            for histogram in within {
-                schema = schema.min(histogram.schema);
-                all_same_kind &= histogram.has_custom_bounds() == first.has_custom_bounds();
-            }
-        }
-        if !all_same_kind {
+        let is_of_another_kind =
+            |other: &FloatHistogram| other.has_custom_bounds() != first.has_custom_bounds();
+        if is_of_another_kind(last) {
             remarks.push(Remark::MixedSchemas(name));
             return None;
+        }
+        if is_counter {
+            if within.iter().any(|histogram| is_of_another_kind(histogram)) {
+                // Then nothing else is said.
+                remarks.truncate(said_before);
+                remarks.push(Remark::MixedSchemas(name));
+                return None;
+            }
+            let schemas = within.iter().map(|histogram| histogram.schema);
+            schema = schemas.fold(schema, i8::min);
         }
         let mut rise = last.reduced(schema);
         self.combine(rise.subtract(first), Operation::Subtraction, remarks)?;
