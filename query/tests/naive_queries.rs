@@ -35,7 +35,6 @@ fn language() -> Language {
         use BinaryOp::{Atan2, Pow, TrimLower, TrimUpper};
         !matches!(op, Atan2 | Pow | TrimLower | TrimUpper)
     });
-    language.edges = false;
     language.mistakes = false;
     language
 }
@@ -130,6 +129,35 @@ fn naive_answer(
     Ok((!is_wrong).then_some(answer))
 }
 
+/// Asks both about random data; a query is rejected that the naive evaluator does not cover.
+fn check(
+    choices: &mut Choices<'_>,
+    query: &str,
+    (start, step_ms, steps): (i64, i64, i64),
+) -> Result<(), TestCaseError> {
+    let data = numbers(choices);
+    let start = DATA_START + start * 1000;
+    let grid = Grid {
+        start,
+        end: start + (steps - 1) * step_ms,
+        step_ms,
+    };
+    let Ok(expected) = naive_answer(&data, query, grid) else {
+        return Err(TestCaseError::reject("not covered"));
+    };
+    let found = engine_answer(&data, query, grid);
+    prop_assert!(
+        is_same(found.as_ref(), expected.as_ref()),
+        "{query}\n{found:?}\n{expected:?}"
+    );
+    Ok(())
+}
+
+fn grids() -> impl Strategy<Value = (i64, i64, i64)> {
+    let steps_ms = prop::sample::select(vec![1000_i64, 15_000, 60_000, 17_300, 300_000]);
+    (0_i64..1_800, steps_ms, 1_i64..8)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         max_global_rejects: 1 << 20,
@@ -141,19 +169,28 @@ proptest! {
     fn random_queries_have_the_values_that_a_look_at_every_step_gives(
         seed: u64,
         depth in 1_usize..5,
-        start in 0_i64..1_800,
-        step_ms in prop::sample::select(vec![1000_i64, 15_000, 60_000, 17_300, 300_000]),
-        steps in 1_i64..8,
+        grid in grids(),
     ) {
         let mut choices = Choices::Seeded(seed);
-        let data = numbers(&mut choices);
         let query = QueryGenerator::new(&language(), &mut choices).query(depth);
-        let start = DATA_START + start * 1000;
-        let grid = Grid { start, end: start + (steps - 1) * step_ms, step_ms };
-        let Ok(expected) = naive_answer(&data, &query, grid) else {
-            return Err(TestCaseError::reject("not covered"));
-        };
-        let found = engine_answer(&data, &query, grid);
-        prop_assert!(is_same(found.as_ref(), expected.as_ref()), "{query}\n{found:?}\n{expected:?}");
+        check(&mut choices, &query, grid)?;
+    }
+
+    #[test]
+    fn windows_with_edges_have_the_values_that_a_look_at_every_step_gives(
+        seed: u64,
+        depth in 1_usize..3,
+        grid in grids(),
+    ) {
+        use narthex_query::functions::FunctionId::{Changes, Delta, Increase, Rate, Resets};
+        let mut language = language();
+        let fits = |id| matches!(id, Changes | Delta | Increase | Rate | Resets);
+        language.functions.retain(|function| fits(function.id));
+        let mut choices = Choices::Seeded(seed);
+        let query = QueryGenerator::new(&language, &mut choices).query(depth);
+        if !["] anchored", "] smoothed"].iter().any(|edge| query.contains(edge)) {
+            return Err(TestCaseError::reject("no edges"));
+        }
+        check(&mut choices, &query, grid)?;
     }
 }

@@ -2,11 +2,14 @@
 //! the engine.
 //!
 //! It covers scalars, selectors with `offset` and `@`, subqueries, computed durations, unary and binary
-//! operators with all matchings and `fill`, and [`FUNCTIONS`] and [`AGGREGATORS`]. It does not cover native histograms,
-//! texts, annotations, `anchored` and `smoothed`, names that are removed late, the order of an answer,
-//! and range functions of selectors by several names: [`Failure::NotCovered`].
+//! operators with all matchings and `fill`, `anchored` and `smoothed`, and [`FUNCTIONS`] and [`AGGREGATORS`]. It does
+//! not cover native histograms, texts, annotations, names that are removed late, the order of an answer, and range functions of selectors by several names: [`Failure::NotCovered`].
+
+mod edges;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use edges::{Edged, smoothed};
 
 use narthex_query::{
     Grid,
@@ -117,12 +120,15 @@ impl Naive<'_> {
             ExprKind::VectorSelector(selector) => {
                 let end = self.reference(&selector.modifiers, time)?;
                 let newest = |samples: &Samples| {
+                    if selector.edges == Edges::Smoothed {
+                        return smoothed(fresh(samples), end);
+                    }
                     let newest = samples.iter().rfind(|(at, _)| *at <= end)?;
                     let counts = newest.0 > end - LOOKBACK_MS && !is_stale_marker(newest.1);
                     counts.then_some(newest.1)
                 };
                 Ok(Value::Vector(
-                    self.selected(selector)?
+                    self.selected(selector)
                         .filter_map(|(labels, samples)| Some((labels.clone(), newest(samples)?)))
                         .collect(),
                 ))
@@ -153,14 +159,11 @@ impl Naive<'_> {
     fn selected<'s>(
         &'s self,
         selector: &'s VectorSelector,
-    ) -> Result<impl Iterator<Item = &'s (Labels, Samples)>, Failure> {
-        if selector.edges != Edges::Plain {
-            return Err(Failure::NotCovered);
-        }
-        Ok(self.data.iter().filter(|(labels, _)| {
+    ) -> impl Iterator<Item = &'s (Labels, Samples)> {
+        self.data.iter().filter(|(labels, _)| {
             let mut matchers = selector.matchers.iter();
             matchers.all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or("")))
-        }))
+        })
     }
 
     /// When a selector with these modifiers looks.
@@ -231,10 +234,9 @@ impl Naive<'_> {
             ExprKind::MatrixSelector { selector, range } => {
                 let end = self.reference(&selector.modifiers, time)?;
                 let range = self.length_ms(range)?;
-                let windows = self.selected(selector)?.map(|(labels, samples)| {
-                    let mut samples = samples.clone();
-                    samples.retain(|(_, value)| !is_stale_marker(*value));
-                    (labels.clone(), Window::new(samples, end, range))
+                let windows = self.selected(selector).map(|(labels, samples)| {
+                    let window = Window::new(fresh(samples), end, range);
+                    (labels.clone(), window)
                 });
                 let windows: Vec<(Labels, Window)> = windows.collect();
                 one_name(windows.iter().map(|(labels, _)| labels))?;
@@ -363,6 +365,9 @@ impl Naive<'_> {
             _ => (&args[0], 0.0),
         };
         let keeps_name = matches!(id, FunctionId::LastOverTime | FunctionId::FirstOverTime);
+        if let Some((selector, range)) = edged_selector(matrix) {
+            return self.edged_function(id, selector, range, time);
+        }
         let mut vector = Vector::new();
         for (labels, window) in self.windows(matrix, time)? {
             if let Some(value) = window.value(id, param)? {
@@ -375,6 +380,27 @@ impl Naive<'_> {
             }
         }
         distinct(vector)
+    }
+
+    /// A function of a range with `anchored` or `smoothed`.
+    fn edged_function(
+        &self,
+        id: FunctionId,
+        selector: &VectorSelector,
+        range: &Duration,
+        time: i64,
+    ) -> Result<Vector, Failure> {
+        let end = self.reference(&selector.modifiers, time)?;
+        let start = end - self.length_ms(range)?;
+        one_name(self.selected(selector).map(|(labels, _)| labels))?;
+        // Which functions it is for is looked at whether there are samples or not.
+        Edged::new(Samples::new(), selector.edges, (start, end)).value(id)?;
+        let values = self.selected(selector).map(|(labels, samples)| {
+            let window = Edged::new(fresh(samples), selector.edges, (start, end));
+            Ok(window.value(id)?.map(|value| (without_name(labels), value)))
+        });
+        let values: Result<Vec<Option<_>>, Failure> = values.collect();
+        distinct(values?.into_iter().flatten().collect())
     }
 
     // Aggregations.
@@ -532,6 +558,24 @@ impl Window {
         }
         let factor = (sampled + to_start + edge(self.end - last.0)) / sampled;
         Some(rise * (factor / divisor))
+    }
+}
+
+/// The samples but the staleness markers.
+fn fresh(samples: &Samples) -> Samples {
+    let mut samples = samples.clone();
+    samples.retain(|(_, value)| !is_stale_marker(*value));
+    samples
+}
+
+/// The selector of a range with `anchored` or `smoothed`, and its length.
+fn edged_selector(expr: &Expr) -> Option<(&VectorSelector, &Duration)> {
+    match &expr.kind {
+        ExprKind::Paren(inner) => edged_selector(inner),
+        ExprKind::MatrixSelector { selector, range } if selector.edges != Edges::Plain => {
+            Some((selector, range))
+        }
+        _ => None,
     }
 }
 
