@@ -16,6 +16,8 @@ const PATCHED: u8 = 0x80;
 /// A sparse block has no more patches: filling what is between more of them takes longer than going
 /// through all numbers.
 const SPARSE_MAX: u8 = 2;
+/// Of so many bits eight numbers lie in a word, which are added up there.
+const NARROW_MAX: u32 = 8;
 
 /// The width that takes the fewest bytes, and how many; `None` when they are `limit` or more.
 pub(super) fn plan(numbers: &[u64], limit: usize) -> Option<(u32, usize)> {
@@ -211,6 +213,61 @@ impl<'a> Block<'a> {
         })?;
         Ok(self.width.max(64 - all_high.leading_zeros()))
     }
+}
+
+/// The sum of a full block, modulo 2^64, or nothing where its numbers have to be unpacked for it: the cursor is where
+/// it was then.
+pub(super) fn sum(cursor: &mut Cursor<'_>) -> Result<Option<u64>, CodecError> {
+    let mut after = *cursor;
+    let block = Block::read(&mut after, BLOCK)?;
+    if block.width > NARROW_MAX {
+        return Ok(None);
+    }
+    let bytes = block.bytes.get(..BLOCK / GROUP * block.width as usize);
+    let bytes = bytes.unwrap_or_default();
+    let mut sum = match block.width {
+        1 => sum_groups::<1>(bytes),
+        2 => sum_groups::<2>(bytes),
+        3 => sum_groups::<3>(bytes),
+        4 => sum_groups::<4>(bytes),
+        5 => sum_groups::<5>(bytes),
+        6 => sum_groups::<6>(bytes),
+        7 => sum_groups::<7>(bytes),
+        8 => sum_groups::<8>(bytes),
+        _ => 0,
+    };
+    block.patches(&mut after, BLOCK, |_, high| sum = sum.wrapping_add(high))?;
+    *cursor = after;
+    Ok(Some(sum))
+}
+
+/// Adds up groups of eight numbers without taking them apart: neighbours first, then pairs, then fours. Of two
+/// that are added one is shifted to the other, and what is left of it has room for their sum.
+fn sum_groups<const WIDTH: usize>(bytes: &[u8]) -> u64 {
+    /// The lower halves of pieces of so many bits.
+    const fn halves(bits: usize) -> u64 {
+        let mut all = 0;
+        let mut at = 0;
+        while at + bits / 2 <= 64 {
+            all |= mask(bits as u32 / 2) << at;
+            at += bits;
+        }
+        all
+    }
+    let groups = bytes.as_chunks::<WIDTH>().0.iter();
+    let sums = groups.map(|group| {
+        let mut word = [0; 8];
+        for (to, from) in word.iter_mut().zip(group) {
+            *to = *from;
+        }
+        let numbers = u64::from_le_bytes(word);
+        let by_two = const { halves(2 * WIDTH) };
+        let pairs = (numbers & by_two) + (numbers >> WIDTH & by_two);
+        let by_four = const { halves(4 * WIDTH) };
+        let fours = (pairs & by_four) + (pairs >> (2 * WIDTH) & by_four);
+        (fours & mask(4 * WIDTH as u32)) + (fours >> (4 * WIDTH))
+    });
+    sums.sum()
 }
 
 /// Steps over a block of `len` numbers, checking everything a read of it would check.

@@ -321,8 +321,9 @@ impl<'a> Integers<'a> {
         scale: &T::Scale,
     ) -> Result<(), CodecError> {
         let mut reader = self.reader();
-        in_pieces(self.len, skip, out, |piece, wanted| {
-            reader.read(piece, wanted, scale)
+        in_pieces(self.len, skip, out, |piece| match piece {
+            Piece::Read(places) => reader.read(places, scale),
+            Piece::Pass(len) => reader.pass(len),
         })
     }
 
@@ -350,13 +351,21 @@ impl<'a> Integers<'a> {
 /// others a block each.
 pub(super) const PIECE_MAX: usize = 1 + BLOCK;
 
+/// What is to be done with a piece.
+pub(super) enum Piece<'p, T> {
+    /// To read it: as many integers as there are places.
+    Read(&'p mut [T]),
+    /// To go behind its integers, which are so many.
+    Pass(usize),
+}
+
 /// Fills `out` with what lies at `skip ..` in a column of `len` integers. `read` gets one piece after
-/// the other, to where the last one wanted ends, and whether anything of the piece is wanted.
+/// the other, to where the last one wanted ends.
 pub(super) fn in_pieces<T: Place>(
     len: usize,
     skip: usize,
     out: &mut [T],
-    mut read: impl FnMut(&mut [T], bool) -> Result<(), CodecError>,
+    mut read: impl FnMut(Piece<'_, T>) -> Result<(), CodecError>,
 ) -> Result<(), CodecError> {
     let end = skip
         .checked_add(out.len())
@@ -369,13 +378,20 @@ pub(super) fn in_pieces<T: Place>(
     while at < end {
         let piece = (len - at).min(if at == 0 { PIECE_MAX } else { BLOCK });
         let wanted = skip.clamp(at, at + piece)..end.min(at + piece).max(skip.min(at + piece));
-        let (to, after) = std::mem::take(&mut rest).split_at_mut(wanted.len());
-        rest = after;
-        if wanted.len() == piece {
-            read(to, true)?;
+        if wanted.is_empty() {
+            read(Piece::Pass(piece))?;
+        } else if let Some(to) = rest.get_mut(..piece) {
+            // There is room for the whole piece; what comes behind it goes over what was too much.
+            read(Piece::Read(to))?;
+            if wanted.start > at {
+                to.copy_within(wanted.start - at.., 0);
+            }
         } else {
+            let to = rest.get_mut(..wanted.len()).unwrap_or_default();
             read_part(piece, wanted.start - at, to, &mut read)?;
         }
+        let (_, after) = std::mem::take(&mut rest).split_at_mut(wanted.len());
+        rest = after;
         at += piece;
     }
     Ok(())
@@ -387,11 +403,11 @@ fn read_part<T: Place>(
     piece: usize,
     skip: usize,
     out: &mut [T],
-    read: &mut impl FnMut(&mut [T], bool) -> Result<(), CodecError>,
+    read: &mut impl FnMut(Piece<'_, T>) -> Result<(), CodecError>,
 ) -> Result<(), CodecError> {
     let mut buffer = [T::EMPTY; PIECE_MAX];
     let buffer = buffer.get_mut(..piece).unwrap_or_default();
-    read(buffer, !out.is_empty())?;
+    read(Piece::Read(buffer))?;
     for (to, from) in out.iter_mut().zip(buffer.iter().skip(skip)) {
         *to = *from;
     }
@@ -459,12 +475,10 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads the next piece, of as many integers as there are places; what they hold afterwards is
-    /// undefined if it is not wanted.
+    /// Reads the next piece, of as many integers as there are places.
     pub(super) fn read<T: Decoded>(
         &mut self,
         places: &mut [T],
-        wanted: bool,
         scale: &T::Scale,
     ) -> Result<(), CodecError> {
         self.left = self.left.saturating_sub(places.len());
@@ -476,13 +490,22 @@ impl Reader<'_> {
             block = after;
         }
         if !block.is_empty() {
-            match self.mode {
-                _ if wanted => self.read_block(block, scale)?,
-                Mode::Offset => bitpack::skip(&mut self.blocks, block.len())?,
-                Mode::Step | Mode::ZigzagStep => self.pass_block(block)?,
-                Mode::ChangeOfStep => self.read_block(block, scale)?,
-            }
+            self.read_block(block, scale)?;
         }
+        self.check_end()
+    }
+
+    /// Goes behind the next piece, of `len` integers.
+    pub(super) fn pass(&mut self, len: usize) -> Result<(), CodecError> {
+        self.left = self.left.saturating_sub(len);
+        let block = len - usize::from(std::mem::take(&mut self.is_first));
+        if block > 0 {
+            self.pass_block(block)?;
+        }
+        self.check_end()
+    }
+
+    fn check_end(&self) -> Result<(), CodecError> {
         if self.left == 0 {
             self.blocks.end()?;
         }
@@ -516,23 +539,40 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Goes behind a block of as many steps as there are places: only their sum is needed.
-    fn pass_block<T: Decoded>(&mut self, places: &mut [T]) -> Result<(), CodecError> {
-        let block = Block::read(&mut self.blocks, places.len())?;
-        block.numbers(&mut self.blocks, places)?;
-        let numbers = places.iter().map(|place| place.bits());
-        let (base, sum) = if self.mode == Mode::ZigzagStep {
-            (
-                0,
-                numbers.fold(0, |sum, number| unzigzag(number).wrapping_add(sum)),
-            )
+    /// Goes behind a block of so many integers: of steps only the sum is needed.
+    fn pass_block(&mut self, len: usize) -> Result<(), CodecError> {
+        if self.mode == Mode::Offset {
+            return bitpack::skip(&mut self.blocks, len);
+        }
+        if self.mode == Mode::Step
+            && len == BLOCK
+            && let Some(sum) = bitpack::sum(&mut self.blocks)?
+        {
+            self.pass_steps(self.base, len, sum as i64);
+            return Ok(());
+        }
+        let mut numbers = [0_i64; BLOCK];
+        let numbers = numbers.get_mut(..len).unwrap_or_default();
+        if self.mode == Mode::ChangeOfStep {
+            return self.read_block(numbers, &());
+        }
+        Block::read(&mut self.blocks, len)?.numbers(&mut self.blocks, numbers)?;
+        let numbers = numbers.iter();
+        if self.mode == Mode::ZigzagStep {
+            let sum = numbers.fold(0, |sum, number| unzigzag(*number as u64).wrapping_add(sum));
+            self.pass_steps(0, len, sum);
         } else {
-            let sum = numbers.fold(0, |sum, number| (number as i64).wrapping_add(sum));
-            (self.base.wrapping_mul(places.len() as i64), sum)
-        };
-        let steps = base.wrapping_add(self.divisor.wrapping_mul(sum));
-        self.value = self.value.wrapping_add(steps);
+            let sum = numbers.fold(0, |sum, number| number.wrapping_add(sum));
+            self.pass_steps(self.base, len, sum);
+        }
         Ok(())
+    }
+
+    /// Goes on by so many steps; `sum` is that of what is stored of them, above a base.
+    fn pass_steps(&mut self, base: i64, len: usize, sum: i64) {
+        let bases = base.wrapping_mul(len as i64);
+        let steps = bases.wrapping_add(self.divisor.wrapping_mul(sum));
+        self.value = self.value.wrapping_add(steps);
     }
 
     /// Turns the bits of numbers into integers, shifted, and what `made` makes of them.

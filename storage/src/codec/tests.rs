@@ -453,6 +453,18 @@ fn blocks_of_every_width_come_back() {
                 let mut cursor = Cursor::new(&bytes);
                 bitpack::skip(&mut cursor, len).unwrap();
                 assert_eq!(cursor.rest(), &[]);
+                if len == bitpack::BLOCK {
+                    let mut cursor = Cursor::new(&longer);
+                    let sum = bitpack::sum(&mut cursor).unwrap();
+                    let added = numbers.iter().fold(0, |sum: u64, n| sum.wrapping_add(*n));
+                    // Where it is not told the cursor stays.
+                    let (expected, behind) = if stored <= 8 {
+                        (Some(added), 80)
+                    } else {
+                        (None, longer.len())
+                    };
+                    assert_eq!((sum, cursor.rest().len()), (expected, behind));
+                }
             }
         }
     }

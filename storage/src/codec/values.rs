@@ -40,7 +40,7 @@ use self::{above::Above, specials::Specials};
 use super::{
     bytes::{CodecError, Cursor},
     decimal::Scale,
-    integers::{Integers, Mode, PIECE_MAX, in_pieces},
+    integers::{Integers, Mode, PIECE_MAX, Piece, in_pieces},
 };
 
 /// Most values of a page.
@@ -326,14 +326,22 @@ impl<'a> ValuePage<'a> {
             } => {
                 let mut decimals = decimals.as_ref().map(Integers::reader);
                 let mut distances = distances.reader();
-                in_pieces(self.len, skip, out, |piece, wanted| {
+                in_pieces(self.len, skip, out, |piece| {
+                    let piece = match piece {
+                        Piece::Read(piece) => piece,
+                        Piece::Pass(len) => {
+                            let decimals = decimals.as_mut().map(|decimals| decimals.pass(len));
+                            decimals.transpose()?;
+                            return distances.pass(len);
+                        }
+                    };
                     match &mut decimals {
-                        Some(decimals) => decimals.read(piece, wanted, scale)?,
+                        Some(decimals) => decimals.read(piece, scale)?,
                         None => piece.fill(0.0),
                     }
                     let mut above = [0; PIECE_MAX];
                     let above = above.get_mut(..piece.len()).unwrap_or_default();
-                    distances.read(above, wanted, &())?;
+                    distances.read(above, &())?;
                     step_up(piece, above);
                     Ok(())
                 })?;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::codec::{
     bytes::{CodecError, Cursor, put_varint},
-    integers::{self, Integers, Mode, PIECE_MAX, Reader, in_pieces},
+    integers::{self, Integers, Mode, PIECE_MAX, Piece, Reader, in_pieces},
 };
 
 /// Most pages of a chain: as many are decoded for the highest.
@@ -79,16 +79,20 @@ impl<'a> Above<'a> {
                 _ => return Err(CodecError { expected }),
             }
         }
-        in_pieces(len, skip, out, |piece, wanted| {
+        in_pieces(len, skip, out, |piece| {
+            let mut readers = readers.iter_mut().flatten();
+            let piece = match piece {
+                Piece::Read(piece) => piece,
+                Piece::Pass(len) => return readers.try_for_each(|reader| reader.pass(len)),
+            };
             let (mut sums, mut differences) = ([0_i64; PIECE_MAX], [0_i64; PIECE_MAX]);
             let sums = sums.get_mut(..piece.len()).unwrap_or_default();
             let differences = differences.get_mut(..piece.len()).unwrap_or_default();
-            let mut readers = readers.iter_mut().flatten();
             if let Some(reader) = readers.next() {
-                reader.read(sums, wanted, &())?;
+                reader.read(sums, &())?;
             }
             for reader in readers {
-                reader.read(differences, wanted, &())?;
+                reader.read(differences, &())?;
                 for (sum, difference) in sums.iter_mut().zip(&*differences) {
                     *sum = sum.wrapping_add(*difference);
                 }
