@@ -55,6 +55,49 @@ impl Named {
     }
 }
 
+/// The ids of the series that were found, in the order in which they were.
+#[derive(Debug, Default)]
+struct Entries {
+    ids: Vec<u32>,
+    /// Those of them that come before the source that is being read.
+    before: usize,
+    /// The entry of an id, of the first so many.
+    entry_of: HashMap<u32, u32>,
+    mapped: usize,
+    /// Where the next id of the source is expected.
+    next: usize,
+}
+
+impl Entries {
+    /// From now on ids come from another source, which has each once.
+    fn begin_source(&mut self) {
+        self.before = self.ids.len();
+        self.next = 0;
+    }
+
+    /// The entry of an id that another source has too. Most sources have the same series in the same order, so that
+    /// nothing needs to be looked up.
+    fn find(&mut self, id: u32) -> Option<u32> {
+        let found = if self.next < self.before && self.ids[self.next] == id {
+            self.next as u32
+        } else {
+            let unmapped = self.mapped..self.before;
+            let ids = self.ids[unmapped.clone()].iter().copied();
+            self.entry_of.extend(ids.zip(unmapped.start as u32..));
+            self.mapped = self.before;
+            *self.entry_of.get(&id)?
+        };
+        self.next = found as usize + 1;
+        Some(found)
+    }
+
+    /// A new entry.
+    fn push(&mut self, id: u32) -> u32 {
+        self.ids.push(id);
+        self.ids.len() as u32 - 1
+    }
+}
+
 /// See the module.
 pub(super) struct Join<'a> {
     head: &'a Head,
@@ -64,7 +107,7 @@ pub(super) struct Join<'a> {
     wants: Wants,
     budget: &'a Budget,
     memory: Memory,
-    entry_of: HashMap<u32, u32>,
+    entries: Entries,
     named: Vec<Named>,
     pages: Vec<(u32, PagePlace)>,
     rows: Vec<(u32, RowPlace)>,
@@ -90,7 +133,7 @@ impl<'a> Join<'a> {
             wants: request.wants,
             budget,
             memory: Memory::new(catalog.sealed, visible, range),
-            entry_of: HashMap::default(),
+            entries: Entries::default(),
             named: Vec::new(),
             pages: Vec::new(),
             rows: Vec::new(),
@@ -109,8 +152,6 @@ impl<'a> Join<'a> {
         if !self.memory.is_empty() {
             self.add_memory(request)?;
         }
-        // Of one block alone, each series comes once.
-        let is_joined = blocks.len() > 1 || !self.named.is_empty();
         for (number, sealed) in blocks.iter().enumerate() {
             let index = sealed.index();
             let found = index
@@ -118,9 +159,7 @@ impl<'a> Join<'a> {
                 .map_err(|error| sealed.index_damaged(error))?;
             let most = self.foresee(found.len())?;
             let mut presence = sealed.presence(self.range, most);
-            if is_joined {
-                self.entry_of.reserve(most as usize);
-            }
+            self.entries.begin_source();
             self.named.reserve(most as usize);
             let mut taken = 0;
             for (count, ordinal) in found.iter().enumerate() {
@@ -131,19 +170,15 @@ impl<'a> Join<'a> {
                     break;
                 }
                 let id = index.id(ordinal);
-                let is_known = !self.entry_of.is_empty() && self.entry_of.contains_key(&id);
-                if (!is_known || self.limit != usize::MAX) && !presence.has_sample(ordinal)? {
+                let known = self.entries.find(id);
+                let is_known = known.is_some() && self.limit == usize::MAX;
+                if !is_known && !presence.has_sample(ordinal)? {
                     continue;
                 }
                 taken += 1;
                 let block = number as u32;
-                let named = Named::Block { block, ordinal };
-                let entry = if is_joined {
-                    self.entry(id, named)
-                } else {
-                    self.named.push(named);
-                    self.named.len() as u32 - 1
-                };
+                let entry =
+                    known.unwrap_or_else(|| self.add_entry(id, Named::Block { block, ordinal }));
                 if self.wants != Wants::Labels {
                     self.pages.push((entry, PagePlace { block, ordinal }));
                 }
@@ -171,11 +206,9 @@ impl<'a> Join<'a> {
         Ok(most)
     }
 
-    fn entry(&mut self, id: u32, named: Named) -> u32 {
-        *self.entry_of.entry(id).or_insert_with(|| {
-            self.named.push(named);
-            self.named.len() as u32 - 1
-        })
+    fn add_entry(&mut self, id: u32, named: Named) -> u32 {
+        self.named.push(named);
+        self.entries.push(id)
     }
 
     /// The series with samples that are only in memory.
@@ -220,8 +253,8 @@ impl<'a> Join<'a> {
         if !found && histograms.is_none() {
             return false;
         }
-        let entry = self.entry(id, named);
-        debug_assert_eq!(entry, next, "memory is joined first, and knows an id once");
+        // Memory is joined first, and knows an id once.
+        let entry = self.add_entry(id, named);
         if self.wants == Wants::Labels {
             self.rows.truncate(before);
             return true;

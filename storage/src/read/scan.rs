@@ -51,6 +51,8 @@ pub(super) struct StoreScan<'a> {
     stretches: Vec<Stretch>,
     axes: Vec<Axis>,
     axis_of: HashMap<Arc<[Stretch]>, AxisId>,
+    /// The last axis of a series that has several stretches.
+    latest_axis: Option<AxisId>,
     /// By slot of a column the last stretch of it that was a series' only one, and its axis.
     axis_of_only: Vec<Option<(Stretch, AxisId)>>,
     positions: Vec<u32>,
@@ -143,6 +145,7 @@ impl<'a> StoreScan<'a> {
             stretches: Vec::new(),
             axes: Vec::new(),
             axis_of: HashMap::default(),
+            latest_axis: None,
             axis_of_only: Vec::new(),
             positions: Vec::new(),
         }
@@ -541,7 +544,15 @@ impl<'a> StoreScan<'a> {
 
     fn axis_for_stretches(&mut self) -> AxisId {
         let [only] = self.stretches[..] else {
-            return self.find_axis();
+            // Series of one target follow each other.
+            if let Some(latest) = self.latest_axis
+                && *self.axes[latest.0 as usize].stretches == self.stretches[..]
+            {
+                return latest;
+            }
+            let axis = self.find_axis();
+            self.latest_axis = Some(axis);
+            return axis;
         };
         let slot = only.slot as usize;
         if self.axis_of_only.len() <= slot {
