@@ -22,8 +22,7 @@ pub(crate) enum Change {
 #[derive(Debug)]
 pub(crate) struct Extrapolations {
     /// The windows' first and last samples; 0 for windows of less than two.
-    firsts: Vec<u32>,
-    lasts: Vec<u32>,
+    ends: Vec<(u32, u32)>,
     /// The steps with less than two samples in their windows.
     short: Vec<u32>,
     sampled: Vec<f64>,
@@ -36,8 +35,7 @@ impl Extrapolations {
     fn of(change: Change, row: &RangeRow<'_>) -> Self {
         let steps = row.bounds.len();
         let mut all = Self {
-            firsts: Vec::with_capacity(steps),
-            lasts: Vec::with_capacity(steps),
+            ends: Vec::with_capacity(steps),
             short: Vec::new(),
             sampled: Vec::with_capacity(steps),
             to_start: Vec::with_capacity(steps),
@@ -58,8 +56,8 @@ impl Extrapolations {
                 known = stretch;
                 cells = known.cells(change);
             }
-            all.firsts.push(if is_short { 0 } else { *low });
-            all.lasts.push(if is_short { 0 } else { high - 1 });
+            let ends = (*low, high.wrapping_sub(1));
+            all.ends.push(if is_short { (0, 0) } else { ends });
             let (sampled, to_start, factor) = cells;
             all.sampled.push(sampled);
             all.to_start.push(to_start);
@@ -83,59 +81,81 @@ fn holds(first: f64, rise: f64, sampled: f64, to_start: f64) -> bool {
     may_fall_to_zero & is_near == 0
 }
 
-/// Fills `out` with the change in each step's window: for all steps at once as if no counter ever fell or was
-/// zero, and again where one did.
+/// Fills `out` with the change in each step's window.
 pub(crate) fn column(change: Change, row: &RangeRow<'_>, out: &mut [f64]) {
     let of_times = row
         .of_times
         .extrapolations
         .get_or_init(|| Extrapolations::of(change, row));
-    let factors = &of_times.factors;
-    let values = row.values;
-    let ends = of_times.firsts.iter().zip(&of_times.lasts);
     if change == Change::Delta {
-        for ((cell, (first, last)), factor) in out.iter_mut().zip(ends).zip(factors) {
+        let values = row.values;
+        let windows = of_times.ends.iter().zip(&of_times.factors);
+        for (cell, ((first, last), factor)) in out.iter_mut().zip(windows) {
             *cell = (values[*last as usize] - values[*first as usize]) * factor;
         }
     } else {
-        let mut firsts = vec![0.0; out.len()];
-        for ((rise, first_value), (first, last)) in out.iter_mut().zip(&mut firsts).zip(ends) {
-            *first_value = values[*first as usize];
-            *rise = values[*last as usize] - *first_value;
-        }
-        // The few windows with a fall in them, one fall after the other as they come in time.
-        for fall in falls(values) {
-            let from = row.bounds.partition_point(|(_, high)| *high <= fall);
-            let to = row.bounds.partition_point(|(low, _)| *low < fall);
-            for rise in out.get_mut(from..to).into_iter().flatten() {
-                *rise += values[fall as usize - 1];
-            }
-        }
-        let mut zeros = 0;
-        let edges = of_times.sampled.iter().zip(&of_times.to_start);
-        let steps = out.iter().zip(&firsts).zip(edges);
-        for ((rise, first), (sampled, to_start)) in steps {
-            zeros |= u64::from(!holds(*first, *rise, *sampled, *to_start));
-        }
-        if zeros == 0 {
-            for (cell, factor) in out.iter_mut().zip(factors) {
-                *cell *= factor;
-            }
-        } else {
-            for (step, cell) in out.iter_mut().enumerate() {
-                let (first, rise) = (firsts[step], *cell);
-                let (sampled, to_start) = (of_times.sampled[step], of_times.to_start[step]);
-                let factor = if holds(first, rise, sampled, to_start) {
-                    factors[step]
-                } else {
-                    Stretch::of(row, step).factor(change, first, rise)
-                };
-                *cell = rise * factor;
-            }
+        let falls = falls(row.values);
+        for (number, cells) in out.chunks_mut(STRETCH).enumerate() {
+            rises(change, row, of_times, &falls, number * STRETCH, cells);
         }
     }
     for step in &of_times.short {
         out[*step as usize] = ABSENT;
+    }
+}
+
+/// So many steps are computed at a time.
+const STRETCH: usize = 64;
+
+/// Fills `out` with the extrapolated rise of a counter at so many steps from one on: for all of them at once as if
+/// it was never zero, and again where it was. `falls` are those of all values.
+fn rises(
+    change: Change,
+    row: &RangeRow<'_>,
+    of_times: &Extrapolations,
+    falls: &[u32],
+    from: usize,
+    out: &mut [f64],
+) {
+    let steps = from..from + out.len();
+    let values = row.values;
+    let mut firsts = [0.0; STRETCH];
+    let firsts = &mut firsts[..out.len()];
+    let ends = &of_times.ends[steps.clone()];
+    for ((rise, first_value), (first, last)) in out.iter_mut().zip(&mut *firsts).zip(ends) {
+        *first_value = values[*first as usize];
+        *rise = values[*last as usize] - *first_value;
+    }
+    // The few windows with a fall in them, one fall after the other as they come in time.
+    let bounds = &row.bounds[steps.clone()];
+    for fall in falls {
+        let from = bounds.partition_point(|(_, high)| high <= fall);
+        let to = bounds.partition_point(|(low, _)| low < fall);
+        for rise in out.get_mut(from..to).into_iter().flatten() {
+            *rise += values[*fall as usize - 1];
+        }
+    }
+    let factors = &of_times.factors[steps.clone()];
+    let (sampled, to_start) = (&of_times.sampled[steps.clone()], &of_times.to_start[steps]);
+    let mut zeros = 0;
+    let edges = sampled.iter().zip(to_start);
+    for ((rise, first), (sampled, to_start)) in out.iter().zip(&*firsts).zip(edges) {
+        zeros |= u64::from(!holds(*first, *rise, *sampled, *to_start));
+    }
+    if zeros == 0 {
+        for (cell, factor) in out.iter_mut().zip(factors) {
+            *cell *= factor;
+        }
+        return;
+    }
+    for (step, cell) in out.iter_mut().enumerate() {
+        let (first, rise) = (firsts[step], *cell);
+        let factor = if holds(first, rise, sampled[step], to_start[step]) {
+            factors[step]
+        } else {
+            Stretch::of(row, from + step).factor(change, first, rise)
+        };
+        *cell = rise * factor;
     }
 }
 
