@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    ABSENT, Evaluation, Frame, HistogramCell, Mean, Node, Row, add_exact, add_finite,
+    ABSENT, Evaluation, Frame, HistogramCell, Mean, Naming, Node, Row, add_exact, add_finite,
     frame::{Merge, hasher},
     histogram_column::HistogramColumn,
     internal, is_absent,
@@ -53,8 +53,8 @@ impl Evaluation<'_> {
         let op = aggregate.op;
         let charge = self.charger();
         let mut saw_histograms = false;
-        self.rows(&aggregate.expr, grid, &mut |labels, drop_name, row| {
-            let group = groups.find(labels, drop_name);
+        self.rows(&aggregate.expr, grid, &mut |labels, naming, row| {
+            let group = groups.find(labels, naming);
             if group == accumulators.len() {
                 charge(steps as u64)?;
                 accumulators.push(Accumulator::new(op, steps));
@@ -65,7 +65,8 @@ impl Evaluation<'_> {
                 saw_histograms = true;
                 match op {
                     AggregateOp::Sum | AggregateOp::Avg => {
-                        charge(sums[group].add(op == AggregateOp::Avg, labels, row))?;
+                        let labels = naming.labels(labels);
+                        charge(sums[group].add(op == AggregateOp::Avg, &labels, row))?;
                     }
                     AggregateOp::Count | AggregateOp::Group => {
                         accumulators[group].add_present(row.histograms);
@@ -201,7 +202,7 @@ impl Evaluation<'_> {
                 builder.remove(&name);
                 builder.build()
             };
-            let group = groups.find(&plain, head.drop_name);
+            let group = groups.find(&plain, Naming::of(head.drop_name));
             for step in 0..steps {
                 let Some(value) = Counted::of(row, step) else {
                     continue;
@@ -364,16 +365,18 @@ impl Groups {
     }
 
     /// The number of the series' group; a new one is the last of the list.
-    pub(crate) fn find(&mut self, labels: &Labels, drop_name: bool) -> usize {
+    pub(crate) fn find(&mut self, labels: &Labels, naming: Naming) -> usize {
         let (names, without) = (&self.names, self.without);
         let keeps = |name: &[u8]| {
             let listed = names.iter().any(|candidate| candidate.as_bytes() == name);
-            if without {
+            let is_kept = if without {
                 !listed && name != METRIC_NAME.as_bytes()
             } else {
                 listed
-            }
+            };
+            is_kept && naming.keeps(name)
         };
+        let drop_name = naming.drop_name();
         self.key.clear();
         labels.push_filtered(keeps, &mut self.key);
         if let Some(group) = self.by_key.get(self.key.as_slice()) {
@@ -393,7 +396,7 @@ impl Groups {
     pub(crate) fn members(&mut self, input: &Frame) -> Vec<Vec<usize>> {
         let mut members: Vec<Vec<usize>> = Vec::new();
         for (index, head) in input.heads.iter().enumerate() {
-            let group = self.find(&head.labels, head.drop_name);
+            let group = self.find(&head.labels, Naming::of(head.drop_name));
             if group == members.len() {
                 members.push(Vec::new());
             }

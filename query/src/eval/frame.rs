@@ -357,6 +357,48 @@ pub(crate) fn same_labels() -> QueryError {
     QueryError::Execution("vector cannot contain metrics with the same labelset".to_owned())
 }
 
+/// What becomes of those labels of a row that name the metric and what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// They stay.
+    Stays,
+    /// With delayed name removal: they go at the end.
+    GoesAtEnd,
+    /// They are not the row's any more.
+    IsGone,
+}
+
+impl Naming {
+    /// Of a [`Head`].
+    pub(crate) const fn of(drop_name: bool) -> Self {
+        if drop_name {
+            Self::GoesAtEnd
+        } else {
+            Self::Stays
+        }
+    }
+
+    /// For a [`Head`]: whether the name goes at the end.
+    pub(crate) fn drop_name(self) -> bool {
+        self == Self::GoesAtEnd
+    }
+
+    /// Whether the label of this name, in bytes, is one of the row's.
+    #[inline]
+    pub(crate) fn keeps(self, name: &[u8]) -> bool {
+        self != Self::IsGone || !is_metadata(name)
+    }
+
+    /// The labels of the row.
+    pub(crate) fn labels(self, labels: &Labels) -> Labels {
+        if self == Self::IsGone {
+            without_name(labels)
+        } else {
+            labels.clone()
+        }
+    }
+}
+
 /// The labels without those that name the metric and what it is.
 pub(crate) fn without_name(labels: &Labels) -> Labels {
     labels.filtered(|name| !is_metadata(name))

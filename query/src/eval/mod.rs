@@ -36,7 +36,8 @@ pub(crate) use aggregate::{is_quantile, quantile, quantile_of_sorted};
 pub(crate) use duration::duration_ms;
 pub(crate) use edges::{Extent, histogram_between};
 pub(crate) use frame::{
-    ABSENT, Frame, Head, HistogramCell, Merge, Row, hasher, is_absent, same_labels, without_name,
+    ABSENT, Frame, Head, HistogramCell, Merge, Naming, Row, hasher, is_absent, same_labels,
+    without_name,
 };
 use ledger::Ledger;
 #[cfg(test)]
@@ -63,8 +64,8 @@ const STAGE: &str = "expression evaluation";
 /// What a sample of a range vector takes that is asked for directly: its time and its value.
 const SAMPLE_CELLS: u64 = 2;
 
-/// Receives the rows of a vector one by one: labels, whether the name goes at the end, cells.
-pub(crate) type Sink<'s> = dyn FnMut(&Labels, bool, Row<'_>) -> Result<(), QueryError> + 's;
+/// Receives the rows of a vector one by one: the labels of the series, what becomes of its name, cells.
+pub(crate) type Sink<'s> = dyn FnMut(&Labels, Naming, Row<'_>) -> Result<(), QueryError> + 's;
 
 /// The value of a node at every step.
 #[derive(Debug, Clone)]
@@ -508,7 +509,7 @@ impl<'a> Evaluation<'a> {
             _ => {
                 let frame = self.vector(expr, grid)?;
                 for (head, row) in frame.iter() {
-                    sink(&head.labels, head.drop_name, row)?;
+                    sink(&head.labels, Naming::of(head.drop_name), row)?;
                 }
                 Ok(())
             }
@@ -520,9 +521,9 @@ impl<'a> Evaluation<'a> {
         let mut frame = Frame::new(grid.steps());
         let charge = self.charger();
         self.keeping_rows(|evaluation| {
-            evaluation.rows(expr, grid, &mut |labels, drop_name, row| {
+            evaluation.rows(expr, grid, &mut |labels, naming, row| {
                 charge(row.cost_cells())?;
-                frame.push(labels.clone(), drop_name, row);
+                frame.push(naming.labels(labels), naming.drop_name(), row);
                 Ok(())
             })
         })?;
@@ -613,6 +614,17 @@ impl<'a> Evaluation<'a> {
             return Err(QueryError::Canceled(STAGE));
         }
         Ok(())
+    }
+
+    /// [`Evaluation::check`] when so many samples were `worked` on since that it is worth a look at the clock, which
+    /// takes as long as some ten samples.
+    pub(super) fn check_after(&self, worked: &mut u64) -> Result<(), QueryError> {
+        const SAMPLES: u64 = 8_192;
+        if *worked < SAMPLES {
+            return Ok(());
+        }
+        *worked = 0;
+        self.check()
     }
 
     /// What [`Evaluation::check`] looks at, apart from the rest.

@@ -16,7 +16,7 @@ use crate::{
 use super::{
     Evaluation, Frame, HistogramCell, internal, is_absent,
     ledger::WindowSizes,
-    selector::{Columns, Reach, Reference, axis_map, has_one_name, remember},
+    selector::{Columns, Reach, Reference, SAMPLES_OF_SEEK, axis_map, has_one_name, remember},
     summaries::{Core, Digest, Need},
     window,
 };
@@ -157,8 +157,10 @@ impl Evaluation<'_> {
         let mut own = Windows::default();
         let wish = self.wish(need, selector.edges, &ends, reach);
         let mut digest = Digest::default();
+        let mut worked = 0;
         for (index, series) in selection.series().iter().enumerate() {
-            self.check()?;
+            self.check_after(&mut worked)?;
+            worked += SAMPLES_OF_SEEK;
             let shape = self.seek(&mut *scan, index)?;
             let is_digested = match &wish {
                 Some(wish) => self.digest(&mut *scan, index, wish, &mut digest)?,
@@ -186,6 +188,7 @@ impl Evaluation<'_> {
                     .add_to_each(core.map_or(0, |core| core.count), ends.len());
                 &own
             };
+            worked += columns.times.len() as u64 + windows.sizes.total;
             if windows.sizes.total == 0 {
                 continue;
             }

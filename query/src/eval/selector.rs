@@ -17,10 +17,13 @@ use crate::{
 };
 
 use super::{
-    ABSENT, Evaluation, HistogramCell, Row, Sink, duration_ms,
+    ABSENT, Evaluation, HistogramCell, Naming, Row, Sink, duration_ms,
     frame::{hasher, is_metadata},
     window::Walk,
 };
+
+/// As many samples as looking for those of a series is worth at least.
+pub(super) const SAMPLES_OF_SEEK: u64 = 64;
 
 /// How many axes are kept with what was computed for them; when more are seen, all are forgotten.
 const AXES_MAX: usize = 4096;
@@ -381,7 +384,7 @@ impl Evaluation<'_> {
             if row.is_empty() {
                 return Ok(0);
             }
-            sink(labels, false, row)?;
+            sink(labels, Naming::Stays, row)?;
             Ok(row.samples())
         })
     }
@@ -419,11 +422,14 @@ impl Evaluation<'_> {
         let mut columns = Columns::default();
         let mut known = axis_map();
         let mut own = Vec::new();
+        let mut worked = 0;
         for (index, series) in selection.series().iter().enumerate() {
-            self.check()?;
+            self.check_after(&mut worked)?;
+            worked += SAMPLES_OF_SEEK;
             if !is_wanted(&series.labels) || !self.gather(&mut *scan, index, &mut columns)? {
                 continue;
             }
+            worked += (columns.times.len() + times.len()) as u64;
             let find = |out: &mut Vec<Option<u32>>| {
                 newest(&columns.times, times.iter().copied(), self.lookback_ms, out);
             };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use narthex_storage::ResetHint;
 
 use super::{
-    ABSENT, Evaluation, HistogramCell, Kept, RangeRow, Row, Sink,
+    ABSENT, Evaluation, HistogramCell, Kept, Naming, RangeRow, Row, Sink,
     edges::{histogram_between, is_of_counter, number_between},
 };
 use crate::{
@@ -52,7 +52,7 @@ impl Evaluation<'_> {
             if cells.is_empty() {
                 return Ok(Kept::Results(0));
             }
-            sink(row.labels, false, cells)?;
+            sink(row.labels, Naming::Stays, cells)?;
             Ok(Kept::Results(cells.samples()))
         })?;
         for said in said {

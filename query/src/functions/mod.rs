@@ -29,8 +29,8 @@ use crate::{
     FloatHistogram, FloatStyle, Grid, QueryError,
     annotations::{Remark, Said},
     eval::{
-        ABSENT, Columns, Evaluation, Frame, HistogramCell, Kept, Need, Node, RangeRow, Row, Sink,
-        hasher, internal, is_absent, is_quantile, same_labels,
+        ABSENT, Columns, Evaluation, Frame, HistogramCell, Kept, Naming, Need, Node, RangeRow, Row,
+        Sink, hasher, internal, is_absent, is_quantile, same_labels,
     },
     format_float,
     parser::{Edges, Expr, ExprKind, Span, VectorSelector},
@@ -152,9 +152,9 @@ fn dispatch(
                 function,
                 args,
                 grid,
-                &mut |labels, drop, row| {
+                &mut |labels, naming, row| {
                     charge(row.cost_cells())?;
-                    frame.push(labels.clone(), drop, row);
+                    frame.push(naming.labels(labels), naming.drop_name(), row);
                     Ok(())
                 },
             )
@@ -535,8 +535,10 @@ pub(crate) fn range_function_rows(
     let is_counter_function = matches!(function.id, FunctionId::Rate | FunctionId::Increase);
     let by_type = evaluation.options.features.type_and_unit_labels;
     let mut suspects: Vec<Said> = Vec::new();
+    let names_may_differ = Evaluation::names_may_differ(matrix);
+    let mut is_looked_at = false;
     let mut seen: Option<HashSet<Labels, _>> =
-        (!delayed && Evaluation::names_may_differ(matrix)).then(|| HashSet::with_hasher(hasher()));
+        (!delayed && names_may_differ).then(|| HashSet::with_hasher(hasher()));
     let mut out = vec![ABSENT; grid.steps()];
     let mut histograms: Vec<HistogramCell> = Vec::new();
     let mut remarks: Vec<Said> = Vec::new();
@@ -595,30 +597,26 @@ pub(crate) fn range_function_rows(
         if cells.is_empty() {
             return Ok(Kept::Results(0));
         }
+        // Of one name the same is said for all.
         if is_counter_function
+            && (names_may_differ || by_type || !is_looked_at)
             && !out.iter().all(|cell| is_absent(*cell))
-            && let Some(suspect) = suspect(row.labels, by_type)
-            && suspects.last() != Some(&suspect)
         {
-            suspects.push(suspect);
+            is_looked_at = true;
+            let suspect = suspect(row.labels, by_type);
+            suspects.extend(suspect.filter(|suspect| suspects.last() != Some(suspect)));
         }
-        let dropped;
-        let labels = if keeps_name || delayed {
-            row.labels
-        } else {
-            dropped = crate::eval::without_name(row.labels);
-            &dropped
+        let naming = match () {
+            () if keeps_name => Naming::of(row.drop_name),
+            () if delayed => Naming::GoesAtEnd,
+            () => Naming::IsGone,
         };
         if let Some(seen) = &mut seen
-            && !seen.insert(labels.clone())
+            && !seen.insert(naming.labels(row.labels))
         {
             return Err(same_labels());
         }
-        sink(
-            labels,
-            if keeps_name { row.drop_name } else { delayed },
-            cells,
-        )?;
+        sink(row.labels, naming, cells)?;
         Ok(Kept::Results(cells.samples()))
     })?;
     if warns_of_quantile {
