@@ -32,6 +32,9 @@ pub(crate) struct Block {
     footer: Footer,
     frames: Frames,
     index: BlockIndex,
+    /// Of its time columns.
+    latest_start: Timestamp,
+    earliest_end: Timestamp,
 }
 
 impl Block {
@@ -67,6 +70,8 @@ impl Block {
         let frames = Frames::open(section, footer.frames_end).map_err(|error| (error, at))?;
         let section = footer.section(SectionKind::Times);
         times::check_table(&section).map_err(|error| (error, section.start as u64))?;
+        let table = map.get(section).unwrap_or_default();
+        let (latest_start, earliest_end) = times::latest_start_and_earliest_end(table);
         let sections = footer.sections.iter().map(|(section, _)| section.clone());
         let sections: Vec<_> = sections.collect();
         let index_at = footer.section(SectionKind::Symbols).start as u64;
@@ -88,6 +93,8 @@ impl Block {
             footer,
             frames,
             index,
+            latest_start,
+            earliest_end,
         })
     }
 
@@ -128,6 +135,11 @@ impl Block {
     /// The time of the earliest and latest timestamp of its time columns; empty without samples.
     pub(crate) const fn range(&self) -> TimeRange {
         TimeRange::new(self.footer.min_time, self.footer.max_time)
+    }
+
+    /// Whether a range overlaps every one of its time columns.
+    pub(crate) const fn is_met_by(&self, range: TimeRange) -> bool {
+        self.latest_start <= range.max && range.min <= self.earliest_end
     }
 
     /// The largest id of its series, 0 when it has none; below [`ID_END`](super::ID_END).

@@ -134,6 +134,18 @@ impl TimesWriter {
     }
 }
 
+/// The latest start and the earliest end of a table's columns: a range that does not end before the one or begin
+/// behind the other overlaps every column. Where an entry is damaged, which is told to who reads it, none does.
+pub(super) fn latest_start_and_earliest_end(table: &[u8]) -> (Timestamp, Timestamp) {
+    let columns = 0..(table.len() / TIMES_ENTRY_BYTES) as u32;
+    let mut ranges = columns.map(|column| Some(TimesEntry::read(table, column).ok()?.range));
+    let all = (Timestamp::MIN, Timestamp::MAX);
+    let found = ranges.try_fold(all, |(start, end), range| {
+        range.map(|range| (start.max(range.min), end.min(range.max)))
+    });
+    found.unwrap_or((Timestamp::MAX, Timestamp::MIN))
+}
+
 /// The range of a table's columns that a section holds, or what is wrong with its length.
 pub(super) fn check_table(table: &Range<usize>) -> Result<(), CodecError> {
     let is_whole = table.len().is_multiple_of(TIMES_ENTRY_BYTES);

@@ -106,16 +106,16 @@ impl Sealed {
             .map(|deletion| deletion.range)
     }
 
-    /// Whether the range holds all of the block, and nothing of it is deleted: a series with a page has samples.
-    pub(super) fn is_whole(&self, range: TimeRange) -> bool {
-        let own = self.range();
-        self.deleted.is_empty() && range.min <= own.min && own.max <= range.max
+    /// Whether the range overlaps every time column of the block, and nothing of it is deleted: a series with a page
+    /// has samples, as far as columns tell.
+    pub(super) fn is_met_by(&self, range: TimeRange) -> bool {
+        self.deleted.is_empty() && self.block.is_met_by(range)
     }
 
     /// Answers for about so many series whether they have samples in the range.
     pub(super) fn presence(&self, range: TimeRange, series: u64) -> Presence<'_> {
-        let is_whole = self.is_whole(range);
-        let with_pages = if !is_whole {
+        let is_met = self.is_met_by(range);
+        let with_pages = if !is_met {
             None
         } else if series.saturating_mul(FEW) >= u64::from(self.index().len()) {
             // Damage concerns only who reads the series that has it.
@@ -126,7 +126,7 @@ impl Sealed {
         Presence {
             sealed: self,
             range,
-            is_whole,
+            is_met,
             with_pages,
             pages: self.all_pages(),
             times: Vec::new(),
@@ -180,8 +180,8 @@ impl Sealed {
 pub(super) struct Presence<'a> {
     sealed: &'a Sealed,
     range: TimeRange,
-    /// The range holds all of the block, and nothing of it is deleted: a page is enough.
-    is_whole: bool,
+    /// See [`Sealed::is_met_by`]: a page is enough.
+    is_met: bool,
     /// The series that have one, where they are known.
     with_pages: Option<&'a RoaringBitmap>,
     pages: BlockPages<'a>,
@@ -190,9 +190,9 @@ pub(super) struct Presence<'a> {
 }
 
 impl<'a> Presence<'a> {
-    /// All series with samples in the range where that holds the block whole, looked up once.
-    pub(super) fn of_whole(&self) -> Result<Option<&'a RoaringBitmap>, Corruption> {
-        self.is_whole.then(|| self.sealed.with_pages()).transpose()
+    /// All series with samples in the range where a page is enough for that, looked up once.
+    pub(super) fn of_all(&self) -> Result<Option<&'a RoaringBitmap>, Corruption> {
+        self.is_met.then(|| self.sealed.with_pages()).transpose()
     }
 
     /// Whether a series has a sample in the range.
@@ -201,7 +201,7 @@ impl<'a> Presence<'a> {
             return Ok(with_pages.contains(ordinal));
         }
         self.pages.seek(ordinal)?;
-        if self.is_whole {
+        if self.is_met {
             return Ok(self.pages.has_next());
         }
         let deleted: Vec<TimeRange> = self.sealed.deleted_of(ordinal).collect();

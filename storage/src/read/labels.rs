@@ -119,9 +119,9 @@ impl StoreQuerier {
         };
         let in_range = self.catalog.blocks.iter();
         let in_range = in_range.filter(|sealed| sealed.range().overlaps(&self.range));
-        // What is in the range as a whole has most of the texts; what is cut may have nothing in it.
+        // Blocks of which every series is in the range have most of the texts; of others it may be none.
         let (whole, cut): (Vec<&Sealed>, Vec<&Sealed>) =
-            in_range.partition(|sealed| sealed.is_whole(self.range));
+            in_range.partition(|sealed| sealed.is_met_by(self.range));
         let ask_block = |sealed: &Sealed, found: &mut Found| {
             budget.check()?;
             let samples = Samples::Block(Box::new(sealed.presence(self.range, 0)));
@@ -174,7 +174,7 @@ impl Samples<'_> {
 
     fn all_of(&mut self, selected: RoaringBitmap) -> Result<RoaringBitmap, Corruption> {
         if let Self::Block(presence) = self
-            && let Some(with_pages) = presence.of_whole()?
+            && let Some(with_pages) = presence.of_all()?
         {
             return Ok(selected & with_pages);
         }
