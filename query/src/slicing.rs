@@ -12,8 +12,9 @@ pub struct Slicing {
     pub workers: Workers,
     /// Samples that each slice has to read at least, as far as the store can tell before it reads them.
     pub samples_min: u64,
-    /// How much more than the whole query all slices together may read, in percent of it: windows reach back
-    /// into the slice before.
+    /// How much more than the whole query all slices together may cost, in percent of it: windows reach back
+    /// into the slice before, and each series is looked up in every slice. About what it costs in processor time, where
+    /// rates are computed; less where a function takes longer.
     pub extra_percent_max: u64,
 }
 

@@ -21,8 +21,8 @@ use narthex_query::{
 };
 use narthex_storage::{
     Appendable, Budget, Clock, Counts, Db, DbOptions, Estimate, Histogram, HistogramCounts,
-    HistogramLayout, Labels, Matcher, MemoryFs, Querier, Queryable, ReadError, ResetHint, Sample,
-    Scan, Select, SelectedSeries, Selection, Span, SystemClock, TimeRange, Timestamp,
+    HistogramLayout, Labels, Matcher, MemoryFs, Portion, Querier, Queryable, ReadError, ResetHint,
+    Sample, Scan, Select, SelectedSeries, Selection, Span, SystemClock, TimeRange, Timestamp,
 };
 use scene::{CountingClock, FEATURES, MINUTE, Panel, SECOND, Scene, printed};
 
@@ -96,6 +96,10 @@ impl Selection for WatchedSelection {
 
     fn estimate(&self, slice: TimeRange) -> Estimate {
         self.0.estimate(slice)
+    }
+
+    fn portions(&self, series: usize) -> Vec<Portion> {
+        self.0.portions(series)
     }
 
     fn scan<'a>(&'a self, slice: TimeRange, budget: &'a Budget) -> Box<dyn Scan + 'a> {
@@ -447,11 +451,10 @@ fn slices_are_as_many_as_are_worth_it() {
         [1, 3, 9].map(|workers| of(workers, 100, 1_000_000)),
         [1, 3, 5]
     );
-    // Each further slice reads four of the 65 minutes again, 37 samples, and costs 100 a series.
-    assert_eq!(
-        [169, 170, 339, 340].map(|percent| of(9, 0, percent)),
-        [0, 1, 1, 2]
-    );
+    // Each series has a portion of one sample, one of the 35 of the minutes 1 to 35, and one of 25. The cut before
+    // minute 27 costs least: 25 minutes and a millisecond of the second portion, which lasts 34, are decoded by both
+    // slices. With 30 samples for the series and 40 for a portion this is 175.7 for 61.
+    assert_eq!([288, 289].map(|percent| of(9, 0, percent)), [0, 1]);
     // A step a slice.
     assert_eq!(of(99, 0, u64::MAX), 60);
 

@@ -57,8 +57,8 @@ pub use model::{
     TimeRange, Timestamp, is_stale_marker, stale_marker,
 };
 pub use querier::{
-    AxisId, Budget, Estimate, Querier, Queryable, Run, RunTotals, Scan, Select, SelectedSeries,
-    Selection, Shape, SharedBytes, Version, Wants,
+    AxisId, Budget, Estimate, Portion, Querier, Queryable, Run, RunTotals, Scan, Select,
+    SelectedSeries, Selection, Shape, SharedBytes, Version, Wants,
 };
 pub use vfs::{AppendFile, DirEntry, Fs, MemoryFs, RealFs};
 pub use wal::Damage;

@@ -13,6 +13,8 @@
 //!   [`AxisId`] of one scan have equal timestamps; ids of different scans mean nothing to each other.
 //! - A run has numbers or native histograms, never both, and its histograms have one layout: runs of a
 //!   series that has both alternate by time, and it is [`Shape::Loose`].
+//! - [`Selection::portions`] is a hint for the cost of a part of the time; nothing is wrong where it is empty or not
+//!   exact.
 //! - Start timestamps are delivered only to who wants them, see [`Run::start_times`].
 //! - Staleness markers are delivered as values; [`Run::may_be_stale`] says whether to look for them.
 
@@ -129,6 +131,12 @@ pub trait Selection: Send + Sync {
     /// What a scan over `slice` would touch, from the directories alone.
     fn estimate(&self, slice: TimeRange) -> Estimate;
 
+    /// The portions in which a scan decodes the series with this index, from the directories alone, in no order; those
+    /// of all of the selection's time. A store that does not know says nothing.
+    fn portions(&self, _series: usize) -> Vec<Portion> {
+        Vec::new()
+    }
+
     /// A cursor for one worker over `slice` (inclusive on both ends).
     fn scan<'a>(&'a self, slice: TimeRange, budget: &'a Budget) -> Box<dyn Scan + 'a>;
 }
@@ -144,6 +152,15 @@ pub struct SelectedSeries {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Estimate {
     /// Samples that lie in the pages touched.
+    pub samples: u64,
+}
+
+/// Samples of a series that are decoded one after the other: whoever wants a later one pays for those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Portion {
+    /// About when the first and the last one are.
+    pub range: TimeRange,
+    /// How many they are.
     pub samples: u64,
 }
 

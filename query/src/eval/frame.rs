@@ -404,7 +404,10 @@ pub(crate) fn without_name(labels: &Labels) -> Labels {
     labels.filtered(|name| !is_metadata(name))
 }
 
+/// The last in label order of those that name the metric and what it is.
+pub(super) const LAST_METADATA: &str = "__unit__";
+
 /// Whether the label of this name, in bytes, names the metric or what it is.
 pub(super) fn is_metadata(name: &[u8]) -> bool {
-    name == METRIC_NAME.as_bytes() || matches!(name, b"__type__" | b"__unit__")
+    name == METRIC_NAME.as_bytes() || name == b"__type__" || name == LAST_METADATA.as_bytes()
 }

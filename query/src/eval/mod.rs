@@ -21,6 +21,7 @@ mod room;
 mod selections;
 mod selector;
 mod shared;
+mod slice_costs;
 mod slices;
 mod smoothed;
 mod steady;

@@ -1,7 +1,7 @@
 //! What a query reads, selected before it is evaluated: so that its cost can be told, and that slices of it share the
 //! series with their labels.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use narthex_storage::{Matcher, Selection, TimeRange, Timestamp};
 
@@ -13,21 +13,32 @@ use crate::{
 
 /// Series that were selected ahead, for whoever selects the same ones in the same time or a part of it.
 #[derive(Clone, Default)]
-pub(super) struct Selections(Vec<Made>);
+pub(super) struct Selections(Vec<Arc<Made>>);
 
 /// See [`Selections`].
-#[derive(Clone)]
 pub(super) struct Made {
-    matchers: Arc<[Matcher]>,
+    matchers: Box<[Matcher]>,
     range: TimeRange,
     pub(super) selection: Arc<dyn Selection>,
-    /// See [`has_metadata`].
-    pub(super) has_metadata: bool,
+    has_metadata: OnceLock<bool>,
+}
+
+impl Made {
+    /// See [`has_metadata`]; looked up once.
+    pub(super) fn has_metadata(&self) -> bool {
+        let look = || has_metadata(&*self.selection);
+        *self.has_metadata.get_or_init(look)
+    }
 }
 
 impl Selections {
+    /// Whether one of them has a series for which [`has_metadata`].
+    pub(super) fn have_metadata(&self) -> bool {
+        self.0.iter().any(|made| made.has_metadata())
+    }
+
     /// The series that pass, if they were selected for this time; some may have no sample in it.
-    pub(super) fn find(&self, matchers: &[Matcher], range: TimeRange) -> Option<&Made> {
+    pub(super) fn find(&self, matchers: &[Matcher], range: TimeRange) -> Option<&Arc<Made>> {
         let covers = |made: &TimeRange| made.min <= range.min && range.max <= made.max;
         let mut made = self.0.iter();
         made.find(|made| covers(&made.range) && *made.matchers == *matchers)
@@ -67,19 +78,19 @@ impl Evaluation<'_> {
     }
 
     /// Selects the series of a read, once for all that are the same.
-    pub(super) fn select_ahead(&mut self, read: &Read<'_>) -> Result<Made, QueryError> {
+    pub(super) fn select_ahead(&mut self, read: &Read<'_>) -> Result<Arc<Made>, QueryError> {
         let matchers = &read.selector.matchers;
         if let Some(made) = self.selections.find(matchers, read.range) {
-            return Ok(made.clone());
+            return Ok(Arc::clone(made));
         }
         let selection = self.select_now(matchers, read.range)?;
-        let made = Made {
+        let made = Arc::new(Made {
             matchers: matchers.as_slice().into(),
             range: read.range,
-            has_metadata: has_metadata(&*selection),
             selection,
-        };
-        self.selections.0.push(made.clone());
+            has_metadata: OnceLock::new(),
+        });
+        self.selections.0.push(Arc::clone(&made));
         Ok(made)
     }
 }

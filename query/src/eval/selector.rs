@@ -18,7 +18,7 @@ use crate::{
 
 use super::{
     ABSENT, Evaluation, HistogramCell, Naming, Row, Sink, duration_ms,
-    frame::{hasher, is_metadata},
+    frame::{LAST_METADATA, hasher, is_metadata},
     window::Walk,
 };
 
@@ -208,7 +208,7 @@ impl Evaluation<'_> {
     ) -> Result<Arc<dyn Selection>, QueryError> {
         if let Some(made) = self.selections.find(matchers, range) {
             self.check()?;
-            if made.has_metadata {
+            if self.is_kept && made.has_metadata() {
                 self.depends_on_grid.set(true);
             }
             return Ok(Arc::clone(&made.selection));
@@ -477,8 +477,10 @@ fn newest(
 pub(super) fn has_metadata(selection: &dyn Selection) -> bool {
     let mut series = selection.series().iter();
     series.any(|series| {
-        let mut names = series.labels.iter().map(|(name, _)| name);
-        names.any(|name| is_metadata(name.as_bytes()) && name != METRIC_NAME)
+        // Labels are sorted, and few come before the last of these.
+        let names = series.labels.iter().map(|(name, _)| name);
+        let mut first = names.take_while(|name| *name <= LAST_METADATA);
+        first.any(|name| is_metadata(name.as_bytes()) && name != METRIC_NAME)
     })
 }
 

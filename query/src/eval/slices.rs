@@ -1,5 +1,5 @@
-//! Heavy range queries on several processors: the steps are cut into slices of equal length, each is evaluated by a
-//! thread of its own, and what they give is strung together.
+//! Heavy range queries on several processors: the steps are cut into slices, each is evaluated by a thread of its own,
+//! and what they give is strung together.
 //!
 //! Of a [steady](super::steady) expression the value at a step does not depend on the other steps, so a slice has
 //! the bits of the whole: nothing is added in another order. All slices read one snapshot and one selection of
@@ -8,31 +8,23 @@
 //! about the slices does not tell what is to be said about the whole.
 //!
 //! **Limits.** A slice reads [`Slicing::samples_min`](crate::Slicing) samples or more, and all together hardly more
-//! than the whole, as far as can be told before anything is read. The samples that the slices ask for, added up, are
+//! than the whole, see [`slice_costs`](super::slice_costs). The samples that the slices ask for, added up, are
 //! no fewer than the whole would: what goes beyond the limit so is evaluated whole.
 
 use std::{
     iter,
     panic::resume_unwind,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
-use narthex_storage::{Selection, TimeRange};
-
-use super::{Evaluation, Ledger, ledger::Counted, selections::Read, steady::is_steady};
-use crate::{Grid, Matrix, Slicing, annotations::Annotations, parser::Expr};
-
-/// What a series costs in each further slice, in samples: it is sought and put into its group again, and a part of a
-/// page is read by both.
-const SERIES_SAMPLES: u64 = 100;
-
-/// Series are not taken to have samples closer to one another, in milliseconds: what cannot be heavy so is not
-/// looked into.
-const INTERVAL_MIN_MS: u64 = 5_000;
+use super::{
+    Evaluation, Ledger,
+    ledger::Counted,
+    slice_costs::{SliceCosts, samples_max},
+    steady::is_steady,
+};
+use crate::{Grid, Matrix, annotations::Annotations, parser::Expr};
 
 /// Ends the slices of a query.
 #[derive(Debug, Default)]
@@ -78,61 +70,52 @@ impl Evaluation<'_> {
         {
             return None;
         }
-        let further = self.further_slices_max(expr)?;
-        let workers = slicing.workers.take(further);
-        if workers.count == 0 {
+        let costs = self.slice_costs(expr)?;
+        let cuts = costs.cuts(slicing.workers.free() + 1, slicing)?;
+        if self.selections.have_metadata() {
             return None;
         }
+        let workers = slicing.workers.take(cuts.len() - 2);
+        let cuts = if workers.count == cuts.len() - 2 {
+            cuts
+        } else {
+            costs.cuts(workers.count + 1, slicing)?
+        };
         let budget = self.context.budget;
         let taken_bytes = budget.taken_bytes();
-        let matrix = self.join_slices(expr, workers.count + 1);
+        let matrix = self.join_slices(expr, &cuts);
         if matrix.is_none() {
             budget.release(budget.taken_bytes() - taken_bytes);
         }
         matrix
     }
 
-    /// Into how many slices beside the first the query may be cut; `None` when it had better be evaluated whole.
-    /// What is selected for it stays.
-    fn further_slices_max(&mut self, expr: &Expr) -> Option<usize> {
-        let slicing = &self.options.slicing;
-        let (grid, steps) = (self.grid, self.grid.steps());
-        let reads = self.reads(expr, (grid.start, grid.time(steps - 1))).ok()?;
-        let mut costs = Vec::new();
-        for read in &reads {
-            let made = self.select_ahead(read).ok()?;
-            if made.has_metadata {
-                return None;
-            }
-            let series = made.selection.series().len() as u64;
-            let samples = series.saturating_mul(length_ms(read.range) / INTERVAL_MIN_MS + 1);
-            costs.push(Cost {
-                samples,
-                series,
-                overlap: (overlap_ms(read, grid), length_ms(read.range).max(1)),
-                read: (read.range, made.selection),
-            });
+    /// Selects what the query reads, and tells what slices of it cost; `None` when it is evaluated whole at any cost,
+    /// or is not heavy. What is selected stays.
+    fn slice_costs(&mut self, expr: &Expr) -> Option<SliceCosts> {
+        let grid = self.grid;
+        let last = grid.time(grid.steps() - 1);
+        let reads = self.reads(expr, (grid.start, last)).ok()?;
+        let mut selected = Vec::new();
+        let mut samples: u64 = 0;
+        for read in reads {
+            let made = self.select_ahead(&read).ok()?;
+            samples = samples.saturating_add(samples_max(&read, made.selection.series().len()));
+            selected.push((read, made));
         }
-        let slices = |costs: &[Cost]| further_slices(costs, slicing).min(steps as u64 - 1);
-        if slices(&costs) == 0 {
-            return None;
-        }
-        for cost in &mut costs {
-            let (range, selection) = &cost.read;
-            cost.samples = cost.samples.min(selection.estimate(*range).samples);
-        }
-        usize::try_from(slices(&costs)).ok()
+        let samples_min = self.options.slicing.samples_min.saturating_mul(2);
+        let reads = selected.iter().map(|(read, made)| (read, &*made.selection));
+        (samples >= samples_min).then(|| SliceCosts::new(grid, reads))
     }
 
-    /// Evaluates so many slices side by side.
-    fn join_slices(&mut self, expr: &Expr, count: usize) -> Option<Matrix> {
-        let (grid, steps) = (self.grid, self.grid.steps());
-        let first = |slice: usize| slice * steps / count;
+    /// Evaluates the steps between each two of the cuts side by side.
+    fn join_slices(&mut self, expr: &Expr, cuts: &[usize]) -> Option<Matrix> {
+        let grid = self.grid;
         let halt = Halt::default();
-        let slices = (0..count).map(|slice| {
+        let slices = cuts.windows(2).map(|cuts| {
             let grid = Grid {
-                start: grid.time(first(slice)),
-                end: grid.time(first(slice + 1) - 1),
+                start: grid.time(cuts[0]),
+                end: grid.time(cuts[1] - 1),
                 ..grid
             };
             self.slice(grid, &halt)
@@ -216,41 +199,4 @@ fn side_by_side(slices: Vec<Evaluation<'_>>, expr: &Expr, halt: &Halt) -> Option
         let parts: Vec<Option<Part>> = iter::once(own).chain(others).collect();
         parts.into_iter().collect()
     })
-}
-
-/// What a selector costs.
-struct Cost {
-    /// It reads no more.
-    samples: u64,
-    series: u64,
-    /// The part of the time it reads that each further slice reads again.
-    overlap: (u64, u64),
-    read: (TimeRange, Arc<dyn Selection>),
-}
-
-/// How many slices beside the first are worth their cost.
-fn further_slices(costs: &[Cost], slicing: &Slicing) -> u64 {
-    let (mut whole, mut again) = (0_u128, 0_u128);
-    for cost in costs {
-        let (overlap, length) = cost.overlap;
-        let samples = u128::from(cost.samples);
-        whole += samples;
-        again += samples * u128::from(overlap) / u128::from(length)
-            + u128::from(SERIES_SAMPLES) * u128::from(cost.series);
-    }
-    let allowed = whole.saturating_mul(slicing.extra_percent_max.into()) / 100;
-    let of_extra = allowed.checked_div(again).unwrap_or(u128::MAX);
-    let slices = whole.checked_div(slicing.samples_min.into());
-    let of_samples = slices.map_or(u128::MAX, |slices| slices.saturating_sub(1));
-    of_extra.min(of_samples).min(u64::MAX.into()) as u64
-}
-
-fn length_ms(range: TimeRange) -> u64 {
-    range.max.saturating_sub(range.min).max(0) as u64
-}
-
-/// How much of what is read for the steps before a slice is read for the slice, too.
-fn overlap_ms(read: &Read<'_>, grid: Grid) -> u64 {
-    let moves = length_ms(read.range).saturating_sub(length_ms(read.first));
-    length_ms(read.first).saturating_sub(moves.min(grid.step_ms as u64))
 }

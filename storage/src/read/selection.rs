@@ -10,7 +10,7 @@ use super::{
     start_times::{ScanWithStarts, Siblings},
 };
 use crate::{
-    Budget, Estimate, Scan, SelectedSeries, Selection, TimeRange,
+    Budget, Estimate, Portion, Scan, SelectedSeries, Selection, TimeRange, Timestamp,
     head::{HistogramSample, SoloSample},
 };
 
@@ -112,6 +112,44 @@ impl Selection for StoreSelection {
         Estimate { samples }
     }
 
+    fn portions(&self, series: usize) -> Vec<Portion> {
+        let mut portions = Vec::new();
+        for place in self.pages.of(series) {
+            let block = &self.blocks[place.block as usize].block;
+            // What cannot be read is told by the scan.
+            for page in block.pages(place.ordinal).into_iter().flatten().flatten() {
+                let Ok((times, len)) = block.times_range(page.times) else {
+                    continue;
+                };
+                let last = page.first + page.span.saturating_sub(1);
+                portions.push(Portion {
+                    range: TimeRange::new(
+                        time_about(times, len, page.first),
+                        time_about(times, len, last),
+                    ),
+                    samples: page.len.into(),
+                });
+            }
+        }
+        for place in self.rows.of(series) {
+            for (block, _) in self.memory.columns(*place) {
+                let rows = self.memory.block(block).rows();
+                portions.extend(portion(rows.map(|row| row.time)));
+            }
+        }
+        for samples in self.solo.of(series) {
+            portions.extend(portion(samples.iter().map(|sample| sample.time)));
+        }
+        for samples in self.histograms.of(series) {
+            portions.extend(portion(samples.iter().map(|sample| sample.sample.time)));
+        }
+        portions.retain(|portion| {
+            let Portion { range, .. } = portion;
+            range.min <= self.range.max && self.range.min <= range.max
+        });
+        portions
+    }
+
     fn scan<'a>(&'a self, slice: TimeRange, budget: &'a Budget) -> Box<dyn Scan + 'a> {
         let range = TimeRange::new(self.range.min.max(slice.min), self.range.max.min(slice.max));
         let samples = StoreScan::new(self, range, budget, KEPT_BYTES);
@@ -121,4 +159,19 @@ impl Selection for StoreSelection {
         let starts = StoreScan::new(&siblings.selection, range, budget, KEPT_BYTES);
         Box::new(ScanWithStarts::new(samples, starts, siblings, budget))
     }
+}
+
+/// The time with this index of a column of so many, as if they lay evenly.
+fn time_about(times: TimeRange, len: u32, index: u32) -> Timestamp {
+    let span = i128::from(times.max) - i128::from(times.min);
+    let gaps = i128::from(len.max(2) - 1);
+    times.min + (span * i128::from(index) / gaps) as i64
+}
+
+/// Samples in memory, which have these times; `None` when there is none.
+fn portion(times: impl Iterator<Item = Timestamp> + Clone) -> Option<Portion> {
+    Some(Portion {
+        range: TimeRange::new(times.clone().min()?, times.clone().max()?),
+        samples: times.count() as u64,
+    })
 }

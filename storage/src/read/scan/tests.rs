@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    Appendable, Db, DbOptions, Labels, MemoryFs, RowBuilder, Select, SystemClock, TargetKey, Wants,
-    read::join::Join,
+    Appendable, Db, DbOptions, Labels, MemoryFs, Queryable, RowBuilder, Select, SystemClock,
+    TargetKey, Wants, read::join::Join,
 };
 
 /// Two blocks of three targets, each with a clock of its own and two series, of which one has a gap, and rows in
@@ -119,4 +119,37 @@ fn columns_that_are_forgotten_are_decoded_again() {
         "{outcome:?}"
     );
     tight.charge(limit).unwrap();
+}
+
+#[test]
+fn portions_are_pages_and_what_lies_in_memory() {
+    let db = store();
+    let budget = Budget::unlimited();
+    let portions = |series: usize, min: Timestamp, max: Timestamp| {
+        let range = TimeRange::new(min, max);
+        let request = Select {
+            matchers: &[],
+            range,
+            limit: None,
+            wants: Wants::Samples,
+        };
+        let selection = db
+            .querier(range)
+            .unwrap()
+            .select(&request, &budget)
+            .unwrap();
+        let portions = selection.portions(series).into_iter();
+        let plain = portions.map(|portion| (portion.range.min, portion.range.max, portion.samples));
+        plain.collect::<Vec<_>>()
+    };
+    let all = [
+        (0, 49_000, 50),
+        (50_000, 99_000, 50),
+        (100_000, 119_000, 20),
+    ];
+    assert_eq!(portions(0, 0, 119_000), all);
+    assert_eq!(portions(0, 49_001, 99_999), all[1..2]);
+    assert_eq!(portions(0, 49_000, 100_000), all);
+    // Three samples are missing, and the first of them left a staleness marker.
+    assert_eq!(portions(4, 0, 49_000), [(1, 49_001, 48)]);
 }
