@@ -24,6 +24,9 @@ const SHOWN_MAX: usize = 10;
 /// How many of each kind are kept at all.
 const KEPT_MAX: usize = 10_000;
 
+/// What a note takes beside its text, which is kept twice, in bytes.
+const NOTE_BYTES: u64 = 128;
+
 /// Collects what is to be said about an answer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Annotations {
@@ -128,6 +131,32 @@ impl Annotations {
     /// Whether there is nothing to be said.
     pub(crate) fn is_empty(&self) -> bool {
         self.warnings.list.is_empty() && self.infos.list.is_empty()
+    }
+
+    /// What the texts take in memory, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let notes = self.warnings.list.iter().chain(&self.infos.list);
+        notes
+            .map(|note| 2 * note.text.len() as u64 + NOTE_BYTES)
+            .sum()
+    }
+
+    /// Whether the same can be said of other steps: nothing tells of how often or when.
+    pub(crate) fn are_of_any_steps(&self) -> bool {
+        let kinds = [&self.warnings, &self.infos].into_iter();
+        { kinds }.all(|notes| {
+            let mut list = notes.list.iter();
+            notes.has_fixed_order() && list.all(|note| note.repairs.is_none())
+        })
+    }
+
+    /// Whether both say the same in the same words, places and order.
+    pub(crate) fn says_the_same_as(&self, other: &Self) -> bool {
+        let same = |one: &Notes, other: &Notes| {
+            let say = |note: &Note| (note.text.clone(), note.span);
+            one.list.iter().map(say).eq(other.list.iter().map(say))
+        };
+        same(&self.warnings, &other.warnings) && same(&self.infos, &other.infos)
     }
 
     /// What is said of a query of which these two are said of parts of the steps; `None` when that cannot be told.

@@ -1,7 +1,8 @@
 //! Answers of range queries that later ones go on from: the same expression over steps that have moved on.
 //!
-//! **What it is.** The newest answer to each expression, step and phase, with the snapshot that it is of. What of
-//! it still holds is the evaluation's business; see [`Engine::matrix_with`](crate::Engine::matrix_with).
+//! **What it is.** The newest answer to each expression, step and phase, with the snapshot that it is of and what is
+//! said about it. What of it still holds is the evaluation's business; see
+//! [`Engine::matrix_with`](crate::Engine::matrix_with).
 //!
 //! **What always holds.** No more bytes than were given, what was not asked for longest goes first. The lock is held
 //! to look up and to put in, no longer. A cache is for the answers of one engine about one open store.
@@ -16,7 +17,7 @@ use std::{
 
 use narthex_storage::{Timestamp, Version};
 
-use crate::{Grid, Matrix};
+use crate::{Grid, Matrix, annotations::Annotations};
 
 /// An answer that takes more than one in so many of the bytes is not kept.
 const SHARES_MIN: u64 = 8;
@@ -51,7 +52,7 @@ pub struct ResultCacheStats {
 /// What answers have in common of which one goes on from another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
-    /// The expression, without spaces around it.
+    /// The expression, without spaces behind it; those before it tell the places of what is said.
     text: Box<str>,
     step_ms: i64,
     /// The time of each step modulo the step.
@@ -62,7 +63,7 @@ pub(crate) struct Key {
 impl Key {
     pub(crate) fn new(text: &str, grid: Grid, lookback_ms: i64) -> Self {
         Self {
-            text: text.trim().into(),
+            text: text.trim_end().into(),
             step_ms: grid.step_ms,
             phase_ms: grid.start.rem_euclid(grid.step_ms),
             lookback_ms,
@@ -75,15 +76,18 @@ impl Key {
 pub(crate) struct Known {
     pub(crate) version: Version,
     pub(crate) matrix: Arc<Matrix>,
+    /// What is said about it.
+    pub(crate) notes: Annotations,
     /// How many much shorter answers were taken from it.
     shorter: AtomicU32,
 }
 
 impl Known {
-    pub(crate) fn new(version: Version, matrix: Arc<Matrix>) -> Self {
+    pub(crate) fn new(version: Version, matrix: Arc<Matrix>, notes: Annotations) -> Self {
         Self {
             version,
             matrix,
+            notes,
             shorter: AtomicU32::new(0),
         }
     }
@@ -166,7 +170,10 @@ impl ResultCache {
     /// Puts an answer in the place of the one with its key.
     pub(crate) fn put(&self, key: Key, known: Known) {
         let slot = Slot {
-            bytes: known.matrix.bytes() + key.text.len() as u64 + ANSWER_BYTES,
+            bytes: known.matrix.bytes()
+                + known.notes.bytes()
+                + key.text.len() as u64
+                + ANSWER_BYTES,
             known: Arc::new(known),
             asked: 0,
         };
@@ -244,7 +251,11 @@ mod tests {
             let labels = Labels::from_pairs([("row", row.to_string())]);
             frame.push(labels, false, Row::floats(&[0.5; STEPS]));
         }
-        Known::new(version(), Arc::new(Matrix::new(frame, grid(STEPS))))
+        Known::new(
+            version(),
+            Arc::new(Matrix::new(frame, grid(STEPS))),
+            Annotations::default(),
+        )
     }
 
     fn key(text: &str) -> Key {
@@ -262,7 +273,7 @@ mod tests {
         }
         // Each takes 1,600 bytes of values, 512, and those of its labels and its text.
         assert_eq!(cache.stats().answers, 10);
-        assert!(!is_kept("m29") && is_kept("m31") && is_kept(" m39\n"));
+        assert!(!is_kept("m29") && is_kept("m31") && is_kept("m39 \n") && !is_kept(" m39"));
         // One that takes more than an eighth is not kept, nor is the one before it.
         cache.put(key("m3"), answer(4));
         assert!(!is_kept("m3"));

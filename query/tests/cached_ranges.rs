@@ -138,3 +138,71 @@ fn a_step_that_is_taken_over_counts_as_its_values() {
     assert_eq!(ask(52), (false, Err(refusal)));
     assert_eq!(ask(51), (false, Ok(52)));
 }
+
+#[test]
+fn what_is_said_is_taken_over_while_it_stays_the_same() {
+    let clock: Arc<dyn Clock> = Arc::new(CountingClock::default());
+    let options = DbOptions::new("/data", Arc::new(MemoryFs::default()), clock);
+    let (db, _) = Db::open(&options).unwrap();
+    let start = DATA_START;
+    for minute in 0..60 {
+        let mut appender = db.appender();
+        for name in ["m", "gone"] {
+            let labels = Labels::from_pairs([("__name__", name)]);
+            let series = appender.series(&labels).unwrap();
+            let (time, value) = (start + minute * MINUTE, minute as f64);
+            if name == "m" || minute < 15 {
+                appender.samples(series, &[Sample { time, value }]);
+            }
+        }
+        appender.commit(true).unwrap();
+    }
+    let (budget, clock) = (Budget::unlimited(), SystemClock::new());
+    let context = QueryContext::new(&budget, &clock);
+    let engine = Engine::new(EngineOptions::default());
+    let cache = ResultCache::new(1 << 20, 0);
+    // How many queries went on from another one by then, and what the answer says.
+    let ask = |query: &str, minutes: [i64; 2]| {
+        let [first, last] = minutes.map(|minute| start + minute * MINUTE);
+        let grid = Grid {
+            start: first,
+            end: last,
+            step_ms: MINUTE,
+        };
+        let plain = engine.matrix(&db, query, grid, &context);
+        let answer = engine.matrix_with(&db, query, grid, &context, &cache);
+        let infos = answer.as_ref().unwrap().infos.clone();
+        assert_eq!(printed(answer), printed(plain), "{query} in {minutes:?}");
+        let place = |info: &String| info.rsplit_once(" (").unwrap().1.to_owned();
+        let places: Vec<String> = infos.iter().map(place).collect();
+        (cache.stats().continued, places.concat())
+    };
+    let said = |continued: u64, places: &str| (continued, places.to_owned());
+    assert_eq!(ask("sum(rate(m[5m]))", [0, 30]), said(0, "1:10)"));
+    assert_eq!(ask("sum(rate(m[5m]))", [5, 40]), said(1, "1:10)"));
+    assert_eq!(ask("sum(rate(m[5m]))", [5, 40]), said(2, "1:10)"));
+    // Of fewer of the steps it is not known.
+    assert_eq!(ask("sum(rate(m[5m]))", [6, 30]), said(2, "1:10)"));
+    // It stands at another place.
+    assert_eq!(ask(" sum(rate(m[5m])) ", [6, 30]), said(2, "1:11)"));
+    assert_eq!(ask(" sum(rate(m[5m]))", [6, 30]), said(3, "1:11)"));
+    // Because of steps that are taken over, and of none any more.
+    let query = "sum(rate(gone[5m])) or vector(1)";
+    assert_eq!(ask(query, [0, 30]), said(3, "1:10)"));
+    assert_eq!(ask(query, [5, 40]), said(3, "1:10)"));
+    assert_eq!(ask(query, [30, 50]), said(3, ""));
+    assert_eq!(ask(query, [31, 51]), said(4, ""));
+    // Because of new ones.
+    assert_eq!(
+        ask("absent(m offset 50m) or rate(m[5m] offset 50m)", [20, 49]),
+        said(4, "")
+    );
+    assert_eq!(
+        ask("absent(m offset 50m) or rate(m[5m] offset 50m)", [21, 56]),
+        said(4, "1:30)")
+    );
+    assert_eq!(
+        ask("absent(m offset 50m) or rate(m[5m] offset 50m)", [22, 57]),
+        said(5, "1:30)")
+    );
+}

@@ -4,7 +4,8 @@
 //! A step of an earlier answer holds when everything that its selectors read lies before the oldest sample that came
 //! since. Later steps read later times, so those that hold are the first ones. Both parts and the question which
 //! hold are of one snapshot. What turns out to depend on other steps while a part is evaluated, errors included, is
-//! evaluated whole, as if there were no cache; a query about which something is to be said is not kept.
+//! evaluated whole, as if there were no cache. So is a query about the new steps of which something else is to be said
+//! than was said of the earlier answer: which of its steps that was because of is not known.
 
 use std::sync::Arc;
 
@@ -43,7 +44,8 @@ impl Evaluation<'_> {
         if let Some(known) = &known {
             if let Some(matrix) = self.go_on_from(known, expr)? {
                 if !known.outlasts(grid) {
-                    cache.put(key, Known::new(version, Arc::clone(&matrix)));
+                    let notes = self.notes.clone();
+                    cache.put(key, Known::new(version, Arc::clone(&matrix), notes));
                 }
                 cache.count(true);
                 return Ok(self.answer(matrix, text));
@@ -56,14 +58,15 @@ impl Evaluation<'_> {
         let matrix = Arc::new(self.matrix_of(expr)?);
         cache.count(false);
         if cache.is_worth(&matrix, self.ledger.total()) && self.is_of_any_grid() {
-            cache.put(key, Known::new(version, Arc::clone(&matrix)));
+            let notes = self.notes.clone();
+            cache.put(key, Known::new(version, Arc::clone(&matrix), notes));
         }
         Ok(self.answer(matrix, text))
     }
 
     /// Whether nothing turned up that depends on other steps.
     fn is_of_any_grid(&self) -> bool {
-        self.notes.is_empty() && !self.depends_on_grid.get()
+        self.notes.are_of_any_steps() && !self.depends_on_grid.get()
     }
 
     /// The answer by way of an earlier one, if that has a step that still holds, and the rest can be evaluated by
@@ -85,6 +88,7 @@ impl Evaluation<'_> {
             return Ok(None);
         }
         if before == grid && holding == steps {
+            self.notes = known.notes.clone();
             return Ok(Some(Arc::clone(&known.matrix)));
         }
         let old = known.matrix.cells_of(skipped..skipped + holding);
@@ -97,7 +101,10 @@ impl Evaluation<'_> {
         });
         self.grid = grid;
         let evaluated = match evaluated {
-            Ok(evaluated) if self.is_of_any_grid() => evaluated,
+            // What is said of the steps that are taken over is not known, but it is no more than was said of all.
+            Ok(evaluated) if self.is_of_any_grid() && self.notes.says_the_same_as(&known.notes) => {
+                evaluated
+            }
             Err(error @ (QueryError::Timeout(_) | QueryError::Canceled(_))) => return Err(error),
             // What the whole query says of it may be something else.
             Ok(_) | Err(_) => return Ok(None),
