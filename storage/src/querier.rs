@@ -16,7 +16,8 @@
 //! - [`Selection::portions`] is a hint for the cost of a part of the time; nothing is wrong where it is empty or not
 //!   exact.
 //! - Start timestamps are delivered only to who wants them, see [`Run::start_times`].
-//! - Staleness markers are delivered as values; [`Run::may_be_stale`] says whether to look for them.
+//! - Staleness markers are delivered as values; [`Run::may_be_stale`] says whether to look for them, as
+//!   [`Run::may_fall`] does for numbers that are less than the one before them.
 
 use std::{
     fmt::Debug,
@@ -414,6 +415,15 @@ impl<'a> Run<'a> {
     /// `false`: there is no staleness marker in it. `true`: there may be.
     pub fn may_be_stale(&self) -> bool {
         self.may_be_stale
+    }
+
+    /// `false`: no number in it is less than the one before it. `true`: one may be.
+    pub fn may_fall(&self) -> bool {
+        match &self.body {
+            Body::Page { page, .. } => page.may_fall,
+            Body::Constant(_) => false,
+            Body::Floats(_) | Body::Histograms(_) | Body::Columns(_) => true,
+        }
     }
 
     /// Decodes all values into the first [`Run::len`] places of `out`.

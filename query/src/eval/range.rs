@@ -32,6 +32,8 @@ pub(crate) struct RangeRow<'r> {
     pub(crate) values: &'r [f64],
     /// The histograms: nothing, or a cell a sample.
     pub(crate) histograms: &'r [HistogramCell],
+    /// `false`: no value is less than the one before it.
+    pub(crate) may_fall: bool,
     /// Start timestamps, 0 where none is known: nothing, or one a sample.
     pub(crate) starts: &'r [Timestamp],
     /// What lies in every window between two of the samples, for who asked for no more than this.
@@ -68,6 +70,7 @@ impl<'r> RangeRow<'r> {
             times: &[],
             values: &[],
             histograms: &[],
+            may_fall: true,
             starts: &[],
             core: None,
             bounds: &[],
@@ -198,6 +201,7 @@ impl Evaluation<'_> {
                 times: &columns.times,
                 values: &columns.values,
                 histograms: &columns.histograms,
+                may_fall: core.is_some() || columns.may_fall,
                 starts: &columns.starts,
                 core,
                 bounds: &windows.bounds,
@@ -273,6 +277,7 @@ impl Evaluation<'_> {
                 times: &columns.times,
                 values: &columns.values,
                 histograms: &columns.histograms,
+                may_fall: true,
                 starts: &[],
                 core: None,
                 bounds: &windows.bounds,

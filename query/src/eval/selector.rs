@@ -78,6 +78,8 @@ pub(crate) struct Columns {
     /// Start timestamps, 0 where none is known: nothing, or one a sample.
     pub(crate) starts: Vec<Timestamp>,
     pub(crate) may_be_stale: bool,
+    /// `false`: no number is less than the one before it, as far as the store knew that without reading them.
+    pub(crate) may_fall: bool,
     /// What the timestamps are, if another series can have the same ones.
     pub(crate) key: Option<AxisKey>,
 }
@@ -158,6 +160,7 @@ impl Columns {
         self.times.truncate(kept);
         self.histograms.truncate(kept);
         self.starts.truncate(kept);
+        self.may_fall = true;
         self.key = None;
     }
 }
@@ -269,6 +272,7 @@ impl Evaluation<'_> {
     ) -> Result<bool, QueryError> {
         let read = |error| self.read(error);
         columns.may_be_stale = false;
+        columns.may_fall = false;
         let known = columns.key.take();
         columns.histograms.clear();
         columns.starts.clear();
@@ -301,8 +305,17 @@ impl Evaluation<'_> {
                 return Err(super::internal("the store gave more samples than it said"));
             }
             match run.kind() {
-                Kind::Float => run.values(&mut columns.values[filled..end]).map_err(read)?,
+                Kind::Float => {
+                    run.values(&mut columns.values[filled..end]).map_err(read)?;
+                    columns.may_fall |= run.may_fall();
+                    if let [.., before] = columns.values[..filled]
+                        && let [first, ..] = columns.values[filled..end]
+                    {
+                        columns.may_fall |= first < before;
+                    }
+                }
                 Kind::Histogram => {
+                    columns.may_fall = true;
                     // What is known of the first one is not what is known of it behind another.
                     self.depends_on_grid.set(true);
                     run.histograms(&mut decoded).map_err(read)?;

@@ -94,7 +94,11 @@ pub(crate) fn column(change: Change, row: &RangeRow<'_>, out: &mut [f64]) {
             *cell = (values[*last as usize] - values[*first as usize]) * factor;
         }
     } else {
-        let falls = falls(row.values);
+        let falls = if row.may_fall {
+            falls(row.values)
+        } else {
+            Vec::new()
+        };
         for (number, cells) in out.chunks_mut(STRETCH).enumerate() {
             rises(change, row, of_times, &falls, number * STRETCH, cells);
         }

@@ -67,6 +67,8 @@ pub(crate) struct PageRef {
     pub(super) presence: Option<u32>,
     /// `false`: there is no staleness marker in it.
     pub(crate) may_be_stale: bool,
+    /// `false`: none of its numbers is less than the one before it.
+    pub(crate) may_fall: bool,
     /// The value of all of them, if they are the same. Such a page has no bytes.
     pub(crate) constant: Option<f64>,
     /// Where in the section the statistics are; nowhere for a constant page. Histograms have none.
@@ -133,6 +135,7 @@ impl PageRef {
         kind: Kind::Float,
         presence: None,
         may_be_stale: false,
+        may_fall: false,
         constant: None,
         stats_at: 0,
         place: Place {
@@ -328,6 +331,7 @@ impl State {
                 });
             }
             page.constant = Some(value);
+            page.may_fall = false;
             page.place = Place::default();
             return Ok(());
         }
@@ -345,9 +349,7 @@ impl State {
             bytes: small(cursor, expected)?,
         };
         page.stats_at = section_len - cursor.rest().len();
-        if page.kind == Kind::Float {
-            PageStats::skip(cursor)?;
-        }
+        page.may_fall = page.kind == Kind::Float && PageStats::skip(cursor)?;
         self.latest = self.latest.max(Some(page.place));
         Ok(())
     }

@@ -342,6 +342,7 @@ impl<'a> BlockWriter<'a> {
             kind: summary.kind,
             presence,
             may_be_stale: summary.may_be_stale,
+            may_fall: summary.stats.resets > 0,
             constant: summary.constant,
             stats_at: 0,
             place,

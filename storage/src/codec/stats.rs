@@ -344,18 +344,19 @@ impl PageStats {
         Ok(stats)
     }
 
-    /// Steps over what [`PageStats::encode`] wrote without looking at its numbers.
+    /// Steps over what [`PageStats::encode`] wrote without looking at its numbers, and tells whether there are
+    /// resets.
     ///
     /// # Errors
     /// [`CodecError`] where the bytes end too early or are in no known coding.
-    pub(crate) fn skip(cursor: &mut Cursor<'_>) -> Result<(), CodecError> {
+    pub(crate) fn skip(cursor: &mut Cursor<'_>) -> Result<bool, CodecError> {
         let head = cursor.u8("the flags of statistics")?;
         let count = "a count of the page's values";
+        let has_resets = head & HAS_RESETS != 0;
         if head & HAS_COUNT != 0 && cursor.varint(count)? == 0 {
-            return Ok(());
+            return Ok(has_resets);
         }
         let valid = StatFlags(head & StatFlags::ALL);
-        let has_resets = head & HAS_RESETS != 0;
         let has_extremes = valid.contains(StatFlags::EXTREMES) && head & MONOTONE == 0;
         let floats_before = 2 + 2 * usize::from(has_extremes);
         let floats_of_sum = usize::from(valid.contains(StatFlags::SUM));
@@ -380,7 +381,7 @@ impl PageStats {
                 });
             }
         }
-        Ok(())
+        Ok(has_resets)
     }
 
     fn floats(&self) -> [f64; 6] {
@@ -625,7 +626,7 @@ mod tests {
         let mut cursor = Cursor::new(&bytes);
         assert_eq!(
             (PageStats::skip(&mut cursor), cursor.rest()),
-            (Ok(()), &[][..])
+            (Ok(stats.resets > 0), &[][..])
         );
         bytes.len()
     }

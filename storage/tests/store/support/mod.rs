@@ -133,6 +133,7 @@ fn bits(run: &Run<'_>) -> Result<Vec<u64>, ReadError> {
         let wrong = run.histograms(&mut columns);
         assert!(matches!(wrong, Err(ReadError::OtherKind(Kind::Float))));
         run.values(&mut values)?;
+        assert!(run.may_fall() || !values.windows(2).any(|pair| pair[1] < pair[0]));
         return Ok(values.iter().map(|value| value.to_bits()).collect());
     }
     let wrong = run.values(&mut values);
