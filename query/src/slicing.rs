@@ -10,7 +10,8 @@ use std::sync::{
 pub struct Slicing {
     /// The threads beside those that call the engine; none unless said.
     pub workers: Workers,
-    /// Samples that each slice has to read at least, as far as the store can tell before it reads them.
+    /// Samples that each slice has to read at least, as far as the store can tell before it reads them; one that
+    /// lies in many windows counts for several.
     pub samples_min: u64,
     /// How much more than the whole query all slices together may cost, in percent of it: windows reach back
     /// into the slice before, and each series is looked up in every slice. About what it costs in processor time, where

@@ -25,13 +25,23 @@ const PORTION_SAMPLES: f64 = 40.0;
 /// looked into.
 const INTERVAL_MIN_MS: u64 = 10_000;
 
+/// A sample costs once more when it lies in so many windows more than an instant selector would have it in: functions
+/// that look at every sample of a window do so again in each.
+const WINDOWS: f64 = 10.0;
+
 /// A cut is moved by at most one in so many of a slice's steps.
 const MOVED_SHARE: usize = 8;
 
-/// No more samples than this are read of so many series, unless they lie very close.
-pub(super) fn samples_max(read: &Read<'_>, series: usize) -> u64 {
+/// What a selector may cost at most with so many series, unless their samples lie very close.
+pub(super) fn cost_max(read: &Read<'_>, series: usize, grid: Grid, lookback_ms: i64) -> f64 {
     let each = length_ms(read.range) as u64 / INTERVAL_MIN_MS + 1;
-    each.saturating_mul(series as u64)
+    (each * series as u64) as f64 * (1.0 + windows_cost(read, grid, lookback_ms))
+}
+
+/// What a sample costs for the windows that it lies in, beside 1 for reading it.
+fn windows_cost(read: &Read<'_>, grid: Grid, lookback_ms: i64) -> f64 {
+    let longer_ms = length_ms(read.first).saturating_sub(lookback_ms).max(0);
+    longer_ms as f64 / grid.step_ms as f64 / WINDOWS
 }
 
 /// See the module; all costs are in samples that are read.
@@ -46,6 +56,8 @@ struct ReadCosts {
     portions: Vec<Portion>,
     /// How many series each of them stands for.
     weight: f64,
+    /// See [`windows_cost`].
+    windows: f64,
     /// What each further slice costs beside what is read.
     again: f64,
     /// What is read for all steps.
@@ -55,7 +67,7 @@ struct ReadCosts {
 }
 
 impl ReadCosts {
-    fn new(read: &Read<'_>, selection: &dyn Selection) -> Self {
+    fn new(read: &Read<'_>, selection: &dyn Selection, grid: Grid, lookback_ms: i64) -> Self {
         let series = selection.series().len();
         let sampled = series.min(SERIES_SAMPLED);
         let sample = |index: usize| selection.portions(index * series / sampled);
@@ -66,6 +78,7 @@ impl ReadCosts {
             again: weight * again,
             portions,
             weight,
+            windows: windows_cost(read, grid, lookback_ms),
             range: read.range,
             moves_ms: length_ms(read.range) - length_ms(read.first),
         }
@@ -102,9 +115,11 @@ impl SliceCosts {
     /// Looks at what is read for the steps of `grid`.
     pub(super) fn new<'s>(
         grid: Grid,
+        lookback_ms: i64,
         reads: impl Iterator<Item = (&'s Read<'s>, &'s dyn Selection)>,
     ) -> Self {
-        let reads = reads.map(|(read, selection)| ReadCosts::new(read, selection));
+        let reads =
+            reads.map(|(read, selection)| ReadCosts::new(read, selection, grid, lookback_ms));
         Self {
             grid,
             reads: reads.collect(),
@@ -115,8 +130,9 @@ impl SliceCosts {
     /// their cost, at most so many; `None` when it is none but the whole.
     pub(super) fn cuts(&self, slices_max: usize, slicing: &Slicing) -> Option<Vec<usize>> {
         let steps = self.grid.steps();
-        let whole = self.cost(0, steps);
-        let allowed = whole * (1.0 + slicing.extra_percent_max as f64 / 100.0);
+        let read = self.cost(0, steps);
+        let whole = read + self.windows_cost();
+        let allowed = read + whole * slicing.extra_percent_max as f64 / 100.0;
         let mut slices = slices_max.min(steps);
         if let Some(most) = (whole as u64).checked_div(slicing.samples_min) {
             slices = slices.min(usize::try_from(most).unwrap_or(usize::MAX));
@@ -151,6 +167,14 @@ impl SliceCosts {
             }
         }
         best
+    }
+
+    /// What is computed of windows, in all slices together as in the whole.
+    fn windows_cost(&self) -> f64 {
+        let last = self.grid.steps() - 1;
+        let reads = self.reads.iter();
+        let costs = reads.map(|read| read.windows * read.weight * read.decoded(self.grid, 0, last));
+        costs.sum()
     }
 
     /// What is decoded for the steps from `first` to before `end`, of which there is one.
@@ -209,6 +233,16 @@ mod tests {
     /// The cuts of 61 steps into at most two slices; the selector looks back for five minutes, and its time moves
     /// or is the minute 27.
     fn cuts(series: usize, moves: bool, slicing: &Slicing) -> Option<Vec<usize>> {
+        cuts_with(5, series, moves, slicing)
+    }
+
+    /// [`cuts`] with a lookback of so many minutes, beyond which the five are a window.
+    fn cuts_with(
+        lookback: i64,
+        series: usize,
+        moves: bool,
+        slicing: &Slicing,
+    ) -> Option<Vec<usize>> {
         let labels = Labels::empty();
         let selection = Pages(vec![SelectedSeries { labels }; series]);
         let grid = Grid {
@@ -224,12 +258,10 @@ mod tests {
             range: TimeRange::new((first - 5) * MINUTE + 1, last * MINUTE),
             first: TimeRange::new((first - 5) * MINUTE + 1, first * MINUTE),
         };
-        assert_eq!(
-            samples_max(&read, series),
-            if moves { 390 } else { 30 } * series as u64
-        );
+        let cost = cost_max(&read, series, grid, 5 * MINUTE);
+        assert_eq!(cost, if moves { 390.0 } else { 30.0 } * series as f64);
         let reads: [(_, &dyn Selection); 1] = [(&read, &selection)];
-        SliceCosts::new(grid, reads.into_iter()).cuts(2, slicing)
+        SliceCosts::new(grid, lookback * MINUTE, reads.into_iter()).cuts(2, slicing)
     }
 
     fn slicing(samples_min: u64, extra_percent_max: u64) -> Slicing {
@@ -252,6 +284,17 @@ mod tests {
         }
         assert_eq!(cuts(32, true, &slicing(61 * 16, 200)), at_32);
         assert_eq!(cuts(32, true, &slicing(61 * 16 + 1, 200)), None);
+    }
+
+    #[test]
+    fn samples_in_many_windows_count_for_more() {
+        let cuts = |slicing: &Slicing| cuts_with(1, 1, true, slicing).is_some();
+        // Each lies in four windows more, which makes 85.4 of 61: to these 113.1 are added.
+        assert_eq!(
+            [132, 133].map(|percent| cuts(&slicing(0, percent))),
+            [false, true]
+        );
+        assert_eq!([42, 43].map(|min| cuts(&slicing(min, 200))), [true, false]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::{
 use super::{
     Evaluation, Ledger,
     ledger::Counted,
-    slice_costs::{SliceCosts, samples_max},
+    slice_costs::{SliceCosts, cost_max},
     steady::is_steady,
 };
 use crate::{Grid, Matrix, annotations::Annotations, parser::Expr};
@@ -97,15 +97,15 @@ impl Evaluation<'_> {
         let last = grid.time(grid.steps() - 1);
         let reads = self.reads(expr, (grid.start, last)).ok()?;
         let mut selected = Vec::new();
-        let mut samples: u64 = 0;
+        let mut cost = 0.0;
         for read in reads {
             let made = self.select_ahead(&read).ok()?;
-            samples = samples.saturating_add(samples_max(&read, made.selection.series().len()));
+            cost += cost_max(&read, made.selection.series().len(), grid, self.lookback_ms);
             selected.push((read, made));
         }
-        let samples_min = self.options.slicing.samples_min.saturating_mul(2);
+        let is_heavy = cost >= 2.0 * self.options.slicing.samples_min as f64;
         let reads = selected.iter().map(|(read, made)| (read, &*made.selection));
-        (samples >= samples_min).then(|| SliceCosts::new(grid, reads))
+        is_heavy.then(|| SliceCosts::new(grid, self.lookback_ms, reads))
     }
 
     /// Evaluates the steps between each two of the cuts side by side.
@@ -167,9 +167,10 @@ impl Evaluation<'_> {
             halt,
             is_done: false,
         };
+        // Its last check tells whether something depends on other steps.
         let matrix = self.matrix_whole(expr).ok()?;
-        guard.is_done = !self.depends_on_grid.get();
-        guard.is_done.then(|| Part {
+        guard.is_done = true;
+        Some(Part {
             matrix,
             notes: self.notes,
             counted: self.ledger.counted(),
