@@ -1,6 +1,12 @@
 //! The engine over a store in memory; expected values are calculated by hand.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use narthex_query::{
     Answer, Engine, EngineOptions, Features, Grid, QueryContext, QueryError, SampleValue, Value,
@@ -326,6 +332,63 @@ fn limits_and_cancellation_end_a_query() {
     assert_eq!(
         ended(EngineOptions::default(), false, Some(Duration::ZERO)),
         Err(QueryError::Timeout("expression evaluation"))
+    );
+}
+
+/// A clock that tells how often it was looked at.
+#[derive(Debug, Default)]
+struct WatchedClock(AtomicU64);
+
+impl Clock for WatchedClock {
+    fn now(&self) -> i64 {
+        0
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Duration::ZERO
+    }
+}
+
+#[test]
+fn a_scan_looks_at_the_deadline_now_and_then() {
+    let looks = |query: &str, series: usize| {
+        let mut store = MemoryStore::default();
+        for host in 0..series {
+            for time in 0..5_000 {
+                store.append(&labels(&format!("__name__=m,host={host}")), time * 100, 1.0);
+            }
+        }
+        let (budget, clock) = (Budget::unlimited(), WatchedClock::default());
+        let context = QueryContext {
+            deadline: Some(Duration::MAX),
+            ..QueryContext::new(&budget, &clock)
+        };
+        let grid = Grid {
+            start: 0,
+            end: 500_000,
+            step_ms: 10_000,
+        };
+        Engine::default()
+            .range(&store, query, grid, &context)
+            .unwrap();
+        clock.0.into_inner()
+    };
+    for query in ["sum(m)", "sum(deriv(m[1m]))"] {
+        // 45,000 samples more.
+        let more = looks(query, 10) - looks(query, 1);
+        assert!((4..=9).contains(&more), "{query}: {more}");
+    }
+}
+
+#[test]
+fn names_that_are_dropped_are_no_groups() {
+    at(600, "sum by (__name__) (rate(requests_total[1m]))", "{} 6");
+    at(
+        600,
+        "sum by (__name__, job) (last_over_time(requests_total[1m]))",
+        "{__name__=\"requests_total\", job=\"x\"} 3800\n\
+         {__name__=\"requests_total\", job=\"y\"} 2800",
     );
 }
 
