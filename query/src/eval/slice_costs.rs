@@ -35,7 +35,7 @@ const MOVED_SHARE: usize = 8;
 /// What a selector may cost at most with so many series, unless their samples lie very close.
 pub(super) fn cost_max(read: &Read<'_>, series: usize, grid: Grid, lookback_ms: i64) -> f64 {
     let each = length_ms(read.range) as u64 / INTERVAL_MIN_MS + 1;
-    (each * series as u64) as f64 * (1.0 + windows_cost(read, grid, lookback_ms))
+    each as f64 * series as f64 * (1.0 + windows_cost(read, grid, lookback_ms))
 }
 
 /// What a sample costs for the windows that it lies in, beside 1 for reading it.
