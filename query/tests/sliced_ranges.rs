@@ -15,8 +15,8 @@ use std::{
 };
 
 use narthex_query::{
-    Answer, Engine, EngineOptions, Grid, Matrix, QueryContext, QueryError, ResultCache, Slicing,
-    Workers,
+    Answer, Engine, EngineOptions, Features, Grid, Matrix, QueryContext, QueryError, ResultCache,
+    Slicing, Workers,
     random::{Choices, DATA_END, DATA_START, Language},
 };
 use narthex_storage::{
@@ -122,8 +122,12 @@ fn slicing(workers: usize) -> Slicing {
 }
 
 fn engine(slicing: &Slicing, samples_max: u64) -> Engine {
+    engine_with(FEATURES, slicing, samples_max)
+}
+
+fn engine_with(features: Features, slicing: &Slicing, samples_max: u64) -> Engine {
     Engine::new(EngineOptions {
-        features: FEATURES,
+        features,
         samples_max,
         slicing: slicing.clone(),
         ..EngineOptions::default()
@@ -414,6 +418,46 @@ fn what_is_said_about_slices_is_said_once() {
         let answer = answer.unwrap();
         assert!(answer.contains(&said), "{query}: {answer}");
     }
+}
+
+/// The 61 numbers that are strung together are there beside those of the slices.
+#[test]
+fn what_is_strung_together_counts_in_the_budget() {
+    let (db, clock) = (minutes(), HandClock::default());
+    let taken = [0, 1].map(|workers| {
+        let budget = Budget::new(1 << 30);
+        let context = QueryContext::new(&budget, &clock);
+        let engine = engine(&slicing(workers), 50_000_000);
+        engine.matrix(&db, "sum(m)", HOUR, &context).unwrap();
+        budget.taken_bytes()
+    });
+    assert_eq!(taken[1], taken[0] + 61 * 8);
+}
+
+#[test]
+fn features_that_look_at_all_steps_are_evaluated_whole() {
+    let db = minutes();
+    let (budget, clock) = (Budget::unlimited(), HandClock::default());
+    let context = QueryContext::new(&budget, &clock);
+    let delayed_names = Features {
+        delayed_name_removal: true,
+        ..FEATURES
+    };
+    let starts = Features {
+        start_timestamps: true,
+        ..FEATURES
+    };
+    let scans = [FEATURES, delayed_names, starts].map(|features| {
+        let watch = Arc::new(Watch::default());
+        let store = Watched {
+            store: &db,
+            watch: Arc::clone(&watch),
+        };
+        let engine = engine_with(features, &slicing(1), 50_000_000);
+        engine.matrix(&store, "sum(m)", HOUR, &context).unwrap();
+        watch.scans()
+    });
+    assert_eq!(scans, [[1, 1], [1, 0], [1, 0]]);
 }
 
 #[test]
