@@ -1,5 +1,7 @@
 //! Sub-expressions that stand in a query several times are evaluated once, and nothing else tells of it.
 
+mod watched;
+
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
@@ -11,9 +13,10 @@ use narthex_query::{
     testscript::MemoryStore,
 };
 use narthex_storage::{
-    Budget, Counts, Histogram, HistogramCounts, HistogramLayout, Labels, Matcher, Querier,
-    Queryable, ReadError, ResetHint, Select, Selection, Span, SystemClock, TimeRange,
+    Budget, Counts, Histogram, HistogramCounts, HistogramLayout, Labels, ResetHint, Span,
+    SystemClock,
 };
+use watched::Watched;
 
 /// In a query of more bytes nothing is looked for.
 const TEXT_MAX: usize = 4 << 10;
@@ -22,50 +25,6 @@ const TEXT_MAX: usize = 4 << 10;
 struct Counted {
     store: MemoryStore,
     selected: Arc<AtomicUsize>,
-}
-
-struct CountedQuerier {
-    querier: Box<dyn Querier>,
-    selected: Arc<AtomicUsize>,
-}
-
-impl Queryable for Counted {
-    fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, ReadError> {
-        Ok(Box::new(CountedQuerier {
-            querier: self.store.querier(range)?,
-            selected: Arc::clone(&self.selected),
-        }))
-    }
-}
-
-impl Querier for CountedQuerier {
-    fn select(
-        &self,
-        request: &Select<'_>,
-        budget: &Budget,
-    ) -> Result<Box<dyn Selection>, ReadError> {
-        self.selected.fetch_add(1, Ordering::Relaxed);
-        self.querier.select(request, budget)
-    }
-
-    fn label_names(
-        &self,
-        matchers: &[Matcher],
-        limit: Option<usize>,
-        budget: &Budget,
-    ) -> Result<Vec<String>, ReadError> {
-        self.querier.label_names(matchers, limit, budget)
-    }
-
-    fn label_values(
-        &self,
-        name: &str,
-        matchers: &[Matcher],
-        limit: Option<usize>,
-        budget: &Budget,
-    ) -> Result<Vec<String>, ReadError> {
-        self.querier.label_values(name, matchers, limit, budget)
-    }
 }
 
 impl Counted {
@@ -91,8 +50,13 @@ impl Counted {
             samples_max,
             ..EngineOptions::default()
         });
+        let selected = Arc::clone(&self.selected);
+        let store = Watched::new(&self.store, move |selection| {
+            selected.fetch_add(1, Ordering::Relaxed);
+            selection
+        });
         let before = self.selected.load(Ordering::Relaxed);
-        let answer = engine.range(self, query, grid, &context);
+        let answer = engine.range(&store, query, grid, &context);
         let selected = self.selected.load(Ordering::Relaxed) - before;
         (format!("{answer:?}"), selected)
     }

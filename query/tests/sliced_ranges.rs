@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
 mod scene;
+mod watched;
 
 use std::{
     cell::RefCell,
@@ -21,19 +22,14 @@ use narthex_query::{
 };
 use narthex_storage::{
     Appendable, Budget, Clock, Counts, Db, DbOptions, Estimate, Histogram, HistogramCounts,
-    HistogramLayout, Labels, Matcher, MemoryFs, Portion, Querier, Queryable, ReadError, ResetHint,
-    Sample, Scan, Select, SelectedSeries, Selection, Span, SystemClock, TimeRange, Timestamp,
+    HistogramLayout, Labels, MemoryFs, Portion, Queryable, ResetHint, Sample, Scan, SelectedSeries,
+    Selection, Span, SystemClock, TimeRange, Timestamp,
 };
 use scene::{CountingClock, FEATURES, MINUTE, Panel, SECOND, Scene, printed};
+use watched::Watched;
 
 /// What happens when a slice, of another thread or of the query's own, begins to scan.
 type Hook = dyn Fn(bool) + Send + Sync;
-
-/// A store of which scans are watched.
-struct Watched<'d> {
-    store: &'d dyn Queryable,
-    watch: Arc<Watch>,
-}
 
 #[derive(Default)]
 struct Watch {
@@ -48,45 +44,14 @@ impl Watch {
     }
 }
 
-struct WatchedQuerier(Box<dyn Querier>, Arc<Watch>);
-
 struct WatchedSelection(Box<dyn Selection>, Arc<Watch>);
 
-impl Queryable for Watched<'_> {
-    fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, ReadError> {
-        let querier = self.store.querier(range)?;
-        Ok(Box::new(WatchedQuerier(querier, Arc::clone(&self.watch))))
-    }
-}
-
-impl Querier for WatchedQuerier {
-    fn select(
-        &self,
-        request: &Select<'_>,
-        budget: &Budget,
-    ) -> Result<Box<dyn Selection>, ReadError> {
-        let selection = self.0.select(request, budget)?;
-        Ok(Box::new(WatchedSelection(selection, Arc::clone(&self.1))))
-    }
-
-    fn label_names(
-        &self,
-        matchers: &[Matcher],
-        limit: Option<usize>,
-        budget: &Budget,
-    ) -> Result<Vec<String>, ReadError> {
-        self.0.label_names(matchers, limit, budget)
-    }
-
-    fn label_values(
-        &self,
-        name: &str,
-        matchers: &[Matcher],
-        limit: Option<usize>,
-        budget: &Budget,
-    ) -> Result<Vec<String>, ReadError> {
-        self.0.label_values(name, matchers, limit, budget)
-    }
+/// The store, of which scans are watched.
+fn watched<'d>(store: &'d dyn Queryable, watch: &Arc<Watch>) -> Watched<'d> {
+    let watch = Arc::clone(watch);
+    Watched::new(store, move |selection| {
+        Box::new(WatchedSelection(selection, Arc::clone(&watch)))
+    })
 }
 
 impl Selection for WatchedSelection {
@@ -165,10 +130,7 @@ fn run(seed: u64) -> [u64; 3] {
         let samples_max = choices.pick(&[50_000_000, 50_000_000, 20, 100, 1_000, 10_000]);
         let ask = |slicing: &Slicing| {
             let watch = Arc::new(Watch::default());
-            let store = Watched {
-                store: &scene.db,
-                watch: Arc::clone(&watch),
-            };
+            let store = watched(&scene.db, &watch);
             let engine = engine(slicing, samples_max);
             let answer = engine.matrix(&store, &panel.text, grid, &context);
             (counted(answer), watch.scans())
@@ -329,10 +291,7 @@ fn ask_with(
         hook: Some(Box::new(hook)),
         ..Watch::default()
     });
-    let store = Watched {
-        store: &db,
-        watch: Arc::clone(&watch),
-    };
+    let store = watched(&db, &watch);
     let slicing = slicing(1);
     let engine = engine(&slicing, 50_000_000);
     let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -449,10 +408,7 @@ fn features_that_look_at_all_steps_are_evaluated_whole() {
     };
     let scans = [FEATURES, delayed_names, starts].map(|features| {
         let watch = Arc::new(Watch::default());
-        let store = Watched {
-            store: &db,
-            watch: Arc::clone(&watch),
-        };
+        let store = watched(&db, &watch);
         let engine = engine_with(features, &slicing(1), 50_000_000);
         engine.matrix(&store, "sum(m)", HOUR, &context).unwrap();
         watch.scans()
@@ -467,10 +423,7 @@ fn slices_are_as_many_as_are_worth_it() {
     let plain = QueryContext::new(&budget, &clock);
     let further = |slicing: Slicing, query: &str, grid: Grid, context: &QueryContext<'_>| {
         let watch = Arc::new(Watch::default());
-        let store = Watched {
-            store: &db,
-            watch: Arc::clone(&watch),
-        };
+        let store = watched(&db, &watch);
         let engine = engine(&slicing, 50_000_000);
         let answer = engine.matrix(&store, query, grid, context).unwrap();
         assert_eq!(answer.value.len(), 1);
