@@ -75,6 +75,8 @@ impl Key {
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) version: Version,
+    /// Whether its series counted by their creation.
+    pub(crate) is_by_creation: bool,
     pub(crate) matrix: Arc<Matrix>,
     /// What is said about it.
     pub(crate) notes: Annotations,
@@ -83,9 +85,15 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    pub(crate) fn new(version: Version, matrix: Arc<Matrix>, notes: Annotations) -> Self {
+    pub(crate) fn new(
+        version: Version,
+        is_by_creation: bool,
+        matrix: Arc<Matrix>,
+        notes: Annotations,
+    ) -> Self {
         Self {
             version,
+            is_by_creation,
             matrix,
             notes,
             shorter: AtomicU32::new(0),
@@ -253,6 +261,7 @@ mod tests {
         }
         Known::new(
             version(),
+            false,
             Arc::new(Matrix::new(frame, grid(STEPS))),
             Annotations::default(),
         )

@@ -36,6 +36,9 @@ pub struct VectorSample {
     pub time: Timestamp,
     /// Its value.
     pub value: SampleValue,
+    /// Where it stands in the order in which Prometheus has the vector, the smaller the earlier: that in which its
+    /// store hands out series, carried on. A vector itself is in label order unless the query sorts it.
+    pub place: u64,
 }
 
 /// What a sample is.

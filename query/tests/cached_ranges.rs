@@ -206,3 +206,51 @@ fn what_is_said_is_taken_over_while_it_stays_the_same() {
         said(5, "1:30)")
     );
 }
+
+const HOUR: i64 = 60 * MINUTE;
+
+/// Which of equal values are taken goes by creation only as long as Prometheus's head would have all that is read.
+#[test]
+fn an_answer_in_another_order_of_series_is_not_gone_on_from() {
+    let clock: Arc<dyn Clock> = Arc::new(CountingClock::default());
+    let options = DbOptions::new("/data", Arc::new(MemoryFs::default()), clock);
+    let (db, _) = Db::open(&options).unwrap();
+    let start = DATA_START - DATA_START % (2 * HOUR) + MINUTE;
+    let push = |time: i64| {
+        let mut appender = db.appender();
+        for name in ["b", "a"] {
+            let labels = Labels::from_pairs([("__name__", "m"), ("n", name)]);
+            let series = appender.series(&labels).unwrap();
+            appender.samples(series, &[Sample { time, value: 1.0 }]);
+        }
+        appender.commit(true).unwrap();
+    };
+    let (budget, clock) = (Budget::unlimited(), SystemClock::new());
+    let context = QueryContext::new(&budget, &clock);
+    let engine = Engine::default();
+    let cache = ResultCache::new(1 << 20, 0);
+    let taken = |minutes: i64| {
+        let grid = Grid {
+            start: start + 10 * MINUTE,
+            end: start + minutes * MINUTE,
+            step_ms: MINUTE,
+        };
+        let answer = engine.matrix_with(&db, "topk(1, m)", grid, &context, &cache);
+        let matrix = answer.unwrap().value;
+        let names = matrix
+            .rows()
+            .map(|row| row.labels.get("n").map(str::to_owned));
+        (names.collect::<Vec<_>>(), cache.stats().continued)
+    };
+    let only = |name: &str| vec![Some(name.to_owned())];
+    for minute in 0..60 {
+        push(start + minute * MINUTE);
+    }
+    assert_eq!(taken(30), (only("b"), 0));
+    assert_eq!(taken(31), (only("b"), 1));
+    push(start + 3 * HOUR);
+    assert_eq!(taken(32), (only("b"), 2));
+    push(start + 3 * HOUR + 1);
+    assert_eq!(taken(33), (only("a"), 2));
+    assert_eq!(taken(34), (only("a"), 3));
+}

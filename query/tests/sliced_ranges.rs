@@ -59,6 +59,10 @@ impl Selection for WatchedSelection {
         self.0.series()
     }
 
+    fn place(&self, series: usize) -> u64 {
+        self.0.place(series)
+    }
+
     fn estimate(&self, slice: TimeRange) -> Estimate {
         self.0.estimate(slice)
     }

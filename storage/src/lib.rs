@@ -54,7 +54,7 @@ pub use model::{
     CUSTOM_BUCKETS_SCHEMA, Counts, Date, Histogram, HistogramColumns, HistogramCounts,
     HistogramLayout, InvalidHistogram, InvalidLabels, Kind, Labels, LabelsBuilder, METRIC_NAME,
     MatchOp, Matcher, Regex, RegexError, ResetHint, STALE_MARKER_BITS, Sample, SearchRegex, Span,
-    TimeRange, Timestamp, is_stale_marker, stale_marker,
+    TimeRange, Timestamp, is_stale_marker, quoting, stale_marker,
 };
 pub use querier::{
     AxisId, Budget, Estimate, Portion, Querier, Queryable, Run, RunTotals, Scan, Select,

@@ -78,6 +78,12 @@ pub trait Querier: Send + Sync {
         budget: &Budget,
     ) -> Result<Vec<String>, ReadError>;
 
+    /// Whether Prometheus's store would hand out the series as they were created: so its head does, as long as no block
+    /// of its lies in the querier's range. It decides which series are the first, see [`Selection::place`].
+    fn is_by_creation(&self) -> bool {
+        false
+    }
+
     /// Names the snapshot; `None` where the store cannot tell one from another.
     fn version(&self) -> Option<Version> {
         None
@@ -128,6 +134,12 @@ pub enum Wants {
 pub trait Selection: Send + Sync {
     /// The series in label order, each label set once.
     fn series(&self) -> &[SelectedSeries];
+
+    /// Where the series with this index stands in the order in which Prometheus's store would hand them out: the one
+    /// with the smaller number comes first. Label order, unless [`Querier::is_by_creation`].
+    fn place(&self, series: usize) -> u64 {
+        series as u64
+    }
 
     /// What a scan over `slice` would touch, from the directories alone.
     fn estimate(&self, slice: TimeRange) -> Estimate;

@@ -54,7 +54,7 @@ impl Evaluation<'_> {
         let charge = self.charger();
         let mut saw_histograms = false;
         self.rows(&aggregate.expr, grid, &mut |labels, naming, row| {
-            let group = groups.find(labels, naming);
+            let group = groups.find(labels, naming, row.place);
             if group == accumulators.len() {
                 charge(steps as u64)?;
                 accumulators.push(Accumulator::new(op, steps));
@@ -93,6 +93,7 @@ impl Evaluation<'_> {
             let row = Row {
                 floats: &floats,
                 histograms: &histograms,
+                place: group.place,
             };
             if saw_histograms && row.is_empty() {
                 continue;
@@ -152,7 +153,8 @@ impl Evaluation<'_> {
                     };
                 }
             }
-            frame.push(group.labels.clone(), group.drop_name, Row::floats(&out));
+            let row = Row::floats(&out).at(group.place);
+            frame.push(group.labels.clone(), group.drop_name, row);
         }
         Ok(frame)
     }
@@ -202,21 +204,25 @@ impl Evaluation<'_> {
                 builder.remove(&name);
                 builder.build()
             };
-            let group = groups.find(&plain, Naming::of(head.drop_name));
+            let group = groups.find(&plain, Naming::of(head.drop_name), row.place);
             for step in 0..steps {
                 let Some(value) = Counted::of(row, step) else {
                     continue;
                 };
                 let index = match by_value.get(&(group, value.clone())) {
-                    Some(index) => *index,
+                    Some(index) => {
+                        let place = &mut counts.frame.heads[*index].place;
+                        *place = row.place.min(*place);
+                        *index
+                    }
                     None => {
                         self.charge(steps as u64)?;
                         let mut builder = groups.list[group].labels.to_builder();
                         if keeps_value || !aggregate.without {
                             builder.set(&name, &value.print());
                         }
-                        let index =
-                            counts.add(&builder.build(), head.drop_name, Row::floats(&empty))?;
+                        let empty = Row::floats(&empty).at(row.place);
+                        let index = counts.add(&builder.build(), head.drop_name, empty)?;
                         by_value.insert((group, value), index);
                         index
                     }
@@ -341,6 +347,8 @@ pub(crate) fn quantile_of_sorted(ratio: f64, values: &[f64]) -> f64 {
 pub(crate) struct Group {
     pub(crate) labels: Labels,
     pub(crate) drop_name: bool,
+    /// That of the first of its rows, see [`Row::place`].
+    pub(crate) place: u64,
 }
 
 /// Finds the group of a series; each distinct set of grouping labels is built once.
@@ -365,7 +373,7 @@ impl Groups {
     }
 
     /// The number of the series' group; a new one is the last of the list.
-    pub(crate) fn find(&mut self, labels: &Labels, naming: Naming) -> usize {
+    pub(crate) fn find(&mut self, labels: &Labels, naming: Naming, place: u64) -> usize {
         let (names, without) = (&self.names, self.without);
         let keeps = |name: &[u8]| {
             let listed = names.iter().any(|candidate| candidate.as_bytes() == name);
@@ -380,7 +388,9 @@ impl Groups {
         self.key.clear();
         labels.push_filtered(keeps, &mut self.key);
         if let Some(group) = self.by_key.get(self.key.as_slice()) {
-            self.list[*group].drop_name |= drop_name;
+            let known = &mut self.list[*group];
+            known.drop_name |= drop_name;
+            known.place = known.place.min(place);
             return *group;
         }
         let group = self.list.len();
@@ -388,6 +398,7 @@ impl Groups {
         self.list.push(Group {
             labels: labels.filtered(keeps),
             drop_name,
+            place,
         });
         group
     }
@@ -396,7 +407,7 @@ impl Groups {
     pub(crate) fn members(&mut self, input: &Frame) -> Vec<Vec<usize>> {
         let mut members: Vec<Vec<usize>> = Vec::new();
         for (index, head) in input.heads.iter().enumerate() {
-            let group = self.find(&head.labels, Naming::of(head.drop_name));
+            let group = self.find(&head.labels, Naming::of(head.drop_name), head.place);
             if group == members.len() {
                 members.push(Vec::new());
             }

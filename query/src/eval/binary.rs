@@ -80,6 +80,7 @@ impl Evaluation<'_> {
         let mut operands = Vec::with_capacity(frame.steps);
         for index in 0..frame.len() {
             self.check()?;
+            let place = frame.heads[index].place;
             let cells = frame.histograms_mut(index).iter_mut().zip(scalars);
             for (step, (cell, scalar)) in cells.enumerate() {
                 let Some(histogram) = cell else { continue };
@@ -88,17 +89,19 @@ impl Evaluation<'_> {
                 } else {
                     (Operand::Histogram(histogram), Operand::Float(*scalar))
                 };
-                *cell = match operation::combine(op, left, right, remarks.at(step)) {
+                let mut remark = None;
+                *cell = match operation::combine(op, left, right, &mut remark) {
                     Outcome::Histogram(result) => Some(result),
                     Outcome::Compared(_) | Outcome::Refused => None,
                 };
+                remarks.add(step, place, remark);
             }
             if is_trim(op) {
                 for (step, cell) in frame.floats_mut(index).iter_mut().enumerate() {
                     if !is_absent(*cell) {
                         *cell = ABSENT;
-                        *remarks.at(step) =
-                            Some(Remark::IncompatibleKinds("float", op.as_str(), "float"));
+                        let remark = Remark::IncompatibleKinds("float", op.as_str(), "float");
+                        remarks.add(step, place, Some(remark));
                     }
                 }
                 continue;
@@ -152,6 +155,9 @@ impl Evaluation<'_> {
         for (row, group) in one_groups.iter().enumerate() {
             partners[*group].push(row);
         }
+        for rows in &mut partners {
+            rows.sort_by_key(|row| one.heads[*row].place);
+        }
         let refusal = match check_one_side(matching, (!fills).then_some(many), one, &partners) {
             Some((0, error)) => return Err(error),
             refusal => refusal,
@@ -181,6 +187,7 @@ impl Evaluation<'_> {
         for (row, group) in many_groups.iter().enumerate() {
             let Some(group) = *group else { continue };
             self.check()?;
+            let place = many.heads[row].place;
             for partner in &partners[group] {
                 let (left, right) = if swapped {
                     (one.row(*partner), many.row(row))
@@ -201,7 +208,9 @@ impl Evaluation<'_> {
                             let pair = (operand(left, step), operand(right, step));
                             if let (Some(a), Some(b)) = pair {
                                 histograms.resize(steps, None);
-                                let outcome = operation::combine(binary.op, a, b, remarks.at(step));
+                                let mut remark = None;
+                                let outcome = operation::combine(binary.op, a, b, &mut remark);
+                                remarks.add(step, place, remark);
                                 any |= keep(
                                     outcome,
                                     a,
@@ -215,8 +224,8 @@ impl Evaluation<'_> {
                         cells[step] = match (binary.op.is_comparison(), binary.return_bool) {
                             _ if is_trim(binary.op) => {
                                 let name = binary.op.as_str();
-                                *remarks.at(step) =
-                                    Some(Remark::IncompatibleKinds("float", name, "float"));
+                                let remark = Remark::IncompatibleKinds("float", name, "float");
+                                remarks.add(step, place, Some(remark));
                                 continue;
                             }
                             (false, _) => arithmetic(binary.op, a, b),
@@ -248,6 +257,7 @@ impl Evaluation<'_> {
                 let out_row = Row {
                     floats: &cells,
                     histograms: &histograms,
+                    place,
                 };
                 let (many_head, one_head) = (&many.heads[row], &one.heads[*partner]);
                 let drops = changes_metric(binary);
@@ -300,6 +310,7 @@ impl Evaluation<'_> {
         let mut groups = Signatures::new(matching);
         let there = presence(other, &mut groups);
         let mut filled = frame.clone();
+        let behind = frame.place_behind();
         for (group, labels) in groups.in_order().into_iter().enumerate() {
             self.check()?;
             let here = known.known.get(labels).map(|group| &here[*group]);
@@ -309,7 +320,7 @@ impl Evaluation<'_> {
                     if is_missing { value } else { ABSENT }
                 })
                 .collect();
-            let row = Row::floats(&cells);
+            let row = Row::floats(&cells).at(behind + group as u64);
             if !row.is_empty() {
                 self.charge(row.cost_cells())?;
                 filled.push(labels.clone(), false, row);
@@ -320,7 +331,8 @@ impl Evaluation<'_> {
 
     /// Says what is to be said about an operator, each thing once.
     fn say_all(&mut self, remarks: LastRemarks, span: Span) {
-        let mut remarks: Vec<Remark<'_>> = remarks.steps.into_iter().flatten().collect();
+        let remarks = remarks.steps.into_iter().flatten();
+        let mut remarks: Vec<Remark<'_>> = remarks.map(|(_, remark)| remark).collect();
         remarks.dedup();
         for remark in remarks {
             self.notes.say(remark.say(), span);
@@ -328,19 +340,24 @@ impl Evaluation<'_> {
     }
 }
 
-/// What is to be said about an operator: of each step the last thing, as in Prometheus.
+/// What is to be said about an operator: of each step what is said of the last row, as in Prometheus.
 #[derive(Debug, Default)]
 struct LastRemarks {
-    steps: Vec<Option<Remark<'static>>>,
+    /// With the place of the row.
+    steps: Vec<Option<(u64, Remark<'static>)>>,
 }
 
 impl LastRemarks {
-    /// What was last said of the step.
-    fn at(&mut self, step: usize) -> &mut Option<Remark<'static>> {
+    /// What is said of a step of the row at a place, if anything is.
+    fn add(&mut self, step: usize, place: u64, remark: Option<Remark<'static>>) {
+        let Some(remark) = remark else { return };
         if self.steps.len() <= step {
             self.steps.resize(step + 1, None);
         }
-        &mut self.steps[step]
+        let last = &mut self.steps[step];
+        if last.as_ref().is_none_or(|(known, _)| *known <= place) {
+            *last = Some((place, remark));
+        }
     }
 }
 
@@ -410,7 +427,7 @@ fn check_one_side(
                     Some((step, *second, *first))
                 })
         })
-        .min()?;
+        .min_by_key(|(step, second, _)| (*step, one.heads[*second].place))?;
     let side = if matching.cardinality == Cardinality::OneToMany {
         "left"
     } else {
@@ -484,6 +501,7 @@ fn set_operation(
         for (head, row) in lhs.iter() {
             out.add(&head.labels, head.drop_name, row)?;
         }
+        let behind = lhs.place_behind();
         let mut rest = rhs.clone();
         for index in 0..rest.len() {
             if let Some(group) = keys.look(&rest.heads[index].labels) {
@@ -495,6 +513,7 @@ fn set_operation(
             }
         }
         for (head, row) in rest.iter().filter(|(_, row)| !row.is_empty()) {
+            let row = row.at(behind + row.place);
             out.add(&head.labels, head.drop_name, row)?;
         }
         return Ok(out.frame);

@@ -33,6 +33,9 @@ pub(crate) struct Row<'r> {
     pub(crate) floats: &'r [f64],
     /// The histograms: one cell a step, or none at all.
     pub(crate) histograms: &'r [HistogramCell],
+    /// Where the row stands among the others in the order that Prometheus would have them in, which decides which of
+    /// them are the first. What is added up goes in the order of the rows themselves, whatever this says.
+    pub(crate) place: u64,
 }
 
 impl<'r> Row<'r> {
@@ -41,7 +44,14 @@ impl<'r> Row<'r> {
         Self {
             floats,
             histograms: &[],
+            place: 0,
         }
+    }
+
+    /// The row at another place.
+    #[must_use]
+    pub(crate) const fn at(self, place: u64) -> Self {
+        Self { place, ..self }
     }
 
     /// What the row takes in memory, in cells of eight bytes.
@@ -110,6 +120,8 @@ pub(crate) struct Head {
     pub(crate) labels: Labels,
     /// With delayed name removal: whether the metric name goes at the end.
     pub(crate) drop_name: bool,
+    /// See [`Row::place`].
+    pub(crate) place: u64,
 }
 
 /// See the module's documentation.
@@ -144,6 +156,7 @@ impl Frame {
         Row {
             floats: &self.cells[index * self.steps..(index + 1) * self.steps],
             histograms: &self.histograms[index],
+            place: self.heads[index].place,
         }
     }
 
@@ -193,19 +206,29 @@ impl Frame {
     /// Adds a row of exactly `steps` cells.
     pub(crate) fn push(&mut self, labels: Labels, drop_name: bool, row: Row<'_>) {
         debug_assert_eq!(row.steps(), self.steps, "a row has a cell for every step");
-        self.heads.push(Head { labels, drop_name });
+        self.heads.push(Head {
+            labels,
+            drop_name,
+            place: row.place,
+        });
         self.cells.extend_from_slice(row.floats);
         self.histograms.push(row.histograms.to_vec());
     }
 
     /// Heads and rows in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Head, Row<'_>)> {
-        let rows = self
-            .cells
-            .chunks_exact(self.steps)
-            .zip(&self.histograms)
-            .map(|(floats, histograms)| Row { floats, histograms });
-        self.heads.iter().zip(rows)
+        let cells = self.cells.chunks_exact(self.steps).zip(&self.histograms);
+        self.heads
+            .iter()
+            .zip(cells)
+            .map(|(head, (floats, histograms))| {
+                let row = Row {
+                    floats,
+                    histograms,
+                    place: head.place,
+                };
+                (head, row)
+            })
     }
 
     /// How many samples the frame counts for.
@@ -277,12 +300,18 @@ impl Frame {
         Ok(merged.frame)
     }
 
-    /// The rows in another order.
+    /// A place behind those of all rows.
+    pub(crate) fn place_behind(&self) -> u64 {
+        let last = self.heads.iter().map(|head| head.place).max();
+        last.map_or(0, |last| last + 1)
+    }
+
+    /// The rows in another order, which is that of their places from now on.
     pub(crate) fn reordered(&self, order: &[usize]) -> Self {
         let mut frame = Self::new(self.steps);
-        for index in order {
-            let head = &self.heads[*index];
-            frame.push(head.labels.clone(), head.drop_name, self.row(*index));
+        for (place, index) in order.iter().enumerate() {
+            let (head, row) = (&self.heads[*index], self.row(*index));
+            frame.push(head.labels.clone(), head.drop_name, row.at(place as u64));
         }
         frame
     }
@@ -345,7 +374,9 @@ impl Merge {
                         }
                     }
                 }
-                self.frame.heads[index].drop_name |= drop_name;
+                let head = &mut self.frame.heads[index];
+                head.drop_name |= drop_name;
+                head.place = head.place.min(row.place);
                 Ok(index)
             }
         }

@@ -206,6 +206,7 @@ impl<'a> Evaluation<'a> {
                                     labels: head.labels.clone(),
                                     time,
                                     value: sample_value(row, 0)?,
+                                    place: row.place,
                                 })
                             })
                             .collect(),

@@ -26,6 +26,8 @@ use super::{
 pub(crate) struct RangeRow<'r> {
     pub(crate) labels: &'r Labels,
     pub(crate) drop_name: bool,
+    /// See [`Row::place`](super::Row::place).
+    pub(crate) place: u64,
     /// Timestamps, ascending; no staleness markers.
     pub(crate) times: &'r [Timestamp],
     /// Numbers; of no meaning where there is a histogram.
@@ -67,6 +69,7 @@ impl<'r> RangeRow<'r> {
         Self {
             labels,
             drop_name: false,
+            place: 0,
             times: &[],
             values: &[],
             histograms: &[],
@@ -198,6 +201,7 @@ impl Evaluation<'_> {
             let row = RangeRow {
                 labels: &series.labels,
                 drop_name: false,
+                place: selection.place(index),
                 times: &columns.times,
                 values: &columns.values,
                 histograms: &columns.histograms,
@@ -274,6 +278,7 @@ impl Evaluation<'_> {
             let row = RangeRow {
                 labels: &head.labels,
                 drop_name: head.drop_name,
+                place: head.place,
                 times: &columns.times,
                 values: &columns.values,
                 histograms: &columns.histograms,

@@ -40,12 +40,15 @@ impl Evaluation<'_> {
             return Ok(self.answer(matrix, text));
         };
         let key = Key::new(text, grid, self.lookback_ms);
-        let known = cache.find(&key, grid.start);
+        let is_by_creation = self.is_by_creation();
+        let same_order = |known: &Arc<Known>| known.is_by_creation == is_by_creation;
+        let known = cache.find(&key, grid.start).filter(same_order);
         if let Some(known) = &known {
             if let Some(matrix) = self.go_on_from(known, expr)? {
                 if !known.outlasts(grid) {
                     let notes = self.notes.clone();
-                    cache.put(key, Known::new(version, Arc::clone(&matrix), notes));
+                    let known = Known::new(version, is_by_creation, Arc::clone(&matrix), notes);
+                    cache.put(key, known);
                 }
                 cache.count(true);
                 return Ok(self.answer(matrix, text));
@@ -59,9 +62,16 @@ impl Evaluation<'_> {
         cache.count(false);
         if cache.is_worth(&matrix, self.ledger.total()) && self.is_of_any_grid() {
             let notes = self.notes.clone();
-            cache.put(key, Known::new(version, Arc::clone(&matrix), notes));
+            let known = Known::new(version, is_by_creation, Arc::clone(&matrix), notes);
+            cache.put(key, known);
         }
         Ok(self.answer(matrix, text))
+    }
+
+    /// Whether the series of the snapshot count by their creation.
+    fn is_by_creation(&self) -> bool {
+        let querier = self.querier.as_ref();
+        querier.is_some_and(|querier| querier.is_by_creation())
     }
 
     /// Whether nothing turned up that depends on other steps.

@@ -372,7 +372,7 @@ impl Evaluation<'_> {
             return self.smoothed_rows(selector, grid, sink);
         }
         let mut floats = Vec::with_capacity(grid.steps());
-        self.selector_samples(selector, grid, &mut |labels, columns, newest| {
+        self.selector_samples(selector, grid, &mut |series, columns, newest| {
             floats.clear();
             let value = |index: &Option<u32>| match index {
                 Some(index) => columns.values[*index as usize],
@@ -392,12 +392,13 @@ impl Evaluation<'_> {
             let row = Row {
                 floats: &floats,
                 histograms: &histograms,
+                place: series.place,
             };
             // A staleness marker and an absent sample are the same thing in a cell.
             if row.is_empty() {
                 return Ok(0);
             }
-            sink(labels, Naming::Stays, row)?;
+            sink(series.labels, Naming::Stays, row)?;
             Ok(row.samples())
         })
     }
@@ -456,16 +457,27 @@ impl Evaluation<'_> {
                 find(&mut own);
                 &own
             };
-            let taken = sink(&series.labels, &columns, newest)?;
+            let found = Found {
+                labels: &series.labels,
+                place: selection.place(index),
+            };
+            let taken = sink(&found, &columns, newest)?;
             self.look_at_samples(&columns, newest, taken)?;
         }
         Ok(())
     }
 }
 
+/// A series that a selector found.
+pub(crate) struct Found<'s> {
+    pub(crate) labels: &'s Labels,
+    /// See [`Row::place`].
+    pub(crate) place: u64,
+}
+
 /// Receives the samples of an instant selector, see [`Evaluation::selector_samples`].
 pub(crate) type SampleSink<'s> =
-    dyn FnMut(&Labels, &Columns, &[Option<u32>]) -> Result<u64, QueryError> + 's;
+    dyn FnMut(&Found<'_>, &Columns, &[Option<u32>]) -> Result<u64, QueryError> + 's;
 
 /// For each end the index of the newest time in `(end - lookback_ms, end]`.
 fn newest(

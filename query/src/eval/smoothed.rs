@@ -48,6 +48,7 @@ impl Evaluation<'_> {
             let cells = Row {
                 floats: &floats,
                 histograms: &histograms,
+                place: row.place,
             };
             if cells.is_empty() {
                 return Ok(Kept::Results(0));

@@ -1,12 +1,11 @@
 //! Aggregations that pick series instead of adding them up: `topk`, `bottomk`, `limitk`,
 //! `limit_ratio`. Their rows keep all labels.
 
-use std::cmp::Ordering;
-
 use crate::{
     FloatStyle, Grid, QueryError,
     annotations::Remark,
     format_float,
+    functions::go_sort,
     parser::{Aggregate, AggregateOp, Span},
 };
 
@@ -55,7 +54,11 @@ impl Evaluation<'_> {
         if input.len() == 0 {
             return Ok(input);
         }
-        let members = Groups::new(aggregate).members(&input);
+        let mut members = Groups::new(aggregate).members(&input);
+        for rows in &mut members {
+            rows.sort_by_key(|row| input.heads[*row].place);
+        }
+        members.sort_by_key(|rows| input.heads[rows[0]].place);
         let steps = grid.steps();
         let mut ranking = Vec::new();
         let mut picked: Vec<Candidate> = Vec::new();
@@ -152,28 +155,32 @@ fn pick(
     picked: &mut Vec<Candidate>,
 ) {
     picked.clear();
-    let mut candidates = rows.iter().filter_map(|row| {
+    let candidates = rows.iter().filter_map(|row| {
         let cells = input.row(*row);
-        let value = cells.floats[step];
-        let is_histogram = cells.histogram(step).is_some();
-        (!is_absent(value) || is_histogram).then_some(Candidate { value, row: *row })
+        let value = match cells.histogram(step) {
+            // As in Prometheus's heap.
+            Some(_) => 0.0,
+            None => Some(cells.floats[step]).filter(|value| !is_absent(*value))?,
+        };
+        Some(Candidate { value, row: *row })
     });
     let count = param.max(0.0) as usize;
     match op {
         AggregateOp::LimitRatio => {
             let ratio = param.clamp(-1.0, 1.0);
-            picked.extend(candidates.filter(|candidate| {
+            let taken = candidates.filter(|candidate| {
                 let place = hash_ratio(&input.heads[candidate.row].labels);
                 if ratio >= 0.0 {
                     place < ratio
                 } else {
                     place >= 1.0 + ratio
                 }
-            }));
+            });
+            heaped(taken, picked);
         }
         AggregateOp::Topk => best(candidates, count, |a, b| a < b, picked),
         AggregateOp::Bottomk => best(candidates, count, |a, b| a > b, picked),
-        _ => picked.extend(candidates.by_ref().take(count)),
+        _ => heaped(candidates.take(count), picked),
     }
 }
 
@@ -196,6 +203,29 @@ fn order_decides(
     })
 }
 
+/// Puts candidates on a heap of which the least value, or NaN, is the top.
+///
+/// **Source**: the order in which Prometheus answers what `limitk` and `limit_ratio` pick is that of such a heap.
+fn heaped(candidates: impl Iterator<Item = Candidate>, heap: &mut Vec<Candidate>) {
+    for candidate in candidates {
+        push(heap, candidate, |a, b| a.is_nan() || a < b);
+    }
+}
+
+/// Adds a candidate to a heap.
+fn push(heap: &mut Vec<Candidate>, candidate: Candidate, before: impl Fn(f64, f64) -> bool) {
+    heap.push(candidate);
+    let mut child = heap.len() - 1;
+    while child > 0 {
+        let parent = (child - 1) / 2;
+        if !before(heap[child].value, heap[parent].value) {
+            break;
+        }
+        heap.swap(child, parent);
+        child = parent;
+    }
+}
+
 /// The `count` best candidates, best first; NaN is the worst.
 ///
 /// Among equal values the heap's shape decides, which depends on the order of arrival.
@@ -214,16 +244,7 @@ fn best(
     let before = |a: f64, b: f64| a.is_nan() || is_worse(a, b);
     for candidate in candidates {
         if heap.len() < count {
-            heap.push(candidate);
-            let mut child = heap.len() - 1;
-            while child > 0 {
-                let parent = (child - 1) / 2;
-                if !before(heap[child].value, heap[parent].value) {
-                    break;
-                }
-                heap.swap(child, parent);
-                child = parent;
-            }
+            push(heap, candidate, before);
             continue;
         }
         let worst = heap[0].value;
@@ -254,9 +275,5 @@ fn best(
             parent = child;
         }
     }
-    heap.sort_by(|a, b| match (a.value.is_nan(), b.value.is_nan()) {
-        (false, false) if is_worse(b.value, a.value) => Ordering::Less,
-        (false, false) if is_worse(a.value, b.value) => Ordering::Greater,
-        (a_is_nan, b_is_nan) => a_is_nan.cmp(&b_is_nan),
-    });
+    go_sort(heap, |a, b| before(b.value, a.value));
 }

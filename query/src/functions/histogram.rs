@@ -146,17 +146,12 @@ fn quantile_rows(
                 repairs,
             );
         }
-        match extra {
-            None => frame.push(
-                histogram.labels.clone(),
-                histogram.drop_name,
-                Row::floats(&out),
-            ),
-            Some((name, value)) => {
-                let labels = histogram.labels.with(name, value);
-                frame.push(labels, histogram.drop_name, Row::floats(&out));
-            }
-        }
+        let labels = match extra {
+            None => histogram.labels.clone(),
+            Some((name, value)) => histogram.labels.with(name, value),
+        };
+        let row = Row::floats(&out).at(histogram.place);
+        frame.push(labels, histogram.drop_name, row);
     }
     Ok(())
 }
@@ -192,11 +187,8 @@ pub(crate) fn fractions(
                 fraction(lower[step], upper[step], &mut buckets)
             };
         }
-        frame.push(
-            histogram.labels.clone(),
-            histogram.drop_name,
-            Row::floats(&out),
-        );
+        let row = Row::floats(&out).at(histogram.place);
+        frame.push(histogram.labels.clone(), histogram.drop_name, row);
     }
     finish(evaluation, frame)
 }
@@ -248,7 +240,7 @@ fn native_rows(
             None => labels,
             Some((name, value)) => labels.with(name, value),
         };
-        frame.push(labels, delayed, Row::floats(&out));
+        frame.push(labels, delayed, Row::floats(&out).at(row.place));
     }
 }
 
@@ -279,6 +271,8 @@ struct Native {
 struct Histogram {
     labels: Labels,
     drop_name: bool,
+    /// That of the first of its rows, see [`Row::place`].
+    place: u64,
     name: String,
     /// Upper bound and row of each bucket, ascending by bound.
     rows: Vec<(f64, usize)>,
@@ -357,13 +351,16 @@ fn collect(evaluation: &mut Evaluation<'_>, input: &Frame, span: Span) -> Histog
             histograms.push(Histogram {
                 labels,
                 drop_name: delayed,
+                place: head.place,
                 name: head.labels.metric_name().to_owned(),
                 rows: Vec::new(),
                 rival: None,
             });
             histograms.len() - 1
         });
-        histograms[index].rows.push((upper, row));
+        let histogram = &mut histograms[index];
+        histogram.place = histogram.place.min(head.place);
+        histogram.rows.push((upper, row));
     }
     for histogram in &mut histograms {
         histogram.rows.sort_by(|(a, _), (b, _)| a.total_cmp(b));

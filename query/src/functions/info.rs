@@ -221,6 +221,7 @@ fn partition(
 struct Part {
     floats: Vec<f64>,
     histograms: Vec<HistogramCell>,
+    place: u64,
 }
 
 impl Part {
@@ -228,6 +229,7 @@ impl Part {
         let mut part = Self {
             floats: vec![ABSENT; row.steps()],
             histograms: vec![None; row.histograms.len()],
+            place: row.place,
         };
         for step in steps {
             part.floats[*step] = row.floats[*step];
@@ -242,6 +244,7 @@ impl Part {
         Row {
             floats: &self.floats,
             histograms: &self.histograms,
+            place: self.place,
         }
     }
 }
@@ -288,7 +291,7 @@ impl Infos {
             &matchers,
             &is_wanted,
             times,
-            &mut |labels, columns, newest| {
+            &mut |series, columns, newest| {
                 charge(2 * newest.len() as u64)?;
                 let mut found = Vec::with_capacity(newest.len());
                 for (index, has_base) in newest.iter().zip(&has_base) {
@@ -306,7 +309,7 @@ impl Infos {
                 }
                 let samples = found.iter().flatten().count() as u64;
                 infos.series.push(InfoSeries {
-                    labels: labels.clone(),
+                    labels: series.labels.clone(),
                     times: found,
                 });
                 Ok(samples)

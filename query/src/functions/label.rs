@@ -1,6 +1,6 @@
 //! `label_replace`, `label_join`, and the labels of `absent`.
 
-use narthex_storage::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Regex};
+use narthex_storage::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher, Regex};
 
 use crate::{
     Grid, QueryError,
@@ -93,6 +93,9 @@ fn check_name(arg: &Expr, name: &str, what: &str) -> Result<(), QueryError> {
 }
 
 /// The labels that `absent` can tell from its argument: those that the selector demands once.
+///
+/// **Source**: Prometheus's store brings the selector's matchers into another order when it looks for series, before
+/// `absent` reads them: those that only leave out values come behind the others.
 pub(crate) fn of_absent(expr: &Expr) -> Labels {
     let (ExprKind::VectorSelector(selector) | ExprKind::MatrixSelector { selector, .. }) =
         &expr.without_parens().kind
@@ -101,10 +104,10 @@ pub(crate) fn of_absent(expr: &Expr) -> Labels {
     };
     let mut builder = LabelsBuilder::default();
     let mut seen: Vec<&str> = Vec::new();
-    for matcher in &selector.matchers {
-        if matcher.name() == METRIC_NAME {
-            continue;
-        }
+    let named = { selector.matchers.iter() }.filter(|matcher| matcher.name() != METRIC_NAME);
+    let (last, first): (Vec<&Matcher>, Vec<&Matcher>) =
+        named.partition(|matcher| leaves_out(matcher));
+    for matcher in first.into_iter().chain(last) {
         if matcher.op() == MatchOp::Equal && !seen.contains(&matcher.name()) {
             builder.set(matcher.name(), matcher.value());
             seen.push(matcher.name());
@@ -113,4 +116,10 @@ pub(crate) fn of_absent(expr: &Expr) -> Labels {
         }
     }
     builder.build()
+}
+
+/// Whether a matcher is negative and passes series without the label.
+fn leaves_out(matcher: &Matcher) -> bool {
+    let is_negative = matches!(matcher.op(), MatchOp::NotEqual | MatchOp::NotRegex);
+    is_negative && matcher.matches("")
 }

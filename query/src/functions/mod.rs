@@ -2,6 +2,7 @@
 
 mod extended;
 pub(crate) mod go_math;
+mod go_sort;
 mod histogram;
 mod histogram_windows;
 mod info;
@@ -35,6 +36,7 @@ use crate::{
     format_float,
     parser::{Edges, Expr, ExprKind, Span, VectorSelector},
 };
+pub(crate) use go_sort::go_sort;
 use histogram_windows::{Mixed, Outcome};
 pub(crate) use info::Sight;
 pub(crate) use math::{greater, lesser};
@@ -286,7 +288,8 @@ fn of_histograms(
                 .histogram(step)
                 .map_or(ABSENT, |histogram| operation(histogram));
         }
-        out.push(head.labels.clone(), head.drop_name, Row::floats(&floats));
+        let row = Row::floats(&floats).at(head.place);
+        out.push(head.labels.clone(), head.drop_name, row);
     }
     let mut out = out.drop_empty_rows();
     if evaluation.options.features.delayed_name_removal {
@@ -390,7 +393,7 @@ fn sample_times(
 ) -> Result<Node, QueryError> {
     let mut frame = Frame::new(grid.steps());
     let mark = evaluation.held();
-    evaluation.selector_samples(selector, grid, &mut |labels, columns, newest| {
+    evaluation.selector_samples(selector, grid, &mut |series, columns, newest| {
         let row: Vec<f64> = newest
             .iter()
             .map(|index| match index {
@@ -402,7 +405,8 @@ fn sample_times(
             .collect();
         let samples = row.iter().filter(|cell| !is_absent(**cell)).count();
         if samples > 0 {
-            frame.push(labels.clone(), false, Row::floats(&row));
+            let row = Row::floats(&row).at(series.place);
+            frame.push(series.labels.clone(), false, row);
         }
         Ok(samples as u64)
     })?;
@@ -461,9 +465,10 @@ fn absence(arg: &Expr, row: &[f64]) -> Frame {
 }
 
 /// The order of an instant query's answer; a range query's is that of the labels.
-fn sort_rows(frame: &Frame, compare: impl Fn(usize, usize) -> std::cmp::Ordering) -> Frame {
+fn sort_rows(frame: &Frame, is_before: impl Fn(usize, usize) -> bool) -> Frame {
     let mut order: Vec<usize> = (0..frame.len()).collect();
-    order.sort_by(|a, b| compare(*a, *b));
+    order.sort_by_key(|index| frame.heads[*index].place);
+    go_sort(&mut order, |a, b| is_before(*a, *b));
     frame.reordered(&order)
 }
 
@@ -482,7 +487,7 @@ fn sort_by_value(
     }
     let descending = id == FunctionId::SortDesc;
     Ok(Node::Vector(sort_rows(&frame, |a, b| {
-        sort::by_value(frame.row(a).floats[0], frame.row(b).floats[0], descending)
+        sort::is_value_before(frame.row(a).floats[0], frame.row(b).floats[0], descending)
     })))
 }
 
@@ -499,8 +504,8 @@ fn sort_by_label(
     let frame = evaluation.vector(&args[0], grid)?;
     let descending = id == FunctionId::SortByLabelDesc;
     Ok(Node::Vector(sort_rows(&frame, |a, b| {
-        let order = sort::by_labels(&frame.heads[a].labels, &frame.heads[b].labels, &names);
-        if descending { order.reverse() } else { order }
+        let (a, b) = (&frame.heads[a].labels, &frame.heads[b].labels);
+        sort::are_labels_before(a, b, &names, descending)
     })))
 }
 
@@ -593,6 +598,7 @@ pub(crate) fn range_function_rows(
         let cells = Row {
             floats: &out,
             histograms: &histograms,
+            place: row.place,
         };
         if cells.is_empty() {
             return Ok(Kept::Results(0));

@@ -2,65 +2,17 @@
 
 use std::fmt::Write as _;
 
-use super::Text;
+use narthex_storage::quoting::push_escaped;
+pub use narthex_storage::quoting::quote;
 
-/// A text in double quotes, as Go's `strconv.Quote` writes it.
-pub fn quote(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        push_escaped(&mut out, c, '"');
-    }
-    out.push('"');
-    out
-}
+use super::Text;
 
 /// Go's `strconv.QuoteRune`.
 pub(crate) fn quote_char(c: char) -> String {
     let mut out = String::from("'");
-    push_escaped(&mut out, c, '\'');
+    push_escaped(&mut out, c, '\'', false);
     out.push('\'');
     out
-}
-
-fn push_escaped(out: &mut String, c: char, quote: char) {
-    match c {
-        '\\' => out.push_str("\\\\"),
-        '\x07' => out.push_str("\\a"),
-        '\x08' => out.push_str("\\b"),
-        '\x0c' => out.push_str("\\f"),
-        '\n' => out.push_str("\\n"),
-        '\r' => out.push_str("\\r"),
-        '\t' => out.push_str("\\t"),
-        '\x0b' => out.push_str("\\v"),
-        _ if c == quote => {
-            out.push('\\');
-            out.push(c);
-        }
-        _ if is_printable(c) => out.push(c),
-        _ => {
-            let code = u32::from(c);
-            let written = match code {
-                0..0x80 => write!(out, "\\x{code:02x}"),
-                0x80..0x10000 => write!(out, "\\u{code:04x}"),
-                _ => write!(out, "\\U{code:08x}"),
-            };
-            written.expect("writing to a string does not fail");
-        }
-    }
-}
-
-/// Go's `strconv.IsPrint`: letters, marks, numbers, punctuation, symbols and the ASCII space.
-fn is_printable(c: char) -> bool {
-    match c {
-        ' '..='~' => true,
-        '\0'..='\x7f' => false,
-        _ => {
-            // Rust escapes the same classes, and combining marks at the start of a text.
-            let text = String::from_iter(['a', c]);
-            !format!("{text:?}").contains('\\')
-        }
-    }
 }
 
 /// As [`quote`], of bytes that need not be UTF-8.
@@ -68,7 +20,7 @@ fn quote_bytes(bytes: &[u8]) -> String {
     let mut out = String::from("\"");
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            push_escaped(&mut out, c, '"');
+            push_escaped(&mut out, c, '"', false);
         }
         for byte in chunk.invalid() {
             write!(out, "\\x{byte:02x}").expect("writing to a string does not fail");

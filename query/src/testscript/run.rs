@@ -367,6 +367,7 @@ impl Runner {
                         labels: series.labels.clone(),
                         time,
                         value,
+                        place: 0,
                     }),
             );
         }

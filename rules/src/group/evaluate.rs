@@ -139,7 +139,8 @@ impl Group {
         samples
     }
 
-    /// The vector that a query yields; a number counts as one without labels.
+    /// The vector that a query yields, in Prometheus's order, in which rules create series and templates look for
+    /// the first element; a number counts as one without labels.
     fn query(
         &self,
         text: &str,
@@ -154,11 +155,15 @@ impl Group {
             None => engine.instant(store, text, at, context)?,
         };
         match answer.value {
-            Value::Vector(samples) => Ok(samples),
+            Value::Vector(mut samples) => {
+                samples.sort_by_key(|sample| sample.place);
+                Ok(samples)
+            }
             Value::Scalar(sample) => Ok(vec![VectorSample {
                 labels: Labels::empty(),
                 time: sample.time,
                 value: SampleValue::Float(sample.value),
+                place: 0,
             }]),
             _ => Err(Failure::new("rule result is not a vector or scalar")),
         }

@@ -2,7 +2,8 @@
 //!
 //! Source: the Go language specification (string literals) and `strconv`'s documentation.
 
-use std::fmt::Write as _;
+use narthex_storage::quoting::push_escaped;
+pub(super) use narthex_storage::quoting::{is_printable, quote};
 
 /// What a quoted string (`"…"` or `` `…` ``, quotes included) stands for; `None` when it is not
 /// well-formed. Bytes that are not UTF-8 become U+FFFD.
@@ -109,11 +110,6 @@ fn unquote_unit(text: &str, quote: char) -> Option<(Unit, &str)> {
     }
 }
 
-/// `text` in double quotes, with escapes for what cannot be printed.
-pub(super) fn quote(text: &str) -> String {
-    quote_with(text, '"', false)
-}
-
 /// `text` between `quote`s; `ascii` escapes everything beyond ASCII too.
 pub(super) fn quote_with(text: &str, quote: char, ascii: bool) -> String {
     let mut out = String::with_capacity(text.len() + 2);
@@ -123,53 +119,6 @@ pub(super) fn quote_with(text: &str, quote: char, ascii: bool) -> String {
     }
     out.push(quote);
     out
-}
-
-fn push_escaped(out: &mut String, c: char, quote: char, ascii: bool) {
-    let escape = match c {
-        '\u{7}' => 'a',
-        '\u{8}' => 'b',
-        '\u{c}' => 'f',
-        '\n' => 'n',
-        '\r' => 'r',
-        '\t' => 't',
-        '\u{b}' => 'v',
-        '\\' => '\\',
-        _ if c == quote => quote,
-        _ if is_printable(c) && (c.is_ascii() || !ascii) => {
-            out.push(c);
-            return;
-        }
-        _ => {
-            let code = u32::from(c);
-            let written = if code < 0x80 {
-                write!(out, "\\x{code:02x}")
-            } else if code < 0x1_0000 {
-                write!(out, "\\u{code:04x}")
-            } else {
-                write!(out, "\\U{code:08x}")
-            };
-            written.expect("writing to a string does not fail");
-            return;
-        }
-    };
-    out.push('\\');
-    out.push(escape);
-}
-
-/// Whether Go prints `c` as it is. Beyond ASCII this is what the standard library prints, combining
-/// marks apart, which Go prints and the standard library escapes.
-pub(super) fn is_printable(c: char) -> bool {
-    match c {
-        ' '..='~' => true,
-        _ if c.is_ascii() || c.is_whitespace() => false,
-        _ => c.is_alphanumeric() || c.escape_debug().len() == 1 || is_combining(c),
-    }
-}
-
-/// The blocks of combining marks that are in common use.
-fn is_combining(c: char) -> bool {
-    matches!(c, '\u{300}'..='\u{36f}' | '\u{1ab0}'..='\u{1ac0}' | '\u{20d0}'..='\u{20f0}' | '\u{fe00}'..='\u{fe2f}')
 }
 
 /// `U+0040 '@'`; the quoted part is left out when it cannot be printed.

@@ -11,6 +11,7 @@ fn answer(query: &str) -> Result<Vec<VectorSample>, String> {
         labels: Labels::from_pairs([("__name__", "other"), ("n", n), ("instance", instance)]),
         time: 0,
         value: SampleValue::Float(value),
+        place: 0,
     };
     match query {
         "other" => Ok(vec![
@@ -23,6 +24,7 @@ fn answer(query: &str) -> Result<Vec<VectorSample>, String> {
             labels: Labels::empty(),
             time: 0,
             value: SampleValue::Float(f64::NAN),
+            place: 0,
         }]),
         "bad(" => Err("1:5: parse error: unclosed left parenthesis".to_owned()),
         _ => Ok(Vec::new()),
@@ -223,6 +225,7 @@ fn queries_are_asked_for_the_time_of_the_evaluation() {
                 labels: Labels::empty(),
                 time,
                 value: SampleValue::Float(time as f64),
+                place: 0,
             }])
         },
     });

@@ -52,6 +52,35 @@ fn recorded_series_get_the_name_and_labels_and_end_with_a_marker() {
     assert_eq!(world.query("{__name__=~'job:up:sum|next'}", 1), "");
 }
 
+/// As with Prometheus 3.5, whose rules take vectors in the order in which its head has series.
+#[test]
+fn vectors_are_recorded_and_looked_at_in_the_order_of_creation() {
+    let world = World::new();
+    world.load(
+        "groups:
+- name: a
+  rules:
+  - {record: zero, expr: up * 0}
+  - alert: First
+    expr: vector(1)
+    annotations: {first: '{{ query \"up\" | first | label \"i\" }}'}
+",
+    );
+    for instance in ["b", "c", "a"] {
+        world.put(&[("__name__", "up"), ("i", instance)], 0, 1.0);
+    }
+    world.evaluate(0);
+    assert_eq!(
+        world.query("topk(2, zero)", 0),
+        "{__name__=\"zero\", i=\"b\"} 0\n{__name__=\"zero\", i=\"c\"} 0\n"
+    );
+    let alerting = world.group().status().rules.remove(1).alerting.unwrap();
+    assert_eq!(
+        *alerting.alerts[0].annotations,
+        [("first".to_owned(), "b".to_owned())]
+    );
+}
+
 #[test]
 fn the_queries_of_all_rules_share_their_memory() {
     let world = World::new();

@@ -369,6 +369,7 @@ mod tests {
             labels: Labels::from_pairs([("__name__", "exp")]),
             time: 1_795_304_260_000,
             value: SampleValue::Histogram(exponential),
+            place: 0,
         }]);
         assert_eq!(
             printed(move |writer| vector.print(writer, 0)).await,

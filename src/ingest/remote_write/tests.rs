@@ -350,7 +350,7 @@ async fn series_with_invalid_labels_are_skipped_and_counted() {
     assert_eq!(push(&site, sent).await, (204, String::new()));
     assert_eq!(
         stored(&site, "m"),
-        [(r#"{__name__="m", a-b="x"}"#.to_owned(), bits(&sample))]
+        [(r#"{__name__="m", "a-b"="x"}"#.to_owned(), bits(&sample))]
     );
     assert!(
         site.state

@@ -7,6 +7,8 @@
 
 use std::{cmp::Ordering, fmt, hash::Hash, sync::Arc};
 
+use super::quoting::quote;
+
 /// The label that holds the metric name.
 pub const METRIC_NAME: &str = "__name__";
 
@@ -197,10 +199,21 @@ impl fmt::Display for Labels {
             if index > 0 {
                 formatter.write_str(", ")?;
             }
-            write!(formatter, "{name}={value:?}")?;
+            if is_plain(name) {
+                formatter.write_str(name)?;
+            } else {
+                formatter.write_str(&quote(name))?;
+            }
+            write!(formatter, "={}", quote(value))?;
         }
         formatter.write_str("}")
     }
+}
+
+/// Whether a label's name is printed without quotes.
+fn is_plain(name: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+    name.starts_with(is_letter) && name.chars().all(|c| is_letter(c) || c.is_ascii_digit())
 }
 
 impl fmt::Debug for Labels {
@@ -418,6 +431,18 @@ mod tests {
         assert_eq!(labels.get("b"), Some("3"));
         assert_eq!(labels.get("c"), None);
         assert_eq!(labels.len(), 2);
+    }
+
+    /// As Prometheus 3.5 prints them in errors.
+    #[test]
+    fn odd_labels_are_printed_as_go_prints_them() {
+        let labels = Labels::from_pairs([
+            ("ü", "\u{7}\u{7f}'\"\\ é\u{a0}\u{ad}"),
+            ("a.b", "\u{e000}\u{301}"),
+            ("_", ""),
+        ]);
+        let text = r#"{"a.b"="\ue000́", "ü"="\a\x7f'\"\\ é\u00a0\u00ad"}"#;
+        assert_eq!(labels.to_string(), text);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod date;
 mod histogram;
 mod labels;
 mod matcher;
+pub mod quoting;
 mod regex;
 mod sample;
 

@@ -91,6 +91,18 @@ impl Entries {
         Some(found)
     }
 
+    /// The smallest id of each of so many series: ids rise as series are created.
+    fn first_ids(&self, series: usize, place_of: &[Option<u32>]) -> Vec<u32> {
+        let mut first = vec![u32::MAX; series];
+        for (id, place) in self.ids.iter().zip(place_of) {
+            if let Some(place) = place {
+                let first = &mut first[*place as usize];
+                *first = (*first).min(*id);
+            }
+        }
+        first
+    }
+
     /// A new entry.
     fn push(&mut self, id: u32) -> u32 {
         self.ids.push(id);
@@ -143,7 +155,11 @@ impl<'a> Join<'a> {
     }
 
     /// The series that pass every matcher and have samples.
-    pub(super) fn select(mut self, request: &Select<'_>) -> Result<StoreSelection, ReadError> {
+    pub(super) fn select(
+        mut self,
+        request: &Select<'_>,
+        is_by_creation: bool,
+    ) -> Result<StoreSelection, ReadError> {
         let in_range = self.catalog.blocks.iter();
         let blocks: Vec<_> = in_range
             .filter(|block| block.range().overlaps(&self.range))
@@ -186,8 +202,10 @@ impl<'a> Join<'a> {
         }
         let (series, place_of) = self.in_label_order(&blocks)?;
         let len = series.len();
+        let created = is_by_creation.then(|| self.entries.first_ids(len, &place_of));
         Ok(StoreSelection {
             series,
+            created,
             pages: Grouped::new(len, self.pages, &place_of),
             rows: Grouped::new(len, self.rows, &place_of),
             solo: Grouped::new(len, self.solo, &place_of),

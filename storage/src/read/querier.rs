@@ -40,8 +40,23 @@ impl StoreQuerier {
             self.range.max.min(request.range.max),
         );
         let (head, catalog) = (&self.head, &self.catalog);
-        Join::new(head, catalog, self.visible, range, request, budget).select(request)
+        let join = Join::new(head, catalog, self.visible, range, request, budget);
+        join.select(request, self.is_by_creation())
     }
+}
+
+/// Where Prometheus's head would begin with samples from `oldest` to `newest`: what is older is in blocks.
+///
+/// **Source**: Prometheus's defaults. As soon as its head has samples of more than three hours, those up to the next
+/// multiple of two hours become a block.
+fn head_begin(oldest: Timestamp, newest: Timestamp) -> Timestamp {
+    const BLOCK_MS: i64 = 2 * 3_600_000;
+    const HEAD_MAX_MS: i64 = 3 * 3_600_000;
+    if newest.saturating_sub(oldest) <= HEAD_MAX_MS {
+        return Timestamp::MIN;
+    }
+    let least = newest - HEAD_MAX_MS;
+    least.saturating_add((-least).rem_euclid(BLOCK_MS))
 }
 
 impl Drop for StoreQuerier {
@@ -96,6 +111,11 @@ impl Querier for StoreQuerier {
         self.texts(matchers, limit, budget, Asked::Values(name))
     }
 
+    fn is_by_creation(&self) -> bool {
+        let samples = self.head.time_range();
+        samples.is_none_or(|(oldest, newest)| self.range.min >= head_begin(oldest, newest))
+    }
+
     fn version(&self) -> Option<Version> {
         Some(Version {
             commit: self.visible,
@@ -109,5 +129,32 @@ impl Querier for StoreQuerier {
             return Timestamp::MIN;
         }
         self.head.changed_since(earlier.commit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+
+    #[test]
+    fn what_is_older_than_three_hours_is_in_blocks_of_two() {
+        for (oldest, newest, expected) in [
+            (0, 3 * HOUR, Timestamp::MIN),
+            (0, 3 * HOUR + 1, 2 * HOUR),
+            (HOUR, 4 * HOUR + 1, 2 * HOUR),
+            (0, 5 * HOUR, 2 * HOUR),
+            (0, 5 * HOUR + 1, 4 * HOUR),
+            (0, 7 * HOUR, 4 * HOUR),
+            (-10 * HOUR, -HOUR, -4 * HOUR),
+            (-10 * HOUR, -HOUR + 1, -2 * HOUR),
+            (Timestamp::MIN, Timestamp::MIN + HOUR, Timestamp::MIN),
+            (Timestamp::MAX - HOUR, Timestamp::MAX, Timestamp::MIN),
+        ] {
+            assert_eq!(head_begin(oldest, newest), expected, "{oldest} {newest}");
+        }
+        assert!(head_begin(0, Timestamp::MAX) > Timestamp::MAX - 3 * HOUR);
+        assert!(head_begin(Timestamp::MIN, 0) == -2 * HOUR);
     }
 }

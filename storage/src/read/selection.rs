@@ -18,6 +18,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct StoreSelection {
     pub(super) series: Vec<SelectedSeries>,
+    /// The id of each, where they count by their creation.
+    pub(super) created: Option<Vec<u32>>,
     /// The blocks in the range, oldest first.
     pub(super) blocks: Vec<Sealed>,
     pub(super) memory: Memory,
@@ -81,6 +83,13 @@ impl<T> Grouped<T> {
 impl Selection for StoreSelection {
     fn series(&self) -> &[SelectedSeries] {
         &self.series
+    }
+
+    fn place(&self, series: usize) -> u64 {
+        match &self.created {
+            Some(ids) => ids[series].into(),
+            None => series as u64,
+        }
     }
 
     fn estimate(&self, slice: TimeRange) -> Estimate {

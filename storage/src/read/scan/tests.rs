@@ -102,7 +102,7 @@ fn columns_that_are_forgotten_are_decoded_again() {
         &request,
         &budget,
     );
-    let selection = join.select(&request).unwrap();
+    let selection = join.select(&request, false).unwrap();
     assert_eq!((selection.series.len(), selection.blocks.len()), (6, 2));
     let kept = answers(&selection, u64::MAX, &budget).unwrap();
     assert_eq!(kept[0].1.len(), 107);
