@@ -343,6 +343,23 @@ fn series_are_first_as_they_were_created() {
     ask(&db, 3);
 }
 
+/// As in Prometheus 3.5.
+#[test]
+fn patterns_that_are_enclosed_must_close_their_quotes() {
+    let replaced = "{__name__=\"gauge\", b=\"e\"} 1";
+    at(
+        0,
+        r#"label_replace(gauge, "b", "$1", "__name__", `gau\Qg\E(e)`)"#,
+        replaced,
+    );
+    at(
+        0,
+        r#"label_replace(gauge, "b", "$1", "__name__", `(g)\Qauge`)"#,
+        r"error: invalid regular expression in label_replace(): (g)\Qauge",
+    );
+    at(0, r#"{__name__=~`g\Qauge`}"#, "{__name__=\"gauge\"} 1");
+}
+
 #[test]
 fn absent_goes_by_the_order_of_matchers_in_which_some_come_last() {
     // As Prometheus 3.5 answers them when its head has samples.

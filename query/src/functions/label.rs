@@ -21,7 +21,7 @@ pub(crate) fn replace(
     let [destination, replacement, source, pattern] = &texts[..] else {
         return Err(crate::eval::internal("label_replace takes four texts"));
     };
-    let regex = Regex::new(pattern).map_err(|_| {
+    let regex = Regex::enclosed(pattern).map_err(|_| {
         QueryError::Execution(format!(
             "invalid regular expression in label_replace(): {pattern}"
         ))

@@ -80,7 +80,7 @@ fn rule(decoder: &mut Decoder, node: &Rc<Node>) -> Result<RelabelConfig, Problem
             "separator" => rule.separator = decoder.text(value),
             "regex" => {
                 let text = decoder.text(value);
-                let regex = Regex::new(&text).map_err(|error| {
+                let regex = Regex::enclosed(&text).map_err(|error| {
                     // Upstream compiles the anchored pattern and shows it whole.
                     let shown = error
                         .to_string()

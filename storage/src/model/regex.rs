@@ -61,7 +61,26 @@ impl Regex {
     /// # Errors
     /// [`RegexError`] when the pattern is not valid RE2 syntax or compiles to something too large.
     pub fn new(pattern: &str) -> Result<Self, RegexError> {
-        let hir = syntax::parse(pattern, syntax::LoneDot::AnyChar)?.hir;
+        Self::compiled(pattern, syntax::parse(pattern, syntax::LoneDot::AnyChar)?)
+    }
+
+    /// As [`Regex::new`], of a pattern that Prometheus reads between parentheses, as it does in `label_replace` and
+    /// in relabelling: they must not be quoted by an open `\Q`.
+    ///
+    /// # Errors
+    /// As [`Regex::new`].
+    pub fn enclosed(pattern: &str) -> Result<Self, RegexError> {
+        let parsed = syntax::parse(pattern, syntax::LoneDot::AnyChar)?;
+        if parsed.ends_quoted {
+            return Err(RegexError {
+                message: format!("missing closing ): `{pattern}`"),
+            });
+        }
+        Self::compiled(pattern, parsed)
+    }
+
+    fn compiled(pattern: &str, parsed: syntax::Parsed) -> Result<Self, RegexError> {
+        let hir = parsed.hir;
         let matching = if let Some(set) = literals::set(&hir) {
             Matching::Set(set)
         } else if let Some(globs) = literals::Globs::new(&hir) {

@@ -30,6 +30,8 @@ pub(super) struct Parsed {
     pub(super) hir: Hir,
     /// The names of the capture groups by index; 0 is the whole match; empty for unnamed ones.
     pub(super) names: Vec<String>,
+    /// Whether its end is quoted, and what followed it would be too.
+    pub(super) ends_quoted: bool,
 }
 
 /// What a dot matches unless the pattern says otherwise.
@@ -54,6 +56,7 @@ pub(super) fn parse(pattern: &str, dot: LoneDot) -> Result<Parsed, RegexError> {
         },
         groups: vec![Group::new(None, Flags::default())],
         names: vec![String::new()],
+        ends_quoted: false,
     };
     parser.run()?;
     Ok(Parsed {
@@ -62,6 +65,7 @@ pub(super) fn parse(pattern: &str, dot: LoneDot) -> Result<Parsed, RegexError> {
             _ => return Err(error("missing closing )", pattern)),
         },
         names: parser.names,
+        ends_quoted: parser.ends_quoted,
     })
 }
 
@@ -169,6 +173,7 @@ struct Parser<'p> {
     flags: Flags,
     groups: Vec<Group>,
     names: Vec<String>,
+    ends_quoted: bool,
 }
 
 impl<'p> Parser<'p> {
@@ -410,7 +415,9 @@ impl<'p> Parser<'p> {
             return self.push(Node::leaf(Hir::look(look)));
         }
         if self.take("\\Q") {
-            let (quoted, rest) = self.rest.split_once("\\E").unwrap_or((self.rest, ""));
+            let split = self.rest.split_once("\\E");
+            self.ends_quoted = split.is_none();
+            let (quoted, rest) = split.unwrap_or((self.rest, ""));
             self.rest = rest;
             for literal in quoted.chars() {
                 self.literal(literal)?;
