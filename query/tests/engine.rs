@@ -357,7 +357,7 @@ fn patterns_that_are_enclosed_must_close_their_quotes() {
         r#"label_replace(gauge, "b", "$1", "__name__", `(g)\Qauge`)"#,
         r"error: invalid regular expression in label_replace(): (g)\Qauge",
     );
-    at(0, r#"{__name__=~`g\Qauge`}"#, "{__name__=\"gauge\"} 1");
+    at(0, r"{__name__=~`g\Qauge`}", "{__name__=\"gauge\"} 1");
 }
 
 #[test]
