@@ -128,24 +128,23 @@ impl Matrix {
         self.len() as u64 * self.frame.steps as u64
     }
 
-    /// How many numbers there are at these steps.
-    pub(crate) fn cells_of(&self, steps: Range<usize>) -> u64 {
+    /// What it counts for at these steps, see [`Row::samples`].
+    pub(crate) fn samples_of(&self, steps: Range<usize>) -> u64 {
         let rows = self.frame.iter();
-        let counts = rows.map(|(_, row)| {
-            let cells = row.floats[steps.clone()].iter();
-            cells.filter(|cell| !is_absent(**cell)).count() as u64
-        });
-        counts.sum()
+        rows.map(|(_, row)| row.part(steps.clone()).samples()).sum()
     }
 
-    /// What it takes in memory, in bytes, when it has no histograms.
+    /// What it takes in memory, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
-        let heads = self.frame.heads.iter();
-        let labels = heads.map(|head| (head.labels.as_bytes().len() + size_of::<Head>()) as u64);
-        labels.sum::<u64>() + 8 * self.cells()
+        let rows = self.frame.iter();
+        rows.map(|(head, row)| {
+            let fixed = head.labels.as_bytes().len() + size_of::<Head>();
+            fixed as u64 + 8 * row.cost_cells()
+        })
+        .sum()
     }
 
-    /// Some steps of each of several matrices, together the steps of `grid` in their order; of numbers alone. The
+    /// Some steps of each of several matrices, together the steps of `grid` in their order. The
     /// cells of each row are charged before they are taken.
     ///
     /// # Errors
@@ -158,6 +157,7 @@ impl Matrix {
         let steps = grid.steps();
         let mut frame = Frame::new(steps);
         let mut cells = vec![ABSENT; steps];
+        let mut histograms: Vec<HistogramCell> = Vec::new();
         let mut rows: Vec<_> = parts
             .iter()
             .map(|(part, steps)| (part.rows().peekable(), steps.clone()))
@@ -167,16 +167,29 @@ impl Matrix {
             let Some(labels) = next.map(|row| row.labels).min() else {
                 break;
             };
-            let mut rest = cells.as_mut_slice();
+            histograms.clear();
+            let mut at = 0;
             for (rows, steps) in &mut rows {
-                let (own, behind) = rest.split_at_mut(steps.len());
+                let own = at..at + steps.len();
                 match rows.next_if(|row| row.labels == labels) {
-                    Some(row) => own.copy_from_slice(&row.floats[steps.clone()]),
-                    None => own.fill(ABSENT),
+                    Some(row) => {
+                        cells[own.clone()].copy_from_slice(&row.floats[steps.clone()]);
+                        if !row.histograms.is_empty() {
+                            histograms.resize(own.start, None);
+                            histograms.extend_from_slice(&row.histograms[steps.clone()]);
+                        }
+                    }
+                    None => cells[own.clone()].fill(ABSENT),
                 }
-                rest = behind;
+                at = own.end;
             }
-            let row = Row::floats(&cells);
+            if !histograms.is_empty() {
+                histograms.resize(at, None);
+            }
+            let row = Row {
+                histograms: &histograms,
+                ..Row::floats(&cells)
+            };
             if !row.is_empty() {
                 charge(row.cost_cells())?;
                 frame.push(labels.clone(), false, row);

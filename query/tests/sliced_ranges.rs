@@ -342,7 +342,7 @@ fn what_ends_one_slice_ends_all() {
 #[test]
 fn what_may_depend_on_other_steps_is_evaluated_whole() {
     let clock = HandClock::default();
-    let query = "count(native) + count(native offset 1m)";
+    let query = "count(histogram_count(native)) + count(histogram_count(native offset 1m))";
     let (budget, whole_budget) = (Budget::new(1 << 30), Budget::new(1 << 30));
     let context = QueryContext::new(&budget, &clock);
     let (answer, scans, free) = ask_with(query, &context, || {});

@@ -7,6 +7,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    ops::Range,
     sync::Arc,
 };
 
@@ -61,6 +62,15 @@ impl<'r> Row<'r> {
             .map(|histogram| 2 * histogram.size_samples())
             .sum();
         (self.floats.len() + self.histograms.len()) as u64 + held
+    }
+
+    /// Some of its steps.
+    pub(crate) fn part(self, steps: Range<usize>) -> Self {
+        Self {
+            floats: &self.floats[steps.clone()],
+            histograms: self.histograms.get(steps).unwrap_or_default(),
+            place: self.place,
+        }
     }
 
     /// Cells a row.

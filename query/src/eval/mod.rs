@@ -639,6 +639,11 @@ impl<'a> Evaluation<'a> {
         self.deadline().read(error)
     }
 
+    /// Whether selectors look for resets themselves.
+    pub(crate) const fn finds_resets(&self) -> bool {
+        self.finds_resets
+    }
+
     /// Evaluates something for which `finds_resets` is this.
     pub(crate) fn finding_resets<T>(
         &mut self,

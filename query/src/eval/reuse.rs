@@ -101,7 +101,7 @@ impl Evaluation<'_> {
             self.notes = known.notes.clone();
             return Ok(Some(Arc::clone(&known.matrix)));
         }
-        let old = known.matrix.cells_of(skipped..skipped + holding);
+        let old = known.matrix.samples_of(skipped..skipped + holding);
         let evaluated = self.hold(old).and_then(|()| {
             if holding == steps {
                 return Ok(None);

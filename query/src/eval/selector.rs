@@ -316,8 +316,11 @@ impl Evaluation<'_> {
                 }
                 Kind::Histogram => {
                     columns.may_fall = true;
-                    // What is known of the first one is not what is known of it behind another.
-                    self.depends_on_grid.set(true);
+                    // Behind another a reset of the first one is found, which then says so of itself. Otherwise it
+                    // may be known of it that it is none, which what is computed with it does not tell.
+                    if self.finds_resets {
+                        self.depends_on_grid.set(true);
+                    }
                     run.histograms(&mut decoded).map_err(read)?;
                     self.charge_histograms(&decoded)?;
                     columns.histograms.resize(filled, None);

@@ -114,6 +114,11 @@ fn of_call(id: FunctionId, args: &[Expr]) -> Option<Order> {
         | FunctionId::Deg
         | FunctionId::Exp
         | FunctionId::Floor
+        | FunctionId::HistogramAvg
+        | FunctionId::HistogramCount
+        | FunctionId::HistogramStddev
+        | FunctionId::HistogramStdvar
+        | FunctionId::HistogramSum
         | FunctionId::Hour
         | FunctionId::Ln
         | FunctionId::Log10
@@ -228,6 +233,7 @@ mod tests {
             "count(count by (a) (m))",
             "sum by (a) (m / n)",
             "sum(rate(m[5m] smoothed)) + sum(increase(n[5m] anchored))",
+            "histogram_avg(sum by (a) (rate(m[5m])))",
             "label_replace(rate(m[1m]), 'a', '$1', 'b', 'd') == bool 0",
         ] {
             assert!(is_steady(&expr(text)), "{text}");

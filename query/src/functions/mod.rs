@@ -548,7 +548,7 @@ pub(crate) fn range_function_rows(
     let mut histograms: Vec<HistogramCell> = Vec::new();
     let mut remarks: Vec<Said> = Vec::new();
     let need = summaries::need(function.id);
-    evaluation.range_rows(matrix, grid, need, &mut |row| {
+    let mut each = |row: &RangeRow<'_>| {
         let anchored;
         let row = if row.edges == Edges::Anchored && matches!(kernel, Kernel::Window(_)) {
             anchored = extended::anchored_bounds(row);
@@ -624,6 +624,11 @@ pub(crate) fn range_function_rows(
         }
         sink(row.labels, naming, cells)?;
         Ok(Kept::Results(cells.samples()))
+    };
+    // What comes of other functions says nothing of resets before it, whether they are looked for or not.
+    let finds_resets = evaluation.finds_resets() && hands_on_histograms(function.id);
+    evaluation.finding_resets(finds_resets, |evaluation| {
+        evaluation.range_rows(matrix, grid, need, &mut each)
     })?;
     if warns_of_quantile {
         let span = args[0].without_parens().span;
@@ -703,6 +708,17 @@ fn fill_mixed<'r>(
             Outcome::Histogram(histogram) => histograms[step] = Some(Arc::new(histogram)),
         }
     }
+}
+
+/// Whether histograms of the windows, or sums of them, are the function's results.
+fn hands_on_histograms(id: FunctionId) -> bool {
+    matches!(
+        id,
+        FunctionId::AvgOverTime
+            | FunctionId::FirstOverTime
+            | FunctionId::LastOverTime
+            | FunctionId::SumOverTime
+    )
 }
 
 /// How the names of counters end.

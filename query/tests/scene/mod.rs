@@ -103,6 +103,18 @@ pub(crate) const QUERIES: &[&str] = &[
     "limitk(1, scraped_total)",
     "sort(load)",
     "count_values(\"v\", small_numbers)",
+    "duration_seconds",
+    "sum(rate(duration_seconds[2m]))",
+    "histogram_quantile(0.9, sum by (job) (increase(duration_seconds[3m])))",
+    "histogram_count(rate(size_bytes[2m])) + on (instance, job) histogram_sum(size_bytes)",
+    "histogram_avg(sum(duration_seconds))",
+    "sum(mixed) + sum(size_bytes)",
+    "avg_over_time(mixed[2m])",
+    "sum_over_time(duration_seconds[1m]) - duration_seconds",
+    "resets(duration_seconds[4m]) + changes(duration_seconds[4m])",
+    "irate(mixed[3m])",
+    "max_over_time(sum(duration_seconds)[3m:20s])",
+    "histogram_fraction(0, 10, -queue_length)",
 ];
 
 /// Each look at the time is a second after the one before; the monotonic clock stands where it is set.

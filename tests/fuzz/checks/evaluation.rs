@@ -6,7 +6,7 @@
 
 use narthex_query::{
     Engine, EngineOptions, Features, Grid, QueryContext, QueryError,
-    parser::{format_query, parse},
+    parser::parse,
     random::{
         Choices, DATA_END, DATA_START, Language, QueryGenerator, RandomSample, RandomSeries,
         random_data,
@@ -14,6 +14,8 @@ use narthex_query::{
     testscript::MemoryStore,
 };
 use narthex_storage::{Budget, SystemClock};
+
+use super::promql::check_printed;
 
 /// What a query may be put into, again and again.
 const AROUND: [(&str, &str); 6] = [
@@ -50,13 +52,7 @@ pub(super) fn check(bytes: &[u8]) -> bool {
     let Ok(expr) = parse(&query, options) else {
         return false;
     };
-    let (printed, in_lines) = (expr.to_string(), format_query(&expr));
-    for again in [&printed, &in_lines] {
-        let expr = parse(again, options)
-            .unwrap_or_else(|error| panic!("{error}\nin {again}\nprinted for {query}"));
-        assert_eq!(expr.to_string(), printed, "from {again:?}");
-        assert_eq!(format_query(&expr), in_lines, "from {again:?}");
-    }
+    check_printed(&expr, &query);
 
     let store = store(&data);
     let engine = Engine::new(EngineOptions {
