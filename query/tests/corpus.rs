@@ -27,7 +27,7 @@ fn check(store: StoreKind) {
         ("functions", include_str!("corpus/functions.test"), 43),
         ("info", include_str!("corpus/info.test"), 21),
         ("language", include_str!("corpus/language.test"), 27),
-        ("parity", include_str!("corpus/parity.test"), 35),
+        ("parity", include_str!("corpus/parity.test"), 38),
         ("resets", include_str!("corpus/resets.test"), 18),
         (
             "start_timestamps",

@@ -370,6 +370,12 @@ impl Merge {
                 if (0..row.steps()).any(|step| known.is_present(step) && row.is_present(step)) {
                     return Err(same_labels());
                 }
+                // The earliest sample tells whether the name goes, of all of them.
+                let first = |row: Row<'_>| (0..row.steps()).position(|step| row.is_present(step));
+                let is_first = match (first(row), first(known)) {
+                    (Some(step), Some(known)) => step < known,
+                    (step, _) => step.is_some(),
+                };
                 for (cell, new) in self.frame.floats_mut(index).iter_mut().zip(row.floats) {
                     if !is_absent(*new) {
                         *cell = *new;
@@ -385,7 +391,9 @@ impl Merge {
                     }
                 }
                 let head = &mut self.frame.heads[index];
-                head.drop_name |= drop_name;
+                if is_first {
+                    head.drop_name = drop_name;
+                }
                 head.place = head.place.min(row.place);
                 Ok(index)
             }
