@@ -15,6 +15,12 @@ use narthex_storage::{
 };
 use scene::{CountingClock, FEATURES, MINUTE, Panel, SECOND, Scene, printed};
 
+fn empty_store() -> Db {
+    let clock: Arc<dyn Clock> = Arc::new(CountingClock::default());
+    let options = DbOptions::new("/data", Arc::new(MemoryFs::default()), clock);
+    Db::open(&options).unwrap().0
+}
+
 /// Asks with a cache and without while things happen; answers how often it was asked, how often the cache could have
 /// been used, and was.
 fn run(seed: u64) -> [u64; 3] {
@@ -88,9 +94,7 @@ fn with_a_cache_answers_are_the_same_bit_by_bit() {
 
 #[test]
 fn a_step_that_is_taken_over_counts_as_its_values() {
-    let clock: Arc<dyn Clock> = Arc::new(CountingClock::default());
-    let options = DbOptions::new("/data", Arc::new(MemoryFs::default()), clock);
-    let (db, _) = Db::open(&options).unwrap();
+    let db = empty_store();
     let start = DATA_START;
     for minute in 0..60 {
         let mut appender = db.appender();
@@ -141,9 +145,7 @@ fn a_step_that_is_taken_over_counts_as_its_values() {
 
 #[test]
 fn what_is_said_is_taken_over_while_it_stays_the_same() {
-    let clock: Arc<dyn Clock> = Arc::new(CountingClock::default());
-    let options = DbOptions::new("/data", Arc::new(MemoryFs::default()), clock);
-    let (db, _) = Db::open(&options).unwrap();
+    let db = empty_store();
     let start = DATA_START;
     for minute in 0..60 {
         let mut appender = db.appender();
@@ -212,9 +214,7 @@ const HOUR: i64 = 60 * MINUTE;
 /// Which of equal values are taken goes by creation only as long as Prometheus's head would have all that is read.
 #[test]
 fn an_answer_in_another_order_of_series_is_not_gone_on_from() {
-    let clock: Arc<dyn Clock> = Arc::new(CountingClock::default());
-    let options = DbOptions::new("/data", Arc::new(MemoryFs::default()), clock);
-    let (db, _) = Db::open(&options).unwrap();
+    let db = empty_store();
     let start = DATA_START - DATA_START % (2 * HOUR) + MINUTE;
     let push = |time: i64| {
         let mut appender = db.appender();

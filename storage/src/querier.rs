@@ -79,7 +79,7 @@ pub trait Querier: Send + Sync {
     ) -> Result<Vec<String>, ReadError>;
 
     /// Whether Prometheus's store would hand out the series as they were created: so its head does, as long as no block
-    /// of its lies in the querier's range. It decides which series are the first, see [`Selection::place`].
+    /// of its lies in the querier's range. The same as long as the snapshot lives; it decides which series are the first, see [`Selection::place`].
     fn is_by_creation(&self) -> bool {
         false
     }

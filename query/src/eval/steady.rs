@@ -4,8 +4,9 @@
 //! functions look for over all steps; and the order of rows where it decides, among equal values or in the last
 //! bits of a sum. Rows come in an order that is the same on every grid out of selectors, in which series are in
 //! label order; groups come in the order in which they are found, and a series that is not there in some steps may
-//! change that. What is not known before the evaluation is noted while it runs, see
-//! [`Evaluation::depends_on_grid`](super::Evaluation).
+//! change that. Where the first of several is taken, rows go by their places, of which the same holds as long as
+//! series count by their creation, or by labels, in both evaluations. What is not known before the evaluation is
+//! noted while it runs, see [`Evaluation::depends_on_grid`](super::Evaluation).
 //!
 //! Every function and operator is named here by its own: one that is not is not steady.
 

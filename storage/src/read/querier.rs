@@ -16,18 +16,23 @@ pub(crate) struct StoreQuerier {
     pub(super) catalog: Arc<Catalog>,
     pub(super) visible: u64,
     serial: u64,
+    is_by_creation: bool,
 }
 
 impl StoreQuerier {
     /// A snapshot of every commit that is visible now.
     pub(crate) fn new(head: &Arc<Head>, range: TimeRange) -> Self {
         let (serial, visible, catalog) = head.register_querier();
+        let samples = head.time_range();
+        let is_by_creation =
+            samples.is_none_or(|(oldest, newest)| range.min >= head_begin(oldest, newest));
         Self {
             head: Arc::clone(head),
             range,
             catalog,
             visible,
             serial,
+            is_by_creation,
         }
     }
 }
@@ -41,7 +46,7 @@ impl StoreQuerier {
         );
         let (head, catalog) = (&self.head, &self.catalog);
         let join = Join::new(head, catalog, self.visible, range, request, budget);
-        join.select(request, self.is_by_creation())
+        join.select(request, self.is_by_creation)
     }
 }
 
@@ -112,8 +117,7 @@ impl Querier for StoreQuerier {
     }
 
     fn is_by_creation(&self) -> bool {
-        let samples = self.head.time_range();
-        samples.is_none_or(|(oldest, newest)| self.range.min >= head_begin(oldest, newest))
+        self.is_by_creation
     }
 
     fn version(&self) -> Option<Version> {

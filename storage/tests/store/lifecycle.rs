@@ -4,8 +4,8 @@ use std::{ops::Range, path::Path, sync::Arc, time::Duration};
 
 use narthex_storage::{
     Appendable, Budget, Clock, Commit, Db, DbOptions, DbStats, Exemplar, ForeignData, Labels,
-    MatchOp, Matcher, OpenError, Queryable, RealFs, Refusal, RowBuilder, STALE_MARKER_BITS, Sample,
-    Select, TargetKey, TimeRange, Timestamp, Wants,
+    MatchOp, Matcher, OpenError, Querier, Queryable, RealFs, Refusal, RowBuilder,
+    STALE_MARKER_BITS, Sample, Select, TargetKey, TimeRange, Timestamp, Wants,
 };
 
 use crate::support::SetClock;
@@ -51,6 +51,33 @@ fn push(db: &Db, name: &str, time: Timestamp, value: f64) -> Commit {
 }
 
 const HOUR: i64 = 3_600_000;
+
+#[test]
+fn a_snapshot_keeps_its_order_of_series() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::<SetClock>::default();
+    let (db, _) = Db::open(&options(folder.path(), &clock)).unwrap();
+    let first = |querier: &dyn Querier| {
+        let select = Select {
+            matchers: &[Matcher::new("__name__", MatchOp::NotEqual, "").unwrap()],
+            range: TimeRange::ALL,
+            limit: None,
+            wants: Wants::Samples,
+        };
+        let selection = querier.select(&select, &Budget::unlimited()).unwrap();
+        let series = selection.series();
+        let first = (0..series.len()).min_by_key(|series| selection.place(*series));
+        let name = series[first.unwrap()].labels.metric_name().to_owned();
+        (querier.is_by_creation(), name)
+    };
+    push(&db, "b", 0, 1.0);
+    push(&db, "a", 3 * HOUR, 1.0);
+    let before = db.querier(TimeRange::ALL).unwrap();
+    push(&db, "a", 3 * HOUR + 1, 1.0);
+    let after = db.querier(TimeRange::ALL).unwrap();
+    assert_eq!(first(&*before), (true, "b".to_owned()));
+    assert_eq!(first(&*after), (false, "a".to_owned()));
+}
 
 /// A target with one series, a sample a minute from hour `from` to hour `to`.
 fn fill(db: &Db, clock: &SetClock, name: &str, from: i64, to: i64) {
